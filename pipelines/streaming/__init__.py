@@ -1,0 +1,1 @@
+"""From conversation events on a Kafka topic to moderated conversations on another."""

@@ -1,0 +1,1 @@
+"""The moderation core, and the models: harm detector, detoxifier, multimodal LLM."""

@@ -1,0 +1,1 @@
+"""The moderation core: types, policy, ports and the Moderator. Imports pydantic and the standard library only."""

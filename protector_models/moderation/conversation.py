@@ -1,0 +1,136 @@
+"""What comes in: a conversation event, and the exchange in it that the models see."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION = 1
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _require_rfc_3339(value: object) -> object:
+    """Refuse what a lenient date parser would take: numbers, dates alone, times without an offset."""
+    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
+        raise ValueError("expected an RFC 3339 date-time with an offset, such as 2026-01-31T12:00:00Z")
+    return value
+
+
+OccurredAt = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339)]
+"""An aware point in time; on the wire an RFC 3339 string."""
+
+Identifier = Annotated[str, Field(min_length=1, max_length=512)]
+"""A caller's identifier: 1 to 512 characters."""
+
+
+class _WireModel(BaseModel):
+    """What crosses the wire inwards: frozen, no unknown keys, no coercion between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TextPart(_WireModel):
+    """A text part of a message, as in the OpenAI chat format."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(_WireModel):
+    """A reference to an image, as in the OpenAI chat format."""
+
+    url: Annotated[str, Field(min_length=1)]
+    """An https, s3 or file reference, or a data URL. It is not fetched while an event is parsed."""
+    detail: str | None = None
+    """A hint for the MLLM; Weir does not use it."""
+
+
+class ImagePart(_WireModel):
+    """An image part of a message, as in the OpenAI chat format."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(_WireModel):
+    """One message of a conversation, in the OpenAI chat format."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | tuple[ContentPart, ...] | None = None
+    """Text, or text and image parts. None only where an assistant called a tool instead of speaking."""
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: tuple[JsonValue, ...] | None = None
+    tool_call_id: str | None = None
+    function_call: JsonValue = None
+
+    def text(self) -> str:
+        """Return the text of the message, its text parts joined by newlines."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    def image_references(self) -> tuple[str, ...]:
+        """Return the image references of the message, in order."""
+        if self.content is None or isinstance(self.content, str):
+            return ()
+        return tuple(part.image_url.url for part in self.content if isinstance(part, ImagePart))
+
+
+class Exchange(BaseModel):
+    """What the models see of a conversation: identity-free, the unit of batching and caching."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    """The text of the last user turn. May be empty: a response can be judged alone."""
+    images: tuple[str, ...] = ()
+    """References of every image in the conversation, in order."""
+    response: str
+    """The answer to judge."""
+
+
+class ConversationEvent(_WireModel):
+    """One conversation to moderate, up to and including the MLLM's response."""
+
+    schema_version: Literal[1]
+    """The version of this wire format."""
+    event_id: Identifier
+    """The idempotency key: one event, one moderated conversation."""
+    conversation_id: Identifier
+    """The Kafka key; events of one conversation keep their order."""
+    tenant: Identifier = "default"
+    """Selects the policy's rules."""
+    occurred_at: OccurredAt
+    """When the response was given."""
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)]
+    """The conversation before the response, oldest first, in the OpenAI chat format."""
+    response: str | None = None
+    """The MLLM's answer to the messages. None: the MLLM configured in Weir shall answer."""
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    """The caller's own data. It is neither read nor passed on."""
+
+    def exchange(self, response: str) -> Exchange:
+        """Return what the models see, with `response` as the answer.
+
+        The prompt is the last user turn: all user messages after the last assistant message, or, where the conversation
+        ends in an assistant message, the last user message before it. Images of the whole conversation are included.
+        """
+        return Exchange(
+            prompt=self._last_user_turn(),
+            images=tuple(reference for message in self.messages for reference in message.image_references()),
+            response=response,
+        )
+
+    def _last_user_turn(self) -> str:
+        turn: list[str] = []
+        for message in reversed(self.messages):
+            if message.role == "user":
+                turn.append(message.text())
+            elif message.role == "assistant" and turn:
+                break
+        return "\n".join(reversed(turn))

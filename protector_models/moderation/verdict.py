@@ -1,0 +1,157 @@
+"""What comes out: assessments by the detector, verdicts, failures, and the moderated conversation on the wire."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from protector_models.moderation.conversation import SCHEMA_VERSION, Identifier, OccurredAt
+
+Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+"""A score in [0, 1]; for harmfulness 1 means harmful."""
+
+
+class _ValueModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Action(StrEnum):
+    """What is done with a response, mildest first."""
+
+    ALLOW = "allow"
+    REWRITE = "rewrite"
+    REVIEW = "review"
+    BLOCK = "block"
+
+
+class Stage(StrEnum):
+    """Where in the path a conversation is, or where it failed."""
+
+    DECODE = "decode"
+    GENERATE = "generate"
+    ASSESS = "assess"
+    REWRITE = "rewrite"
+    VERIFY = "verify"
+    PUBLISH = "publish"
+
+
+class StageStatus(StrEnum):
+    """How far a stage got. `skipped`: it was not needed. `failed` never means safe."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Coverage(_ValueModel):
+    """How much of an exchange a detector read."""
+
+    characters_evaluated: Annotated[int, Field(ge=0)]
+    """Characters of prompt and response that were in some window of the model."""
+    characters_total: Annotated[int, Field(ge=0)]
+    """Characters of prompt and response."""
+    images_evaluated: Annotated[int, Field(ge=0)]
+    images_total: Annotated[int, Field(ge=0)]
+
+    def is_complete(self) -> bool:
+        """Tell whether everything was read."""
+        return self.characters_evaluated >= self.characters_total and self.images_evaluated >= self.images_total
+
+
+class Assessment(_ValueModel):
+    """The detector's scores for one exchange."""
+
+    harmfulness: Score
+    """How surely the response is harmful; 1 means harmful. Rounded to 4 decimals."""
+    categories: dict[str, Score]
+    """A score for each category the detector knows."""
+    detector: str
+    """The detector that scored, "name@revision"."""
+    truncated: bool
+    """True if some text was not read."""
+    coverage: Coverage
+
+    def top_category(self) -> str | None:
+        """Return the category with the highest score (the first by name among equals), or None without categories."""
+        if not self.categories:
+            return None
+        return min(self.categories, key=lambda name: (-self.categories[name], name))
+
+
+class Rewrite(_ValueModel):
+    """A detoxifier's replacement for one response."""
+
+    text: Annotated[str, Field(min_length=1)]
+    detoxifier: str
+    """The detoxifier that wrote it, "name@revision"."""
+
+
+class ItemFailure(_ValueModel):
+    """One item that a model could not handle, as a value: the others of its batch are not touched by it."""
+
+    error: str
+    """A short class of error, such as "InvalidText"."""
+    message: str
+    """What was wrong and what was expected. Never holds text of a prompt or a response."""
+
+
+class EvaluationStatus(_ValueModel):
+    """How far each stage got for one conversation."""
+
+    generation: StageStatus = StageStatus.SKIPPED
+    """The MLLM answering an event without a response."""
+    assessment: StageStatus
+    """The detector reading the response. `partial`: coverage says what was not read."""
+    rewrite: StageStatus = StageStatus.SKIPPED
+    """The detoxifier. `failed`: the policy's safe text was delivered instead."""
+    verification: StageStatus = StageStatus.SKIPPED
+    """The detector reading the rewrite. `failed`: no rewrite passed, the policy's safe text was delivered instead."""
+
+
+class Verdict(_ValueModel):
+    """What was decided for one response, and why. Holds no wall-clock time: a replay gives equal bytes."""
+
+    action: Action
+    category: str | None
+    """The category that led to the action; None where nothing was found."""
+    response: str | None
+    """What may be delivered. None: nothing may be."""
+    original_response: str | None = None
+    """The response before moderation; only where the configuration asks for it."""
+    assessment: Assessment | None
+    """None only where the assessment failed and the policy says what follows."""
+    rewrite_assessment: Assessment | None = None
+    """The assessment of the rewrite that is delivered; None where nothing was rewritten or the policy's text stands in."""
+    evaluation_status: EvaluationStatus
+    shadow_action: Action | None = None
+    """In shadow mode: the action that would have been taken."""
+    policy_version: str
+    model_revisions: dict[str, str]
+    """For each model that took part ("detector", "detoxifier", "mllm"): "name@revision"."""
+    cached: bool
+    """True if every model output came from the cache."""
+
+
+class ModeratedConversation(Verdict):
+    """A verdict with the identity of its event: one record downstream, one line of JSONL."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    event_id: Identifier
+    conversation_id: Identifier
+    tenant: Identifier
+    occurred_at: OccurredAt
+
+
+class Failure(_ValueModel):
+    """An event that ended without a verdict. It goes to the dead letters; it is never delivered and never "safe"."""
+
+    stage: Stage
+    error: str
+    """A short class of error, such as "InvalidEvent" or "NoMllmConfigured"."""
+    message: str
+    """What was wrong and what was expected. Never holds text of a prompt or a response."""
+
+
+Outcome = Verdict | Failure
+"""How an event ends."""
