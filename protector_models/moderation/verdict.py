@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from protector_models.moderation.conversation import SCHEMA_VERSION, Identifier, OccurredAt
+from protector_models.moderation.conversation import Identifier, OccurredAt
 
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """A score in [0, 1]; for harmfulness 1 means harmful."""
@@ -122,7 +122,7 @@ class Verdict(_ValueModel):
     assessment: Assessment | None
     """None only where the assessment failed and the policy says what follows."""
     rewrite_assessment: Assessment | None = None
-    """The assessment of the rewrite that is delivered; None where nothing was rewritten or the policy's text stands in."""
+    """Of the rewrite that is delivered; None where nothing was rewritten or the policy's text stands in."""
     evaluation_status: EvaluationStatus
     shadow_action: Action | None = None
     """In shadow mode: the action that would have been taken."""
@@ -136,7 +136,7 @@ class Verdict(_ValueModel):
 class ModeratedConversation(Verdict):
     """A verdict with the identity of its event: one record downstream, one line of JSONL."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     event_id: Identifier
     conversation_id: Identifier
     tenant: Identifier

@@ -1,0 +1,32 @@
+"""Keys under which model outputs are cached: what the model saw, and which model it was."""
+
+import hashlib
+
+from protector_models.moderation.conversation import Exchange
+
+
+def exchange_fingerprint(exchange: Exchange) -> str:
+    """Return a digest of everything the models see of an exchange.
+
+    Each part is preceded by its length, so that no two exchanges share the bytes that are hashed. Lone surrogates, which
+    have no UTF-8 form, are hashed as they stand.
+
+    Returns:
+        64 hexadecimal characters (SHA-256).
+    """
+    digest = hashlib.sha256()
+    for part in (exchange.prompt, exchange.response, *exchange.images):
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(encoded))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+def assessment_key(detector_revision: str, fingerprint: str) -> str:
+    """Return the cache key of a detector's assessment of an exchange."""
+    return f"assessment:{detector_revision}:{fingerprint}"
+
+
+def rewrite_key(detoxifier_revision: str, fingerprint: str, category: str | None, attempt: int) -> str:
+    """Return the cache key of a detoxifier's rewrite of an exchange."""
+    return f"rewrite:{detoxifier_revision}:{fingerprint}:{category or ''}:{attempt}"

@@ -1,0 +1,35 @@
+"""The names of all counters, one place for code, dashboards and alerts."""
+
+from typing import Literal, get_args
+
+Metric = Literal[
+    # Verdicts, by `action`.
+    "weir_verdicts_total",
+    # Events that ended without a verdict, by `stage` and `error`.
+    "weir_failures_total",
+    # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
+    "weir_failures_decided_by_policy_total",
+    # Rewrites that were written but not released because the detector, looking again, found them harmful.
+    "weir_rewrites_refused_total",
+    # Distinct model outputs found in the cache, by `kind` (assessment, rewrite).
+    "weir_cache_hits_total",
+    # Distinct model outputs not found in the cache, by `kind`.
+    "weir_cache_misses_total",
+    # Cached bytes that are not what was stored, by `kind`; each is a miss too.
+    "weir_cache_foreign_total",
+    # Calls to the cache that failed or came too late, by `operation` (get, put) and `error`; a failed get is a miss.
+    "weir_cache_errors_total",
+    # Records read from the source topic.
+    "weir_records_read_total",
+    # Records published: `kind` is moderated or dead_letter.
+    "weir_records_published_total",
+    # Batches tried again after a transient failure, by `error`.
+    "weir_batch_retries_total",
+    # Transactions (or commits, at least once), by `result` (committed, aborted).
+    "weir_commits_total",
+    # Records in flight that were given up at a rebalance or when draining took too long; they are read again.
+    "weir_records_abandoned_total",
+]
+
+METRICS: tuple[str, ...] = get_args(Metric)
+"""Every counter's name."""

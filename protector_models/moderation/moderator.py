@@ -1,0 +1,254 @@
+"""The one path from events to verdicts; streaming, HTTP, backfill and evaluation differ only in what is passed in here."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint
+from protector_models.moderation.policy import Decision, Policy, TenantRules
+from protector_models.moderation.ports import (
+    Detoxifier,
+    HarmDetector,
+    Metrics,
+    Moderates,
+    ResponseGenerator,
+    VerdictCache,
+)
+from protector_models.moderation.recall import Recall, Recalled
+from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
+from protector_models.moderation.verdict import (
+    Action,
+    Assessment,
+    EvaluationStatus,
+    Failure,
+    ItemFailure,
+    Outcome,
+    Stage,
+    StageStatus,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """An event whose response is known."""
+
+    exchange: Exchange
+    generation: StageStatus
+    rules: TenantRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """An answered event with its assessment and what the rules say of it."""
+
+    answered: _Answered
+    fingerprint: str
+    recalled: Recalled[Assessment]
+    decision: Decision
+
+
+class Moderator:
+    """Moderates batches of events.
+
+    Laws (held by tests): the outcome of an event does not depend on its neighbours; one poisoned event fails alone; equal
+    exchanges are scored once; the same events under the same policy and model revisions give equal outcomes, but for
+    `cached`.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        detector: HarmDetector,
+        cache: VerdictCache,
+        metrics: Metrics,
+        detoxifier: Detoxifier | None = None,
+        generator: ResponseGenerator | None = None,
+        include_original: bool = False,
+    ) -> None:
+        """Put a moderator together.
+
+        Args:
+            policy: turns assessments into actions.
+            detector: scores responses, and rewrites before they are released.
+            cache: keeps what detector and detoxifier put out.
+            metrics: counts outcomes.
+            detoxifier: writes replacements; without one the policy's safe completions are delivered.
+            generator: answers events that have no response; without one such events fail.
+            include_original: whether verdicts carry the original of a response that is not delivered.
+        """
+        self._policy = policy
+        self._detector = detector
+        self._generator = generator
+        self._metrics = metrics
+        self._include_original = include_original
+        self._assessments = Recall(kind="assessment", model=Assessment, cache=cache, metrics=metrics)
+        self._rewriter = Rewriter(
+            detector=detector, assessments=self._assessments, detoxifier=detoxifier, cache=cache, metrics=metrics
+        )
+        self._revisions = {"detector": detector.revision}
+        self._revisions_rewritten = self._revisions | ({"detoxifier": detoxifier.revision} if detoxifier else {})
+
+    async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
+        """Moderate each event; the result has the length and order of `events`.
+
+        Raises:
+            DependencyError: a model is gone or late; nothing was decided, the batch may be tried again.
+        """
+        answers = await self._answer(events)
+        answered = [answer for answer in answers if isinstance(answer, _Answered)]
+        decided = await self._decide(answered)
+        rewritings = await self._rewrite(decided)
+        verdicts = iter(
+            [self._conclude(item, rewriting) for item, rewriting in zip(decided, rewritings, strict=True)],
+        )
+        outcomes: list[Outcome] = [answer if isinstance(answer, Failure) else next(verdicts) for answer in answers]
+        self._count(outcomes)
+        return outcomes
+
+    async def _answer(self, events: Sequence[ConversationEvent]) -> list[_Answered | Failure]:
+        """Let the MLLM answer the events that have no response."""
+        unanswered = [event for event in events if event.response is None]
+        generated: dict[int, str | ItemFailure] = {}
+        if unanswered and self._generator is not None:
+            answers = await self._generator.generate(unanswered)
+            generated = {id(event): answer for event, answer in zip(unanswered, answers, strict=True)}
+        return [self._answered(event, generated.get(id(event))) for event in events]
+
+    def _answered(self, event: ConversationEvent, generated: str | ItemFailure | None) -> _Answered | Failure:
+        if event.response is not None:
+            response, generation = event.response, StageStatus.SKIPPED
+        elif isinstance(generated, ItemFailure):
+            return Failure(stage=Stage.GENERATE, error=generated.error, message=generated.message)
+        elif generated is None:
+            return Failure(
+                stage=Stage.GENERATE,
+                error="NoMllmConfigured",
+                message="response is null: expected a response, or an MLLM in the configuration (mllm) that shall answer",
+            )
+        else:
+            response, generation = generated, StageStatus.COMPLETE
+        return _Answered(
+            exchange=event.exchange(response), generation=generation, rules=self._policy.for_tenant(event.tenant)
+        )
+
+    async def _decide(self, answered: Sequence[_Answered]) -> list[_Decided]:
+        fingerprints = [exchange_fingerprint(item.exchange) for item in answered]
+        revision = self._detector.revision
+
+        async def assess(positions: Sequence[int]) -> Sequence[Assessment | ItemFailure]:
+            return await self._detector.assess([answered[position].exchange for position in positions])
+
+        recalled = await self._assessments.get_many(
+            [assessment_key(revision, fingerprint) for fingerprint in fingerprints], assess
+        )
+        return [
+            _Decided(
+                answered=item, fingerprint=fingerprint, recalled=found, decision=_decision(item.rules, found.output)
+            )
+            for item, fingerprint, found in zip(answered, fingerprints, recalled, strict=True)
+        ]
+
+    async def _rewrite(self, decided: Sequence[_Decided]) -> list[Rewriting]:
+        """Rewrite what shall be rewritten; everything else is `NOT_REWRITTEN`."""
+        chosen = [item for item in decided if item.decision.action is Action.REWRITE and not item.answered.rules.shadow]
+        tasks = [
+            RewritingTask(
+                exchange=item.answered.exchange,
+                fingerprint=item.fingerprint,
+                category=item.decision.category,
+                rules=item.answered.rules,
+            )
+            for item in chosen
+        ]
+        rewritings = iter(await self._rewriter.rewrite(tasks))
+        picked = {id(item) for item in chosen}
+        return [next(rewritings) if id(item) in picked else NOT_REWRITTEN for item in decided]
+
+    def _conclude(self, item: _Decided, rewriting: Rewriting) -> Outcome:
+        output, rules, action = item.recalled.output, item.answered.rules, item.decision.action
+        if isinstance(output, ItemFailure):
+            if rules.on_failure == "dead_letter":
+                return Failure(stage=Stage.ASSESS, error=output.error, message=output.message)
+            self._metrics.count("weir_failures_decided_by_policy_total", action=action.value)
+        delivered_action = Action.ALLOW if rules.shadow else action
+        original = item.answered.exchange.response
+        return Verdict(
+            action=delivered_action,
+            category=item.decision.category,
+            response=_deliverable(delivered_action, original, rewriting, rules),
+            original_response=original if self._include_original and delivered_action is not Action.ALLOW else None,
+            assessment=None if isinstance(output, ItemFailure) else output,
+            rewrite_assessment=rewriting.assessment,
+            evaluation_status=EvaluationStatus(
+                generation=item.answered.generation,
+                assessment=_assessment_status(output),
+                rewrite=rewriting.status,
+                verification=rewriting.verification,
+            ),
+            shadow_action=action if rules.shadow else None,
+            policy_version=self._policy.version,
+            model_revisions=self._revisions_of(item, rewriting),
+            cached=item.recalled.cached and rewriting.cached and item.answered.generation is StageStatus.SKIPPED,
+        )
+
+    def _revisions_of(self, item: _Decided, rewriting: Rewriting) -> dict[str, str]:
+        revisions = self._revisions if rewriting.status is StageStatus.SKIPPED else self._revisions_rewritten
+        if item.answered.generation is StageStatus.COMPLETE and self._generator is not None:
+            return revisions | {"mllm": self._generator.revision}
+        return revisions
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        for action, number in Counter(item.action for item in outcomes if isinstance(item, Verdict)).items():
+            self._metrics.count("weir_verdicts_total", number, action=action.value)
+        failed = Counter((item.stage, item.error) for item in outcomes if isinstance(item, Failure))
+        for (stage, error), number in failed.items():
+            self._metrics.count("weir_failures_total", number, stage=stage.value, error=error)
+
+
+async def moderate_isolating(moderator: Moderates, events: Sequence[ConversationEvent]) -> list[Outcome]:
+    """Moderate a batch; where it fails as a whole for no fault of a dependency, halve it until the culprit stands alone.
+
+    A fault that nobody foresaw then costs one event a dead letter, not a batch, and never stops the caller.
+
+    Raises:
+        DependencyError: a model is gone or late; nothing was decided.
+    """
+    try:
+        return await moderator.moderate(events)
+    except DependencyError:
+        raise
+    except Exception as error:
+        if len(events) <= 1:
+            return [Failure(stage=Stage.ASSESS, error=type(error).__name__, message="unexpected error") for _ in events]
+    half = len(events) // 2
+    return [*await moderate_isolating(moderator, events[:half]), *await moderate_isolating(moderator, events[half:])]
+
+
+def _decision(rules: TenantRules, output: Assessment | ItemFailure) -> Decision:
+    if isinstance(output, Assessment):
+        return rules.decide(output)
+    # With "dead_letter" the decision is never used: the event ends as a failure.
+    action = Action.BLOCK if rules.on_failure == "dead_letter" else rules.on_failure
+    return Decision(action=action, category=None)
+
+
+def _assessment_status(output: Assessment | ItemFailure) -> StageStatus:
+    if isinstance(output, ItemFailure):
+        return StageStatus.FAILED
+    return StageStatus.COMPLETE if output.coverage.is_complete() else StageStatus.PARTIAL
+
+
+def _deliverable(action: Action, original: str, rewriting: Rewriting, rules: TenantRules) -> str | None:
+    match action:
+        case Action.ALLOW:
+            return original
+        case Action.REWRITE:
+            return rewriting.text
+        case Action.REVIEW:
+            return original if rules.deliver_under_review else None
+        case Action.BLOCK:
+            return None

@@ -1,0 +1,121 @@
+"""Model outputs from the cache where they are there, from the model where not, each distinct one computed once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.ports import Metrics, VerdictCache
+from protector_models.moderation.verdict import ItemFailure
+
+T = TypeVar("T", bound=BaseModel)
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled(Generic[T_co]):
+    """A model output, and where it came from."""
+
+    output: T_co | ItemFailure
+    cached: bool
+    """True if it was found in the cache, false if a model run gave it."""
+
+
+class Recall(Generic[T]):
+    """Looks model outputs of one kind up by key, computes the missing ones, and stores those that succeeded.
+
+    Single flight: while an output is being computed, other batches of this process that need it wait for it instead of
+    computing it again. If the computation fails, all who wait get its error.
+    """
+
+    def __init__(self, *, kind: str, model: type[T], cache: VerdictCache, metrics: Metrics) -> None:
+        self._kind = kind
+        self._model = model
+        self._cache = cache
+        self._metrics = metrics
+        self._in_flight: dict[str, asyncio.Future[T | ItemFailure]] = {}
+
+    async def get_many(
+        self, keys: Sequence[str], compute: Callable[[Sequence[int]], Awaitable[Sequence[T | ItemFailure]]]
+    ) -> list[Recalled[T]]:
+        """Return the output for each key.
+
+        Args:
+            keys: one key per item; equal keys are looked up and computed once.
+            compute: called at most once with the positions in `keys` whose outputs are nowhere to be had; returns their
+                outputs in that order.
+
+        Raises:
+            DependencyError: raised by `compute`, here or in the batch that was computing the same key.
+        """
+        if not keys:
+            return []
+        first_positions: dict[str, int] = {}
+        for position, key in enumerate(keys):
+            first_positions.setdefault(key, position)
+        found = await self._look_up(list(first_positions))
+        missing = {key: position for key, position in first_positions.items() if key not in found}
+        joined = {key: self._in_flight[key] for key in missing if key in self._in_flight}
+        own = {key: position for key, position in missing.items() if key not in joined}
+        computed: dict[str, T | ItemFailure] = {}
+        if own:
+            computed.update(await self._compute(own, compute))
+        for key, flight in joined.items():
+            computed[key] = await asyncio.shield(flight)
+        return [
+            Recalled(output=found[key], cached=True) if key in found else Recalled(output=computed[key], cached=False)
+            for key in keys
+        ]
+
+    async def _look_up(self, keys: Sequence[str]) -> dict[str, T]:
+        stored = await self._cache.get_many(keys)
+        found: dict[str, T] = {}
+        foreign = 0
+        for key, value in zip(keys, stored, strict=True):
+            if value is None:
+                continue
+            try:
+                found[key] = self._model.model_validate_json(value)
+            except ValidationError:
+                foreign += 1
+        if found:
+            self._metrics.count("weir_cache_hits_total", len(found), kind=self._kind)
+        if len(found) < len(keys):
+            self._metrics.count("weir_cache_misses_total", len(keys) - len(found), kind=self._kind)
+        if foreign:
+            self._metrics.count("weir_cache_foreign_total", foreign, kind=self._kind)
+        return found
+
+    async def _compute(
+        self, positions: dict[str, int], compute: Callable[[Sequence[int]], Awaitable[Sequence[T | ItemFailure]]]
+    ) -> dict[str, T | ItemFailure]:
+        """Compute under `_in_flight`, so that others can join; whatever happens, nobody is left waiting."""
+        loop = asyncio.get_running_loop()
+        flights = {key: loop.create_future() for key in positions}
+        self._in_flight.update(flights)
+        try:
+            outputs = await compute(list(positions.values()))
+            computed = dict(zip(positions, outputs, strict=True))
+        except BaseException as error:
+            # A batch that was cancelled must not cancel the batches that joined it: they see a retryable error.
+            shared = (
+                error
+                if isinstance(error, Exception)
+                else ModelUnavailableError(f"the batch that was computing this was given up ({type(error).__name__})")
+            )
+            for flight in flights.values():
+                flight.set_exception(shared)
+                flight.exception()  # mark as seen: nobody may have joined
+            raise
+        finally:
+            for key in positions:
+                del self._in_flight[key]
+        for key, output in computed.items():
+            flights[key].set_result(output)
+        successes = {key: output for key, output in computed.items() if not isinstance(output, ItemFailure)}
+        if successes:
+            await self._cache.put_many({key: output.model_dump_json().encode() for key, output in successes.items()})
+        return computed
