@@ -50,15 +50,15 @@ class StreamSettings(_Section):
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where a new consumer group starts."""
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
-    batch_max_records: Annotated[int, Field(ge=1)] = 64
+    batch_max_records: Annotated[int, Field(ge=1)] = 128
     """Records in one micro-batch: one call of the Moderator."""
     batch_max_bytes: Annotated[int, Field(ge=1)] = 1_000_000
     """Bytes in one micro-batch; a larger record is a batch of its own."""
-    in_flight_max_records: Annotated[int, Field(ge=1)] = 1_024
-    """Records read and not yet published; at this bound the partitions are paused."""
-    in_flight_max_bytes: Annotated[int, Field(ge=1)] = 32_000_000
-    in_flight_max_batches: Annotated[int, Field(ge=1)] = 8
+    concurrent_batches: Annotated[int, Field(ge=1)] = 4
     """Micro-batches that are moderated at the same time."""
+    in_flight_max_records: Annotated[int, Field(ge=1)] = 4_000
+    """Records read and not yet published; at this bound the partitions are paused."""
+    in_flight_max_bytes: Annotated[int, Field(ge=1)] = 64_000_000
     publish_max_records: Annotated[int, Field(ge=1)] = 2_000
     """Results published in one transaction."""
     publish_interval_s: Annotated[float, Field(ge=0, le=60)] = 0.1

@@ -133,14 +133,18 @@ class Verdict(_ValueModel):
     """True if every model output came from the cache."""
 
 
-class ModeratedConversation(Verdict):
-    """A verdict with the identity of its event: one record downstream, one line of JSONL."""
+class EventIdentity(_ValueModel):
+    """Whose verdict it is."""
 
     schema_version: Literal[1] = 1
     event_id: Identifier
     conversation_id: Identifier
     tenant: Identifier
     occurred_at: OccurredAt
+
+
+class ModeratedConversation(Verdict, EventIdentity):
+    """A verdict with the identity of its event: one record downstream, one line of JSONL."""
 
 
 class Failure(_ValueModel):
