@@ -5,7 +5,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import InvalidEventError
-from protector_models.moderation.verdict import Failure, ModeratedConversation, Stage, Verdict
+from protector_models.moderation.verdict import ModeratedConversation, Verdict
 
 _ERRORS_SHOWN = 3
 
@@ -34,11 +34,6 @@ def decode_event(value: bytes | None, *, max_bytes: int) -> ConversationEvent:
         raise InvalidEventError(_describe(error)) from None
     except RecursionError:
         raise InvalidEventError("nested too deeply") from None
-
-
-def decode_failure(error: InvalidEventError) -> Failure:
-    """Return the failure that stands for bytes that are not an event."""
-    return Failure(stage=Stage.DECODE, error="InvalidEvent", message=str(error))
 
 
 def encode_moderated(event: ConversationEvent, verdict: Verdict) -> bytes:

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from pipelines.codec import decode_event, decode_failure, encode_moderated
+from pipelines.encoded import EncodedVerdict, FailedValue, moderate_encoded
 from pipelines.streaming.broker import OutgoingRecord, Record
 from pipelines.streaming.dead_letter import RECORD_OVERHEAD_BYTES, dead_letter, original_headers
 from pipelines.streaming.in_flight import Result
 from pipelines.streaming.settings import StreamSettings
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.errors import DependencyError, InvalidEventError
-from protector_models.moderation.moderator import moderate_isolating
+from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.ports import Metrics, Moderates
-from protector_models.moderation.verdict import Failure, Outcome, Stage
+from protector_models.moderation.verdict import Failure, Stage
 
 _log = structlog.get_logger(__name__)
 
@@ -36,25 +35,6 @@ class RecordProcessor:
         Raises:
             DependencyError: it stayed away for longer than the settings allow.
         """
-        decoded = [self._decode(record) for record in records]
-        events = [event for event in decoded if isinstance(event, ConversationEvent)]
-        outcomes = iter(await self._moderate(events))
-        return [
-            self._failed(record, entry)
-            if isinstance(entry, Failure)
-            else self._concluded(record, entry, next(outcomes))
-            for record, entry in zip(records, decoded, strict=True)
-        ]
-
-    def _decode(self, record: Record) -> ConversationEvent | Failure:
-        try:
-            return decode_event(record.value, max_bytes=self._settings.event_max_bytes)
-        except InvalidEventError as error:
-            return decode_failure(error)
-
-    async def _moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
-        if not events:
-            return []
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(DependencyError),
             wait=wait_random_exponential(multiplier=self._settings.retry_initial_s, max=self._settings.retry_max_s),
@@ -62,7 +42,13 @@ class RecordProcessor:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        return await retrying(moderate_isolating, self._moderator, events)
+        encoded = await retrying(
+            moderate_encoded,
+            self._moderator,
+            [record.value for record in records],
+            max_bytes=self._settings.event_max_bytes,
+        )
+        return [self._result(record, entry) for record, entry in zip(records, encoded, strict=True)]
 
     def _note_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -71,18 +57,13 @@ class RecordProcessor:
             "batch is tried again", attempt=state.attempt_number, error=type(error).__name__, reason=str(error)
         )
 
-    def _concluded(self, record: Record, event: ConversationEvent, outcome: Outcome) -> Result:
-        if isinstance(outcome, Failure):
-            return self._failed(record, outcome, event_id=event.event_id)
-        try:
-            value = encode_moderated(event, outcome)
-        except ValueError as error:
-            failure = Failure(stage=Stage.PUBLISH, error="UnencodableVerdict", message=str(error))
-            return self._failed(record, failure, event_id=event.event_id)
+    def _result(self, record: Record, entry: EncodedVerdict | FailedValue) -> Result:
+        if isinstance(entry, FailedValue):
+            return self._failed(record, entry.event, entry.failure)
         outgoing = OutgoingRecord(
             topic=self._settings.sink_topic,
-            key=event.conversation_id.encode("utf-8", "surrogatepass"),
-            value=value,
+            key=entry.event.conversation_id.encode(),
+            value=entry.value,
             headers=original_headers(record.headers),
         )
         if outgoing.size_bytes() + RECORD_OVERHEAD_BYTES > self._settings.record_max_bytes:
@@ -92,10 +73,10 @@ class RecordProcessor:
                 message=f"the moderated conversation has {outgoing.size_bytes()} bytes; expected at most "
                 f"{self._settings.record_max_bytes - RECORD_OVERHEAD_BYTES} (stream.record_max_bytes)",
             )
-            return self._failed(record, failure, event_id=event.event_id)
+            return self._failed(record, entry.event, failure)
         return Result(outgoing=outgoing, is_dead_letter=False)
 
-    def _failed(self, record: Record, failure: Failure, *, event_id: str | None = None) -> Result:
+    def _failed(self, record: Record, event: ConversationEvent | None, failure: Failure) -> Result:
         if failure.stage in {Stage.DECODE, Stage.PUBLISH}:  # the Moderator counts its own
             self._metrics.count("weir_failures_total", stage=failure.stage.value, error=failure.error)
         _log.info(
@@ -103,7 +84,7 @@ class RecordProcessor:
             topic=record.source.topic,
             partition=record.source.partition,
             offset=record.offset,
-            event_id=event_id,
+            event_id=None if event is None else event.event_id,
             stage=failure.stage.value,
             error=failure.error,
             reason=failure.message,
