@@ -1,6 +1,7 @@
 """What comes in: a conversation event, and the exchange in it that the models see."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
@@ -10,13 +11,29 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\
 
 def _require_rfc_3339(value: object) -> object:
     """Refuse what a lenient date parser would take: numbers, dates alone, times without an offset."""
-    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
-        raise ValueError("expected an RFC 3339 date-time with an offset, such as 2026-01-31T12:00:00Z")
-    return value
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
+        return value
+    raise ValueError("expected an RFC 3339 date-time with an offset, such as 2026-01-31T12:00:00Z")
 
 
-OccurredAt = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339)]
-"""An aware point in time; on the wire an RFC 3339 string."""
+# Not strict: behind a validator written in Python, pydantic no longer knows that a string came from JSON.
+OccurredAt = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_require_rfc_3339)]
+"""An aware point in time; on the wire an RFC 3339 string. Kept to the microsecond; finer digits are cut."""
+
+
+def _require_integer(value: object) -> object:
+    """Refuse what equals a version without being one: true and 1.0."""
+    if type(value) is int:
+        return value
+    raise ValueError("expected the integer 1")
+
+
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_require_integer)]
+"""The version of the wire format that this code reads and writes."""
+
+# Only where a constraint stands does pydantic look at the characters of a string that Python hands it.
+Text = Annotated[str, Field(min_length=0)]
+"""Any text that has a UTF-8 form: no lone surrogates."""
 
 Identifier = Annotated[str, Field(min_length=1, max_length=512)]
 """A caller's identifier: 1 to 512 characters."""
@@ -32,7 +49,7 @@ class TextPart(_WireModel):
     """A text part of a message, as in the OpenAI chat format."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ImageUrl(_WireModel):
@@ -58,8 +75,8 @@ class Message(_WireModel):
     """One message of a conversation, in the OpenAI chat format."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | tuple[ContentPart, ...] | None = None
-    """Text, or text and image parts. None only where an assistant called a tool instead of speaking."""
+    content: Text | tuple[ContentPart, ...] | None = None
+    """Text, or text and image parts. None where nothing was said, as when an assistant calls a tool."""
     name: str | None = None
     refusal: str | None = None
     tool_calls: tuple[JsonValue, ...] | None = None
@@ -84,19 +101,18 @@ class Exchange(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prompt: str
+    prompt: Text
     """The text of the last user turn. May be empty: a response can be judged alone."""
-    images: tuple[str, ...] = ()
+    images: tuple[Text, ...] = ()
     """References of every image in the conversation, in order."""
-    response: str
+    response: Text
     """The answer to judge."""
 
 
 class ConversationEvent(_WireModel):
     """One conversation to moderate, up to and including the MLLM's response."""
 
-    schema_version: Literal[1]
-    """The version of this wire format."""
+    schema_version: SchemaVersion
     event_id: Identifier
     """The idempotency key: one event, one moderated conversation."""
     conversation_id: Identifier
@@ -107,7 +123,7 @@ class ConversationEvent(_WireModel):
     """When the response was given."""
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
     """The conversation before the response, oldest first, in the OpenAI chat format."""
-    response: str | None = None
+    response: Text | None = None
     """The MLLM's answer to the messages. None: the MLLM configured in Weir shall answer."""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """The caller's own data. It is neither read nor passed on."""
@@ -115,8 +131,9 @@ class ConversationEvent(_WireModel):
     def exchange(self, response: str) -> Exchange:
         """Return what the models see, with `response` as the answer.
 
-        The prompt is the last user turn: all user messages after the last assistant message, or, where the conversation
-        ends in an assistant message, the last user message before it. Images of the whole conversation are included.
+        The prompt is the last user turn: the user messages back to the last assistant message that stands before one of
+        them. What an assistant said or called after the turn does not end it, nor do messages of other roles. Images of
+        the whole conversation are included.
         """
         return Exchange(
             prompt=self._last_user_turn(),

@@ -16,11 +16,20 @@ POISON = "POISON"
 class FakeHarmDetector:
     """Finds a response as harmful as the largest number that stands after "harm=" in it; 0 without one.
 
-    A category named as "category=NAME" gets the same score. A text with `POISON` is an `ItemFailure`.
+    A category named as "category=NAME" gets the same score. A response with `POISON` is an `ItemFailure`; one in which
+    no number follows "harm=" is a fault of the detector and raises `ValueError`. An image named "unreadable" keeps all
+    images of its exchange from being evaluated.
     """
 
-    def __init__(self, *, revision: str = "fake-detector@1") -> None:
+    def __init__(self, *, revision: str = "fake-detector@1", max_characters: int | None = None) -> None:
+        """Make a detector.
+
+        Args:
+            revision: the revision it gives itself.
+            max_characters: how many characters of an exchange it says it read; None says all.
+        """
         self._revision = revision
+        self._max_characters = max_characters
         self.assessed: list[Exchange] = []
         """Everything that was scored, in order."""
         self.unavailable = False
@@ -28,6 +37,7 @@ class FakeHarmDetector:
 
     @property
     def revision(self) -> str:
+        """Return "name@revision"."""
         return self._revision
 
     async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
@@ -43,13 +53,14 @@ class FakeHarmDetector:
         words = exchange.response.split()
         harmfulness = max((float(word[5:]) for word in words if word.startswith("harm=")), default=0.0)
         characters = len(exchange.prompt) + len(exchange.response)
+        read = characters if self._max_characters is None else min(characters, self._max_characters)
         return Assessment(
             harmfulness=harmfulness,
             categories={word[9:]: harmfulness for word in words if word.startswith("category=")},
             detector=self._revision,
-            truncated=False,
+            truncated=read < characters,
             coverage=Coverage(
-                characters_evaluated=characters,
+                characters_evaluated=read,
                 characters_total=characters,
                 images_evaluated=len(exchange.images) if all(image != "unreadable" for image in exchange.images) else 0,
                 images_total=len(exchange.images),
@@ -63,7 +74,7 @@ def harmless(request: RewriteRequest) -> str:
 
 
 class FakeDetoxifier:
-    """Writes what a function says. A response with `POISON`, or an empty rewrite, is an `ItemFailure`."""
+    """Writes what a function says. A prompt with `POISON`, or an empty rewrite, is an `ItemFailure`."""
 
     def __init__(
         self, write: Callable[[RewriteRequest], str] = harmless, *, revision: str = "fake-detoxifier@1"
@@ -75,6 +86,7 @@ class FakeDetoxifier:
 
     @property
     def revision(self) -> str:
+        """Return "name@revision"."""
         return self._revision
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
@@ -90,14 +102,14 @@ class FakeDetoxifier:
 
 
 class FakeGenerator:
-    """Answers with the last message's text. A conversation with `POISON` is an `ItemFailure`."""
+    """Answers with the last message's text. A last message with `POISON` is an `ItemFailure`."""
 
     revision = "fake-mllm@1"
 
     async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
         """Echo the last message of each conversation."""
         texts = [event.messages[-1].text() for event in events]
-        failure = ItemFailure(error="Poison", message="the conversation holds the word that fakes refuse")
+        failure = ItemFailure(error="Poison", message="the last message holds the word that fakes refuse")
         return [failure if POISON in text else text for text in texts]
 
 

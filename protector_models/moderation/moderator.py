@@ -1,8 +1,10 @@
-"""The one path from events to verdicts; streaming, HTTP, backfill and evaluation differ only in what is passed in here."""
+"""The one path from events to verdicts; streaming, HTTP, backfill and evaluation differ only in what they pass in."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import DependencyError
@@ -53,9 +55,9 @@ class _Decided:
 class Moderator:
     """Moderates batches of events.
 
-    Laws (held by tests): the outcome of an event does not depend on its neighbours; one poisoned event fails alone; equal
-    exchanges are scored once; the same events under the same policy and model revisions give equal outcomes, but for
-    `cached`.
+    Laws (held by tests): the outcome of an event does not depend on its neighbours; one poisoned event fails alone;
+    equal exchanges are scored once; the same events under the same policy and model revisions give equal outcomes, but
+    for `cached`.
     """
 
     def __init__(
@@ -119,21 +121,23 @@ class Moderator:
         return [self._answered(event, generated.get(id(event))) for event in events]
 
     def _answered(self, event: ConversationEvent, generated: str | ItemFailure | None) -> _Answered | Failure:
+        rules = self._policy.for_tenant(event.tenant)
         if event.response is not None:
-            response, generation = event.response, StageStatus.SKIPPED
-        elif isinstance(generated, ItemFailure):
+            return _Answered(exchange=event.exchange(event.response), generation=StageStatus.SKIPPED, rules=rules)
+        if isinstance(generated, ItemFailure):
             return Failure(stage=Stage.GENERATE, error=generated.error, message=generated.message)
-        elif generated is None:
+        if generated is None:
             return Failure(
                 stage=Stage.GENERATE,
                 error="NoMllmConfigured",
-                message="response is null: expected a response, or an MLLM in the configuration (mllm) that shall answer",
+                message="response is null: expected a response, or an MLLM in the configuration (mllm) to answer",
             )
-        else:
-            response, generation = generated, StageStatus.COMPLETE
-        return _Answered(
-            exchange=event.exchange(response), generation=generation, rules=self._policy.for_tenant(event.tenant)
-        )
+        try:
+            exchange = event.exchange(generated)
+        except ValidationError:
+            message = "the MLLM's answer has no UTF-8 form: expected text without lone surrogates"
+            return Failure(stage=Stage.GENERATE, error="InvalidText", message=message)
+        return _Answered(exchange=exchange, generation=StageStatus.COMPLETE, rules=rules)
 
     async def _decide(self, answered: Sequence[_Answered]) -> list[_Decided]:
         fingerprints = [exchange_fingerprint(item.exchange) for item in answered]
@@ -176,16 +180,17 @@ class Moderator:
             self._metrics.count("weir_failures_decided_by_policy_total", action=action.value)
         delivered_action = Action.ALLOW if rules.shadow else action
         original = item.answered.exchange.response
+        response = _deliverable(delivered_action, original, rewriting, rules)
         return Verdict(
             action=delivered_action,
             category=item.decision.category,
-            response=_deliverable(delivered_action, original, rewriting, rules),
-            original_response=original if self._include_original and delivered_action is not Action.ALLOW else None,
+            response=response,
+            original_response=original if self._include_original and response != original else None,
             assessment=None if isinstance(output, ItemFailure) else output,
             rewrite_assessment=rewriting.assessment,
             evaluation_status=EvaluationStatus(
                 generation=item.answered.generation,
-                assessment=_assessment_status(output),
+                assessment=StageStatus.FAILED if isinstance(output, ItemFailure) else output.status(),
                 rewrite=rewriting.status,
                 verification=rewriting.verification,
             ),
@@ -210,7 +215,7 @@ class Moderator:
 
 
 async def moderate_isolating(moderator: Moderates, events: Sequence[ConversationEvent]) -> list[Outcome]:
-    """Moderate a batch; where it fails as a whole for no fault of a dependency, halve it until the culprit stands alone.
+    """Moderate a batch; where it fails as a whole and no dependency is at fault, halve it down to the culprit.
 
     A fault that nobody foresaw then costs one event a dead letter, not a batch, and never stops the caller.
 
@@ -221,7 +226,7 @@ async def moderate_isolating(moderator: Moderates, events: Sequence[Conversation
         return await moderator.moderate(events)
     except DependencyError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is put down to one event, which fails
         if len(events) <= 1:
             return [Failure(stage=Stage.ASSESS, error=type(error).__name__, message="unexpected error") for _ in events]
     half = len(events) // 2
@@ -234,12 +239,6 @@ def _decision(rules: TenantRules, output: Assessment | ItemFailure) -> Decision:
     # With "dead_letter" the decision is never used: the event ends as a failure.
     action = Action.BLOCK if rules.on_failure == "dead_letter" else rules.on_failure
     return Decision(action=action, category=None)
-
-
-def _assessment_status(output: Assessment | ItemFailure) -> StageStatus:
-    if isinstance(output, ItemFailure):
-        return StageStatus.FAILED
-    return StageStatus.COMPLETE if output.coverage.is_complete() else StageStatus.PARTIAL
 
 
 def _deliverable(action: Action, original: str, rewriting: Rewriting, rules: TenantRules) -> str | None:

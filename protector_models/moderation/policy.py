@@ -59,7 +59,8 @@ class TenantRules(_PolicyModel):
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     """How often the detoxifier may try before the safe completion is delivered."""
     shadow: bool = False
-    """Decide and report, but deliver every response unchanged."""
+    """Decide and report, but deliver every response unchanged. An event that ends as a failure has no verdict to report
+    and stays a dead letter."""
 
     @model_validator(mode="after")
     def _require_default_text(self) -> Self:
@@ -92,7 +93,7 @@ class TenantRules(_PolicyModel):
 
 
 class TenantOverrides(_PolicyModel):
-    """What one tenant has different. Unset fields are taken from the policy; safe completions are merged by category."""
+    """What one tenant has different. Unset fields are the policy's own; safe completions are merged by category."""
 
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)] | None = None
     safe_completions: dict[str, SafeText] = Field(default_factory=dict)

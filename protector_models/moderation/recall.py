@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.errors import DependencyError, ModelUnavailableError
 from protector_models.moderation.ports import Metrics, VerdictCache
 from protector_models.moderation.verdict import ItemFailure
 
@@ -27,8 +27,9 @@ class Recalled(Generic[T_co]):
 class Recall(Generic[T]):
     """Looks model outputs of one kind up by key, computes the missing ones, and stores those that succeeded.
 
-    Single flight: while an output is being computed, other batches of this process that need it wait for it instead of
-    computing it again. If the computation fails, all who wait get its error.
+    Single flight: until an output is computed and stored, other batches of this process that need it take it over
+    instead of computing it again. If the computation fails, all who wait get an error that lets them try again: what
+    the other batch failed on need not be among their own items.
     """
 
     def __init__(self, *, kind: str, model: type[T], cache: VerdictCache, metrics: Metrics) -> None:
@@ -49,7 +50,7 @@ class Recall(Generic[T]):
                 outputs in that order.
 
         Raises:
-            DependencyError: raised by `compute`, here or in the batch that was computing the same key.
+            DependencyError: raised by `compute`, or the batch that was computing the same key failed or was given up.
         """
         if not keys:
             return []
@@ -92,30 +93,48 @@ class Recall(Generic[T]):
     async def _compute(
         self, positions: dict[str, int], compute: Callable[[Sequence[int]], Awaitable[Sequence[T | ItemFailure]]]
     ) -> dict[str, T | ItemFailure]:
-        """Compute under `_in_flight`, so that others can join; whatever happens, nobody is left waiting."""
+        """Compute and store under `_in_flight`, so that others can join; whatever happens, nobody is left waiting."""
         loop = asyncio.get_running_loop()
         flights = {key: loop.create_future() for key in positions}
         self._in_flight.update(flights)
         try:
-            outputs = await compute(list(positions.values()))
-            computed = dict(zip(positions, outputs, strict=True))
+            outputs = await self._run(positions, compute, flights)
+            # Others may have looked into the cache before this is stored, and learn so only after it: they still join.
+            await self._store(outputs)
+        finally:
+            for key in positions:
+                del self._in_flight[key]
+        return outputs
+
+    async def _run(
+        self,
+        positions: dict[str, int],
+        compute: Callable[[Sequence[int]], Awaitable[Sequence[T | ItemFailure]]],
+        flights: dict[str, asyncio.Future[T | ItemFailure]],
+    ) -> dict[str, T | ItemFailure]:
+        """Compute, and tell those who wait how it ended."""
+        try:
+            computed = dict(zip(positions, await compute(list(positions.values())), strict=True))
         except BaseException as error:
-            # A batch that was cancelled must not cancel the batches that joined it: they see a retryable error.
             shared = (
                 error
-                if isinstance(error, Exception)
-                else ModelUnavailableError(f"the batch that was computing this was given up ({type(error).__name__})")
+                if isinstance(error, DependencyError)
+                else ModelUnavailableError(f"the batch that was computing this ended in {type(error).__name__}")
             )
             for flight in flights.values():
                 flight.set_exception(shared)
                 flight.exception()  # mark as seen: nobody may have joined
             raise
-        finally:
-            for key in positions:
-                del self._in_flight[key]
         for key, output in computed.items():
             flights[key].set_result(output)
-        successes = {key: output for key, output in computed.items() if not isinstance(output, ItemFailure)}
-        if successes:
-            await self._cache.put_many({key: output.model_dump_json().encode() for key, output in successes.items()})
         return computed
+
+    async def _store(self, outputs: dict[str, T | ItemFailure]) -> None:
+        """Store the successes; a failure may pass, and is tried again next time."""
+        values = {
+            key: output.model_dump_json().encode()
+            for key, output in outputs.items()
+            if not isinstance(output, ItemFailure)
+        }
+        if values:
+            await self._cache.put_many(values)

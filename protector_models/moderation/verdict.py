@@ -1,11 +1,11 @@
 """What comes out: assessments by the detector, verdicts, failures, and the moderated conversation on the wire."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protector_models.moderation.conversation import Identifier, OccurredAt
+from protector_models.moderation.conversation import Identifier, OccurredAt, SchemaVersion
 
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """A score in [0, 1]; for harmfulness 1 means harmful."""
@@ -69,8 +69,21 @@ class Assessment(_ValueModel):
     detector: str
     """The detector that scored, "name@revision"."""
     truncated: bool
-    """True if some text was not read."""
+    """True if some text was not read; coverage says how much."""
     coverage: Coverage
+
+    @model_validator(mode="after")
+    def _require_agreement(self) -> Self:
+        if self.truncated != (self.coverage.characters_evaluated < self.coverage.characters_total):
+            raise ValueError(
+                f"truncated: expected it to agree with the coverage of characters, got {self.truncated} with "
+                f"{self.coverage.characters_evaluated} of {self.coverage.characters_total}"
+            )
+        return self
+
+    def status(self) -> StageStatus:
+        """Tell whether the detector read everything."""
+        return StageStatus.COMPLETE if self.coverage.is_complete() else StageStatus.PARTIAL
 
     def top_category(self) -> str | None:
         """Return the category with the highest score (the first by name among equals), or None without categories."""
@@ -106,7 +119,8 @@ class EvaluationStatus(_ValueModel):
     rewrite: StageStatus = StageStatus.SKIPPED
     """The detoxifier. `failed`: the policy's safe text was delivered instead."""
     verification: StageStatus = StageStatus.SKIPPED
-    """The detector reading the rewrite. `failed`: no rewrite passed, the policy's safe text was delivered instead."""
+    """The detector reading the rewrite that is delivered. `failed`: no rewrite passed, the policy's safe text was
+    delivered instead."""
 
 
 class Verdict(_ValueModel):
@@ -118,7 +132,7 @@ class Verdict(_ValueModel):
     response: str | None
     """What may be delivered. None: nothing may be."""
     original_response: str | None = None
-    """The response before moderation; only where the configuration asks for it."""
+    """The response before moderation; only where the configuration asks for it and it is not what may be delivered."""
     assessment: Assessment | None
     """None only where the assessment failed and the policy says what follows."""
     rewrite_assessment: Assessment | None = None
@@ -136,7 +150,7 @@ class Verdict(_ValueModel):
 class EventIdentity(_ValueModel):
     """Whose verdict it is."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     event_id: Identifier
     conversation_id: Identifier
     tenant: Identifier
