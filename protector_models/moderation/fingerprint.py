@@ -8,15 +8,14 @@ from protector_models.moderation.conversation import Exchange
 def exchange_fingerprint(exchange: Exchange) -> str:
     """Return a digest of everything the models see of an exchange.
 
-    Each part is preceded by its length, so that no two exchanges share the bytes that are hashed. Lone surrogates, which
-    have no UTF-8 form, are hashed as they stand.
+    Each part is preceded by its length, so that no two exchanges share the bytes that are hashed.
 
     Returns:
         64 hexadecimal characters (SHA-256).
     """
     digest = hashlib.sha256()
     for part in (exchange.prompt, exchange.response, *exchange.images):
-        encoded = part.encode("utf-8", "surrogatepass")
+        encoded = part.encode()
         digest.update(b"%d:" % len(encoded))
         digest.update(encoded)
     return digest.hexdigest()
@@ -27,6 +26,9 @@ def assessment_key(detector_revision: str, fingerprint: str) -> str:
     return f"assessment:{detector_revision}:{fingerprint}"
 
 
-def rewrite_key(detoxifier_revision: str, fingerprint: str, category: str | None, attempt: int) -> str:
-    """Return the cache key of a detoxifier's rewrite of an exchange."""
-    return f"rewrite:{detoxifier_revision}:{fingerprint}:{category or ''}:{attempt}"
+def rewrite_key(
+    detoxifier_revision: str, fingerprint: str, *, category: str | None, attempt: int, safe_completion: str
+) -> str:
+    """Return the cache key of a detoxifier's rewrite; it depends on all that a `RewriteRequest` holds."""
+    text = hashlib.sha256(safe_completion.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"rewrite:{detoxifier_revision}:{fingerprint}:{category or ''}:{attempt}:{text}"

@@ -1,9 +1,9 @@
 """The seams to everything outside the core: models, cache, metrics. Each has a fake in `fakes` and a contract suite.
 
-All model ports are asynchronous, plural in and plural out: the result has the length and order of the input. An item that
-a model cannot handle is a value (`ItemFailure`) and leaves its neighbours alone. A dead or late dependency raises
-`DependencyError`: then nothing was decided and the caller may try the batch again. Every call may be repeated and several
-may run at once; an empty input gives an empty result.
+All model ports are asynchronous, plural in and plural out: the result has the length and order of the input. An item
+that a model cannot handle is a value (`ItemFailure`) and leaves its neighbours alone. A dead or late dependency raises
+`DependencyError`: then nothing was decided and the caller may try the batch again. Every call may be repeated and
+several may run at once; an empty input gives an empty result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ class RewriteRequest(BaseModel):
     category: str | None
     attempt: int
     """0 for the first try. A detoxifier that always writes the same may fail on later ones."""
+    safe_completion: str
+    """The policy's own text for this category and tenant: what stands in where no rewrite passes."""
 
 
 class HarmDetector(Protocol):
@@ -32,7 +34,7 @@ class HarmDetector(Protocol):
 
     @property
     def revision(self) -> str:
-        """ "name@revision": equal revisions give equal assessments."""
+        """Return "name@revision": equal revisions give equal assessments."""
 
     async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
         """Score each exchange, whatever its neighbours are.
@@ -47,7 +49,7 @@ class Detoxifier(Protocol):
 
     @property
     def revision(self) -> str:
-        """ "name@revision": equal revisions give equal rewrites."""
+        """Return "name@revision": equal revisions give equal rewrites of equal requests."""
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response. An empty or cut rewrite is an `ItemFailure`.
@@ -62,7 +64,7 @@ class ResponseGenerator(Protocol):
 
     @property
     def revision(self) -> str:
-        """ "name@revision" of the model that answers."""
+        """Return "name@revision" of the model that answers."""
 
     async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
         """Answer each conversation.
@@ -76,7 +78,7 @@ class VerdictCache(Protocol):
     """Keeps model outputs by key. A cache that is down or slow is a miss, within a bounded delay, and never raises."""
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return what was stored under each key; None where nothing is, or where the cache could not be asked in time."""
+        """Return what is stored under each key; None where nothing is or where the cache could not be asked in time."""
 
     async def put_many(self, values: Mapping[str, bytes]) -> None:
         """Store values. Losing them is allowed."""

@@ -95,14 +95,18 @@ class Rewriter:
 
     async def _try(self, detoxifier: Detoxifier, tasks: Sequence[RewritingTask], attempt: int) -> list[_Attempt]:
         async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
-            return await detoxifier.rewrite(
-                [
-                    RewriteRequest(exchange=task.exchange, category=task.category, attempt=attempt)
-                    for task in (tasks[position] for position in positions)
-                ]
-            )
+            return await detoxifier.rewrite([_request(tasks[position], attempt) for position in positions])
 
-        keys = [rewrite_key(detoxifier.revision, task.fingerprint, task.category, attempt) for task in tasks]
+        keys = [
+            rewrite_key(
+                detoxifier.revision,
+                task.fingerprint,
+                category=task.category,
+                attempt=attempt,
+                safe_completion=task.rules.safe_completion(task.category),
+            )
+            for task in tasks
+        ]
         rewrites = await self._rewrites.get_many(keys, rewrite)
         candidates = [
             task.exchange.model_copy(update={"response": rewrite.output.text})
@@ -137,9 +141,18 @@ class Rewriter:
             text=last.rewrite.output.text,
             assessment=assessment,
             status=StageStatus.COMPLETE,
-            verification=StageStatus.COMPLETE,
+            verification=assessment.status(),
             cached=_all_cached(attempts),
         )
+
+
+def _request(task: RewritingTask, attempt: int) -> RewriteRequest:
+    return RewriteRequest(
+        exchange=task.exchange,
+        category=task.category,
+        attempt=attempt,
+        safe_completion=task.rules.safe_completion(task.category),
+    )
 
 
 def _give_up(task: RewritingTask, attempts: Sequence[_Attempt]) -> Rewriting:
