@@ -1,0 +1,45 @@
+"""The console command `weir`.
+
+Exit status: 0 done; 1 a model, broker or service is gone; 2 a wrong call or configuration; 3 done, but not everything
+could be moderated and the command was asked to tell; 130 interrupted.
+"""
+
+import sys
+
+import typer
+
+from pipelines.commands import inspect
+from pipelines.commands.moderate import moderate
+from protector_models.moderation.errors import ConfigurationError, WeirError
+
+EXIT_UNAVAILABLE = 1
+EXIT_MISCONFIGURED = 2
+
+app = typer.Typer(
+    name="weir",
+    help="Streaming moderation of conversations with multimodal LLMs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(moderate)
+app.command()(inspect.schema)
+app.command()(inspect.version)
+app.add_typer(inspect.config_app, name="config")
+
+
+def main() -> None:
+    """Run the command line; errors that Weir knows end in one line on standard error and an exit status."""
+    try:
+        app()
+    except ConfigurationError as error:
+        typer.echo(f"weir: {error}", err=True)
+        sys.exit(EXIT_MISCONFIGURED)
+    except WeirError as error:
+        typer.echo(f"weir: {error}", err=True)
+        sys.exit(EXIT_UNAVAILABLE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""`weir moderate`: conversations in a JSONL file, moderated in this process."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipelines.commands.options import ConfigOption, JsonOption
+from pipelines.composition import in_process_moderator, verdict_cache
+from pipelines.encoded import EncodedVerdict, FailedValue, moderate_encoded
+from pipelines.jsonl import Line, LineReader, output_line
+from pipelines.logs import configure_logs
+from pipelines.settings import WeirSettings, load_settings
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.policy_file import load_policy
+from services.metrics import PrometheusMetrics
+
+EXIT_WITH_ERROR_RECORDS = 3
+EXIT_INTERRUPTED = 130
+_STANDARD_STREAM = Path("-")
+
+
+@dataclass(slots=True)
+class _Summary:
+    """What has been done so far."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    cached: int = 0
+    resumed_after: int = 0
+    """Lines that an earlier run had written."""
+
+    def add(self, result: EncodedVerdict | FailedValue) -> None:
+        """Count one line of the output."""
+        if isinstance(result, EncodedVerdict):
+            self.results[result.action.value] += 1
+            self.cached += result.cached
+        else:
+            self.results["error"] += 1
+
+
+def moderate(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN.jsonl", help="Events, one JSON object a line; - is standard input.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Moderated conversations; - is standard output.")
+    ] = _STANDARD_STREAM,
+    config: ConfigOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last whole line of an --out that an earlier run left.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with status 3 if any line became an error record.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Moderate the events of a JSONL file: one line out for each line in, in order.
+
+    A line that cannot be moderated becomes an error record in its place, with its line number. Blank lines are skipped
+    and counted. The same input gives the same output, apart from "cached" where a cache outlives the run (redis.url).
+
+    Ends with 0 when every line is written, 1 when a model or service is gone, 2 for a wrong call or configuration,
+    130 when interrupted; what is written so far is whole lines, and --resume goes on from there.
+    """
+    settings = load_settings(config)
+    configure_logs(settings.log)
+    if resume and _STANDARD_STREAM in {source, out}:
+        raise ConfigurationError("--resume: expected IN and --out to be files, not -")
+    summary = _Summary()
+    try:
+        with ExitStack() as stack:
+            lines = stack.enter_context(source.open("rb")) if source != _STANDARD_STREAM else sys.stdin.buffer
+            reader = LineReader(stream=lines, max_bytes=settings.stream.event_max_bytes)
+            sink = _open_sink(stack, out, reader, summary, resume=resume)
+            size_bytes = source.stat().st_size if source.is_file() else None
+            asyncio.run(_moderate_all(settings, reader, sink, summary, size_bytes))
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+    except KeyboardInterrupt:
+        _print_summary(summary, reader, as_json=as_json, out=out)
+        typer.echo("interrupted; --resume goes on after the last line written", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _print_summary(summary, reader, as_json=as_json, out=out)
+    if strict and summary.results["error"]:
+        raise typer.Exit(EXIT_WITH_ERROR_RECORDS)
+
+
+async def _moderate_all(
+    settings: WeirSettings, reader: LineReader, sink: IO[bytes], summary: _Summary, size_bytes: int | None
+) -> None:
+    metrics = PrometheusMetrics(CollectorRegistry())
+    policy = load_policy(settings.policy)
+    progress = Progress(
+        TextColumn("moderating"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[lines]} lines"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    with progress:
+        task = progress.add_task("moderating", total=size_bytes, lines=0)
+        async with (
+            verdict_cache(settings, metrics) as cache,
+            in_process_moderator(settings, policy, metrics, cache) as moderator,
+        ):
+            for batch in _batches(reader, settings):
+                results = await moderate_encoded(
+                    moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
+                )
+                for line, result in zip(batch, results, strict=True):
+                    sink.write(output_line(line, result))
+                    summary.add(result)
+                sink.flush()
+                progress.update(task, completed=reader.bytes_read, lines=summary.results.total())
+
+
+def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]:
+    """Cut the input into batches whose bounds depend on nothing but the input, so that a run can be repeated."""
+    batch: list[Line] = []
+    num_bytes = 0
+    for line in reader:
+        batch.append(line)
+        num_bytes += len(line.content)
+        if len(batch) >= settings.stream.batch_max_records or num_bytes >= settings.stream.batch_max_bytes:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _open_sink(stack: ExitStack, out: Path, reader: LineReader, summary: _Summary, *, resume: bool) -> IO[bytes]:
+    """Open the output; when resuming, keep its whole lines and skip as many lines of the input."""
+    if out == _STANDARD_STREAM:
+        return sys.stdout.buffer
+    if not resume or not out.exists():
+        return stack.enter_context(out.open("wb"))
+    sink = stack.enter_context(out.open("r+b"))
+    whole_bytes = 0
+    for line in sink:
+        if line.endswith(b"\n"):
+            whole_bytes += len(line)
+            summary.resumed_after += 1
+    sink.truncate(whole_bytes)
+    sink.seek(whole_bytes)
+    skipped = sum(1 for _ in zip(range(summary.resumed_after), reader, strict=False))
+    if skipped < summary.resumed_after:
+        raise ConfigurationError(
+            f"{out}: has {summary.resumed_after} lines, more than the input: expected the same input"
+        )
+    return sink
+
+
+def _print_summary(summary: _Summary, reader: LineReader, *, as_json: bool, out: Path) -> None:
+    """Print counts that add up: lines = results + blank + written by an earlier run."""
+    facts = {
+        "lines": reader.lines_read,
+        "blank": reader.blank_lines,
+        "resumed_after": summary.resumed_after,
+        **{name: summary.results[name] for name in ("allow", "rewrite", "review", "block", "error")},
+        "cached": summary.cached,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts), err=out == _STANDARD_STREAM)
+        return
+    table = Table(title="weir moderate", show_header=False)
+    for name, number in facts.items():
+        table.add_row(name, str(number))
+    Console(stderr=True).print(table)

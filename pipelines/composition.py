@@ -1,0 +1,70 @@
+"""Puts a Moderator together from the configuration, with the models in this process."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from pipelines.settings import WeirSettings
+from protector_models.chat_endpoint import ChatEndpointGenerator
+from protector_models.detoxifier import SafeCompletionDetoxifier
+from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.in_process import InProcessHarmDetector
+from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.policy import Policy
+from protector_models.moderation.ports import Metrics, VerdictCache
+from services.verdict_cache import RedisVerdictCache
+
+_BATCH_TIMEOUT_S = 3_600.0
+"""Nobody waits for a batch from a file: this only ends a run that hangs."""
+
+
+@asynccontextmanager
+async def verdict_cache(settings: WeirSettings, metrics: Metrics) -> AsyncIterator[VerdictCache]:
+    """Yield the cache that is configured: Redis where `redis.url` is set, else the memory of this process."""
+    if settings.redis.url is None:
+        yield MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
+        return
+    cache = RedisVerdictCache.from_settings(settings.redis, metrics=metrics)
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+@asynccontextmanager
+async def in_process_moderator(
+    settings: WeirSettings, policy: Policy, metrics: Metrics, cache: VerdictCache
+) -> AsyncIterator[Moderator]:
+    """Yield a Moderator whose models run in this process.
+
+    Raises:
+        ConfigurationError: a checkpoint cannot be used.
+    """
+    detector = settings.detector
+    async with AsyncExitStack() as stack:
+        model = OnnxHarmDetector.load(
+            detector.checkpoint or SHIPPED_WEIGHTS,
+            num_threads=detector.num_threads or usable_cpus(),
+            max_windows=detector.max_windows,
+        )
+        harm_detector = InProcessHarmDetector(model, timeout_s=_BATCH_TIMEOUT_S)
+        stack.callback(harm_detector.close)
+        generator = None
+        if settings.mllm.kind == "openai":
+            generator = ChatEndpointGenerator.from_settings(settings.mllm)
+            stack.push_async_callback(generator.close)
+        yield Moderator(
+            policy=policy,
+            detector=harm_detector,
+            cache=cache,
+            metrics=metrics,
+            detoxifier=SafeCompletionDetoxifier() if settings.detoxifier.kind == "safe_completion" else None,
+            generator=generator,
+            include_original=settings.output.include_original_response,
+        )
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
