@@ -41,11 +41,17 @@ class InProcessHarmDetector:
         """The revision of the model."""
         return self._model.revision
 
-    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+    async def assess(
+        self, exchanges: Sequence[Exchange], *, timeout_s: float | None = None
+    ) -> list[Assessment | ItemFailure]:
         """Score each exchange on a thread.
 
         A call that is late or cancelled while it waits for a thread is never computed; one that is being computed ends
         on its thread, and its result is dropped.
+
+        Args:
+            exchanges: what to score.
+            timeout_s: how long this call may take, where that is not as long as usual.
 
         Raises:
             ModelUnavailableError: no result in time.
@@ -54,7 +60,7 @@ class InProcessHarmDetector:
             return []
         loop = asyncio.get_running_loop()
         return await within(
-            self._timeout_s,
+            self._timeout_s if timeout_s is None else timeout_s,
             lambda: loop.run_in_executor(self._threads, self._model.assess, exchanges),
             waiting_for=self._model.revision,
         )

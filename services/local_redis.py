@@ -88,7 +88,7 @@ class LocalRedis:
             "maxmemory-policy": "allkeys-lru",
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        self._process = subprocess.Popen(  # noqa: S603  (the binary was found above, the arguments are ours)
+        self._process = subprocess.Popen(
             [find_redis_server(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         self._wait_until_ready(self._process, self._port)

@@ -102,9 +102,9 @@ class RedisVerdictCache:
         prefixed = [KEY_PREFIX + key for key in keys]
         values = await self._guard("get", lambda: self._client.mget(prefixed))
         # A server that is no Redis may say anything.
-        if not isinstance(values, list) or len(values) != len(keys):
+        if values is None or len(values) != len(keys):
             return [None] * len(keys)
-        return values
+        return [value if isinstance(value, bytes) else None for value in values]
 
     async def put_many(self, values: Mapping[str, bytes]) -> None:
         """Store values, in one round trip."""

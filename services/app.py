@@ -1,0 +1,168 @@
+"""Deployments bound to their settings, and the application started and stopped on Ray Serve."""
+
+import logging
+import math
+import os
+from collections.abc import Awaitable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import ray
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import LoggingConfig
+
+from protector_models.detoxifier import SafeCompletionDetoxifier
+from protector_models.harm_detector import OnnxHarmDetector
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.settings import DetectorSettings, MllmSettings
+from services.autoscaling import scaling_options
+from services.remote import ServeHandle
+from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from services.settings import DeploymentSettings, ServeSettings
+
+_OBJECT_STORE_BYTES = 256 * 1024 * 1024
+"""Micro-batches are small and travel with the call; Ray would take a third of the memory."""
+
+_DRAIN_POLL_S = 0.1
+"""How often a replica that stops looks whether its last call has ended."""
+
+_SERVE_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
+
+
+class Closable(Protocol):
+    """A deployment's class that has something to finish."""
+
+    async def close(self) -> None:
+        """Finish; called once the replica has answered all its calls, within `graceful_shutdown_timeout_s`."""
+
+
+def deploy(deployed: type, settings: DeploymentSettings, *arguments: object, **named: object) -> Application:
+    """Bind a class to its deployment. Arguments may be applications: the replica gets handles to them.
+
+    A class with `close` (see `Closable`) has it awaited when a replica stops gracefully: at a scale-down, an update, or
+    the end of the application; not when it is killed.
+    """
+    options: dict[str, Any] = {
+        "name": deployed.__name__,
+        "max_ongoing_requests": settings.max_ongoing_requests,
+        "ray_actor_options": {
+            "num_cpus": settings.num_cpus,
+            "num_gpus": settings.num_gpus,
+            "resources": dict(settings.resources),
+        },
+        "graceful_shutdown_timeout_s": settings.graceful_shutdown_timeout_s,
+        "graceful_shutdown_wait_loop_s": _DRAIN_POLL_S,
+        "health_check_period_s": settings.health_check_period_s,
+        "health_check_timeout_s": settings.health_check_timeout_s,
+        **scaling_options(settings),
+    }
+    shell = _closing(deployed) if hasattr(deployed, "close") else deployed
+    return serve.deployment(**options)(shell).bind(*arguments, **named)
+
+
+def bind_detector(settings: DetectorSettings, checkpoint: Path, deployment: DeploymentSettings) -> Application:
+    """Bind the harm detector.
+
+    Args:
+        settings: how it reads.
+        checkpoint: the folder of its weights, on every node.
+        deployment: where it runs.
+    """
+    num_threads = settings.num_threads or max(1, int(deployment.num_cpus))
+    load = partial(OnnxHarmDetector.load, checkpoint, num_threads=num_threads, max_windows=settings.max_windows)
+    return deploy(DetectorReplica, deployment, load, concurrency=deployment.concurrency)
+
+
+def bind_detoxifier(deployment: DeploymentSettings) -> Application:
+    """Bind the detoxifier that delivers the policy's safe completions."""
+    return deploy(DetoxifierReplica, deployment, SafeCompletionDetoxifier)
+
+
+def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings) -> Application:
+    """Bind the MLLM that answers events without a response."""
+    return deploy(MllmReplica, deployment, settings)
+
+
+def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> None:
+    """Connect to Ray, or start it on this machine, and start Ray Serve on it. Nothing happens where both run already.
+
+    Args:
+        settings: which Ray, and whether Serve listens for HTTP.
+        show_replica_logs: print what replicas log on this process's standard error, too.
+
+    Raises:
+        ConfigurationError: there is no Ray at the address.
+    """
+    if not ray.is_initialized():
+        _start_ray(settings, show_replica_logs=show_replica_logs)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    http = settings.http
+    serve.start(
+        proxy_location=ProxyLocation.EveryNode if http else ProxyLocation.Disabled,
+        http_options=HTTPOptions(host=http.host, port=http.port) if http else None,
+        logging_config=_SERVE_LOGGING,
+    )
+
+
+def run_application(application: Application, *, name: str, route_prefix: str | None = None) -> ServeHandle:
+    """Deploy an application and wait until all its deployments are up; an application of that name is updated.
+
+    Returns:
+        A handle to its first deployment.
+
+    Raises:
+        ConfigurationError: it could not be started; the message ends with the error of the replica that failed.
+    """
+    try:
+        handle = serve.run(application, name=name, route_prefix=route_prefix, logging_config=_SERVE_LOGGING)
+    except RuntimeError as error:
+        raise ConfigurationError(f"application {name!r} could not be started: {error}") from error
+    return cast("ServeHandle", handle)
+
+
+def shutdown(*, name: str) -> None:
+    """Stop the application gracefully, then Serve, then Ray where this process started it. May be called twice."""
+    if not ray.is_initialized():
+        return
+    # First alone: it waits for replicas to drain, up to 60 s, where stopping Serve as a whole waits for 30.
+    serve.delete(name)
+    serve.shutdown()  # type: ignore[no-untyped-call]  # Ray does not say that it returns None
+    ray.shutdown()
+
+
+def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
+    # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    local: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "num_cpus": max(os.cpu_count() or 1, _count_cpus(settings)),
+    }
+    try:
+        ray.init(
+            address=settings.address or "local",
+            logging_level=logging.WARNING,
+            log_to_driver=show_replica_logs,
+            **({} if settings.address else local),
+        )
+    except ConnectionError as error:
+        raise ConfigurationError(f"serve.address: expected a running Ray at {settings.address!r}: {error}") from error
+
+
+def _count_cpus(settings: ServeSettings) -> int:
+    """Return the CPUs that the smallest application asks for: a small machine shall share, not wait forever."""
+    deployments = (settings.detector, settings.detoxifier, settings.mllm, settings.stream)
+    return math.ceil(sum(deployment.num_cpus * deployment.min_replicas for deployment in deployments))
+
+
+def _closing(deployed: type) -> type:
+    """Return a subclass that Serve closes: at a graceful shutdown it awaits `__del__`, and nothing else."""
+
+    def finish(self: Closable) -> Awaitable[None]:
+        return self.close()
+
+    return type(deployed.__name__, (deployed,), {"__del__": finish, "__doc__": deployed.__doc__})

@@ -1,0 +1,272 @@
+"""The model ports over handles to Ray Serve deployments.
+
+A batch is cut into calls so that several replicas share it. Each call has a deadline of ours, because Serve's routing
+has none, and is made again where the replica that took it died: models only compute, so that is safe.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from ray.exceptions import NodeDiedError, RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import RayServeException, ReplicaUnavailableError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from protector_models.deadlines import within
+from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.errors import DependencyError, ModelUnavailableError
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
+from services.settings import CallSettings
+from services.splitting import split_by_size
+
+_REPLICA_GONE = (RayActorError, NodeDiedError, ReplicaUnavailableError)
+"""The replica died, or cannot be reached: another one may take the call."""
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class ServeResponse(Protocol):
+    """A call that is under way."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the result."""
+
+    def cancel(self) -> None:
+        """Give the call up: a replica need not start it."""
+
+
+class ServeHandle(Protocol):
+    """What is used of Ray Serve's `DeploymentHandle`."""
+
+    def options(self, *, method_name: str) -> "ServeHandle":
+        """Return a handle that calls a method by name."""
+
+    def remote(self, *args: object) -> ServeResponse:
+        """Call the method on some replica; does not block."""
+
+
+class _Calls(Generic[ItemT, ResultT]):
+    """Calls one method of a deployment with batches."""
+
+    def __init__(
+        self,
+        handle: ServeHandle,
+        method: str,
+        *,
+        timeout_s: float,
+        settings: CallSettings,
+        size: Callable[[ItemT], int],
+    ) -> None:
+        self._handle = handle.options(method_name=method)
+        self._method = method
+        self._timeout_s = timeout_s
+        self._settings = settings
+        self._size = size
+
+    async def map(self, items: Sequence[ItemT]) -> list[ResultT]:
+        """Return a result for each item, in order.
+
+        Raises:
+            ModelUnavailableError: replicas are gone, or late.
+            Exception: whatever the deployment raised that is no `DependencyError`.
+        """
+        parts = split_by_size(
+            [self._size(item) for item in items],
+            max_size=self._settings.max_characters,
+            max_items=self._settings.max_items,
+        )
+        if len(parts) <= 1:
+            return await self._call(items) if items else []
+        try:
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(self._call(items[part])) for part in parts]
+        except ExceptionGroup as failures:
+            # The first failure cancelled the other calls; it stands for the batch.
+            raise failures.exceptions[0] from None
+        return [result for call in calls for result in call.result()]
+
+    async def _call(self, items: Sequence[ItemT]) -> list[ResultT]:
+        ends_at_s = time.monotonic() + self._timeout_s
+        tries = AsyncRetrying(
+            stop=stop_after_attempt(self._settings.max_attempts),
+            wait=wait_random_exponential(multiplier=0.05, max=2),
+            retry=retry_if_exception_type(_REPLICA_GONE),
+            reraise=True,
+        )
+        try:
+            results: list[ResultT] = await tries(self._try, items, ends_at_s)
+        except RayTaskError as error:
+            # Raised by the deployment's own code; first, because Ray makes it an instance of the cause's class, too.
+            if isinstance(error.cause, DependencyError):
+                raise ModelUnavailableError(f"{self._method}: {error.cause}") from error
+            raise error.cause from error
+        except (RayError, RayServeException) as error:
+            raise ModelUnavailableError(f"{self._method}: {type(error).__name__}") from error
+        if len(results) != len(items):
+            raise RuntimeError(f"{self._method}: expected {len(items)} results, got {len(results)}")
+        return results
+
+    async def _try(self, items: Sequence[ItemT], ends_at_s: float) -> list[ResultT]:
+        remaining_s = ends_at_s - time.monotonic()
+        return await within(remaining_s, lambda: self._send(items, remaining_s), waiting_for=self._method)
+
+    async def _send(self, items: Sequence[ItemT], remaining_s: float) -> list[ResultT]:
+        response = self._handle.remote(list(items), remaining_s)
+        try:
+            results: list[ResultT] = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return results
+
+
+class _Revision:
+    """The revision of the model behind a deployment, as far as is known."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def expect(self, seen: str) -> None:
+        """Take note of a revision that was seen; outputs of one must not be cached under the name of another.
+
+        Raises:
+            ModelUnavailableError: it is a new one; what was asked under the old one must be asked again.
+        """
+        if seen != self.value:
+            known, self.value = self.value, seen
+            raise ModelUnavailableError(f"the deployment went from {known} to {seen}: try again under that revision")
+
+
+class RemoteHarmDetector:
+    """The harm detector behind a deployment. Implements `HarmDetector`."""
+
+    def __init__(self, calls: _Calls[Exchange, Assessment | ItemFailure], *, revision: str) -> None:
+        self._calls = calls
+        self._revision = _Revision(revision)
+
+    @classmethod
+    async def connect(
+        cls, handle: ServeHandle, *, connect_timeout_s: float, timeout_s: float, calls: CallSettings
+    ) -> Self:
+        """Ask the deployment for its revision; replicas may still be starting.
+
+        Raises:
+            ModelUnavailableError: they are not up in time.
+        """
+        revision = await _fetch_revision(handle, connect_timeout_s)
+        return cls(
+            _Calls(handle, "assess", timeout_s=timeout_s, settings=calls, size=_exchange_size), revision=revision
+        )
+
+    @property
+    def revision(self) -> str:
+        """The revision that scored last: it changes when the deployment gets a new model."""
+        return self._revision.value
+
+    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        """Score each exchange.
+
+        Raises:
+            ModelUnavailableError: replicas are gone or late, or have a new revision, under which to try again.
+        """
+        outcomes = await self._calls.map(exchanges)
+        for outcome in outcomes:
+            if isinstance(outcome, Assessment):
+                self._revision.expect(outcome.detector)
+        return outcomes
+
+
+class RemoteDetoxifier:
+    """The detoxifier behind a deployment. Implements `Detoxifier`."""
+
+    def __init__(self, calls: _Calls[RewriteRequest, Rewrite | ItemFailure], *, revision: str) -> None:
+        self._calls = calls
+        self._revision = _Revision(revision)
+
+    @classmethod
+    async def connect(
+        cls, handle: ServeHandle, *, connect_timeout_s: float, timeout_s: float, calls: CallSettings
+    ) -> Self:
+        """Ask the deployment for its revision; replicas may still be starting.
+
+        Raises:
+            ModelUnavailableError: they are not up in time.
+        """
+        revision = await _fetch_revision(handle, connect_timeout_s)
+        return cls(
+            _Calls(handle, "rewrite", timeout_s=timeout_s, settings=calls, size=_request_size), revision=revision
+        )
+
+    @property
+    def revision(self) -> str:
+        """The revision that wrote last: it changes when the deployment gets a new model."""
+        return self._revision.value
+
+    async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
+        """Rewrite each response.
+
+        Raises:
+            ModelUnavailableError: replicas are gone or late, or have a new revision, under which to try again.
+        """
+        outcomes = await self._calls.map(requests)
+        for outcome in outcomes:
+            if isinstance(outcome, Rewrite):
+                self._revision.expect(outcome.detoxifier)
+        return outcomes
+
+
+class RemoteGenerator:
+    """The MLLM behind a deployment. Implements `ResponseGenerator`."""
+
+    def __init__(self, calls: _Calls[ConversationEvent, str | ItemFailure], *, revision: str) -> None:
+        self._calls = calls
+        self._revision = revision
+
+    @classmethod
+    async def connect(
+        cls, handle: ServeHandle, *, connect_timeout_s: float, timeout_s: float, calls: CallSettings
+    ) -> Self:
+        """Ask the deployment for its revision; replicas may still be starting.
+
+        Raises:
+            ModelUnavailableError: they are not up in time.
+        """
+        revision = await _fetch_revision(handle, connect_timeout_s)
+        return cls(_Calls(handle, "generate", timeout_s=timeout_s, settings=calls, size=_event_size), revision=revision)
+
+    @property
+    def revision(self) -> str:
+        """The revision that was there when this was connected; answers do not name theirs."""
+        return self._revision
+
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+        """Answer each conversation.
+
+        Raises:
+            ModelUnavailableError: replicas or the endpoint are gone or late.
+        """
+        return await self._calls.map(events)
+
+
+async def _fetch_revision(handle: ServeHandle, timeout_s: float) -> str:
+    method = handle.options(method_name="revision")
+    try:
+        revision = await within(timeout_s, method.remote, waiting_for="revision")
+    except (RayError, RayServeException) as error:
+        raise ModelUnavailableError(f"revision: {type(error).__name__}") from error
+    return str(revision)
+
+
+def _exchange_size(exchange: Exchange) -> int:
+    return len(exchange.prompt) + len(exchange.response)
+
+
+def _request_size(request: RewriteRequest) -> int:
+    return _exchange_size(request.exchange)
+
+
+def _event_size(event: ConversationEvent) -> int:
+    return sum(len(message.text()) for message in event.messages)
