@@ -1,6 +1,7 @@
 """Keys under which model outputs are cached: what the model saw, and which model it was."""
 
 import hashlib
+import json
 
 from protector_models.moderation.conversation import Exchange
 
@@ -30,5 +31,6 @@ def rewrite_key(
     detoxifier_revision: str, fingerprint: str, *, category: str | None, attempt: int, safe_completion: str
 ) -> str:
     """Return the cache key of a detoxifier's rewrite; it depends on all that a `RewriteRequest` holds."""
-    text = hashlib.sha256(safe_completion.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"rewrite:{detoxifier_revision}:{fingerprint}:{category or ''}:{attempt}:{text}"
+    # As JSON no part can run into the next, and "no category" differs from an empty one.
+    request = json.dumps([category, attempt, safe_completion])
+    return f"rewrite:{detoxifier_revision}:{fingerprint}:{hashlib.sha256(request.encode()).hexdigest()}"

@@ -1,0 +1,195 @@
+"""What a Moderator does with single events."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeGenerator, FakeHarmDetector
+from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.moderator import moderate_isolating
+from protector_models.moderation.policy import TenantOverrides
+from protector_models.moderation.verdict import Action, Assessment, Failure, ItemFailure, Stage, StageStatus
+from tests.builders import SAFE_TEXT, event, policy, rule
+from tests.protector_models.moderation.rig import build_rig, verdicts
+
+
+async def test_a_harmless_response_is_delivered_unchanged() -> None:
+    [verdict] = verdicts(await build_rig().moderator.moderate([event("Take the bus.")]))
+    assert verdict.action is Action.ALLOW
+    assert verdict.response == "Take the bus."
+    assert verdict.category is None
+    assert verdict.original_response is None
+    assert verdict.policy_version == "policy-1"
+    assert verdict.evaluation_status.assessment is StageStatus.COMPLETE
+    assert verdict.evaluation_status.rewrite is StageStatus.SKIPPED
+
+
+async def test_a_blocked_response_is_not_delivered() -> None:
+    rig = build_rig(policy=policy(rules=[rule(0.5, Action.BLOCK)]))
+    [verdict] = verdicts(await rig.moderator.moderate([event("harm=0.9 category=hate")]))
+    assert (verdict.action, verdict.category, verdict.response) == (Action.BLOCK, "hate", None)
+
+
+@pytest.mark.parametrize("deliver", [False, True])
+async def test_a_response_under_review_is_delivered_only_where_the_policy_says_so(*, deliver: bool) -> None:
+    rig = build_rig(policy=policy(rules=[rule(0.5, Action.REVIEW)], deliver_under_review=deliver))
+    [verdict] = verdicts(await rig.moderator.moderate([event("harm=0.9")]))
+    assert verdict.action is Action.REVIEW
+    assert verdict.response == ("harm=0.9" if deliver else None)
+
+
+async def test_shadow_mode_delivers_everything_and_says_what_it_would_have_done() -> None:
+    rig = build_rig(policy=policy(rules=[rule(0.5, Action.BLOCK)], shadow=True), include_original=True)
+    [verdict] = verdicts(await rig.moderator.moderate([event("harm=0.9")]))
+    assert (verdict.action, verdict.shadow_action) == (Action.ALLOW, Action.BLOCK)
+    assert verdict.response == "harm=0.9"
+    assert verdict.original_response is None
+
+
+async def test_each_tenant_is_judged_by_its_own_rules() -> None:
+    rig = build_rig(policy=policy(tenants={"strict": TenantOverrides(rules=(rule(0.2, Action.BLOCK),))}))
+    ours, theirs = verdicts(await rig.moderator.moderate([event("harm=0.3"), event("harm=0.3", tenant="strict")]))
+    assert (ours.action, theirs.action) == (Action.ALLOW, Action.BLOCK)
+    assert len(rig.detector.assessed) == 1
+
+
+@pytest.mark.parametrize("action", [Action.REWRITE, Action.REVIEW, Action.BLOCK])
+async def test_the_original_of_what_is_not_delivered_is_absent_unless_asked_for(action: Action) -> None:
+    rules = policy(rules=[rule(0.5, action)])
+    [kept] = verdicts(await build_rig(policy=rules).moderator.moderate([event("harm=0.9 secret")]))
+    assert "secret" not in kept.model_dump_json()
+    told = build_rig(policy=rules, include_original=True)
+    [verdict] = verdicts(await told.moderator.moderate([event("harm=0.9 secret")]))
+    assert verdict.original_response == "harm=0.9 secret"
+
+
+async def test_the_original_is_not_said_twice_where_it_is_delivered() -> None:
+    rules = policy(rules=[rule(0.5, Action.REVIEW)], deliver_under_review=True)
+    rig = build_rig(policy=rules, include_original=True)
+    for verdict in verdicts(await rig.moderator.moderate([event("harm=0.9"), event("harmless")])):
+        assert verdict.response is not None
+        assert verdict.original_response is None
+
+
+async def test_an_image_that_was_not_evaluated_makes_the_assessment_partial() -> None:
+    rig = build_rig(policy=policy(on_unread_images=Action.ALLOW))
+    [verdict] = verdicts(await rig.moderator.moderate([event(images=["unreadable"])]))
+    assert verdict.action is Action.ALLOW
+    assert verdict.evaluation_status.assessment is StageStatus.PARTIAL
+
+
+async def test_text_that_was_not_read_is_reviewed_by_default() -> None:
+    rig = build_rig(detector=FakeHarmDetector(max_characters=10))
+    [verdict] = verdicts(await rig.moderator.moderate([event("Take the bus." * 100)]))
+    assert (verdict.action, verdict.response) == (Action.REVIEW, None)
+    assert verdict.assessment is not None
+    assert verdict.assessment.truncated
+
+
+async def test_a_response_the_detector_fails_on_is_a_dead_letter_by_default() -> None:
+    [failure] = await build_rig().moderator.moderate([event(f"{POISON} pill")])
+    assert failure == Failure(
+        stage=Stage.ASSESS, error="Poison", message="the response holds the word that fakes refuse"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "response"), [(Action.ALLOW, f"{POISON} pill"), (Action.REVIEW, None), (Action.BLOCK, None)]
+)
+async def test_the_policy_may_decide_on_a_failure_and_it_is_counted(action: Action, response: str | None) -> None:
+    rig = build_rig(policy=policy(on_failure=action))
+    [verdict] = verdicts(await rig.moderator.moderate([event(f"{POISON} pill")]))
+    assert (verdict.action, verdict.response, verdict.category) == (action, response, None)
+    assert verdict.assessment is None
+    assert verdict.evaluation_status.assessment is StageStatus.FAILED
+    assert not verdict.cached
+    assert rig.metrics.total("weir_failures_decided_by_policy_total") == 1
+
+
+async def test_a_missing_response_without_an_mllm_is_a_failure_that_says_so() -> None:
+    [failure] = await build_rig().moderator.moderate([event(None)])
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.error) == (Stage.GENERATE, "NoMllmConfigured")
+    assert "mllm" in failure.message
+
+
+async def test_a_missing_response_is_answered_by_the_mllm_and_then_judged() -> None:
+    rig = build_rig(generator=FakeGenerator(), detoxifier=FakeDetoxifier())
+    allowed, rewritten = verdicts(
+        await rig.moderator.moderate([event(None, prompt="harmless"), event(None, prompt="harm=0.9")])
+    )
+    assert allowed.response == "harmless"
+    assert allowed.evaluation_status.generation is StageStatus.COMPLETE
+    assert allowed.model_revisions == {"detector": "fake-detector@1", "mllm": "fake-mllm@1"}
+    assert rewritten.action is Action.REWRITE
+    assert rewritten.response == "rewritten, attempt 0"
+
+
+async def test_what_the_mllm_fails_on_fails_alone() -> None:
+    rig = build_rig(generator=FakeGenerator())
+    failure, verdict = await rig.moderator.moderate([event(None, prompt=POISON), event(None)])
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.error) == (Stage.GENERATE, "Poison")
+    assert verdicts([verdict])
+
+
+async def test_an_answer_of_the_mllm_that_has_no_utf_8_form_fails_alone() -> None:
+    class _Garbled(FakeGenerator):
+        async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+            return ["\ud800" if single.event_id == "garbled" else "fine" for single in events]
+
+    rig = build_rig(generator=_Garbled())
+    failure, verdict = await rig.moderator.moderate([event(None, event_id="garbled"), event(None)])
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.error) == (Stage.GENERATE, "InvalidText")
+    assert verdicts([verdict])
+
+
+async def test_an_answer_of_the_mllm_is_never_called_cached() -> None:
+    rig = build_rig(generator=FakeGenerator())
+    await rig.moderator.moderate([event(None)])
+    [verdict] = verdicts(await rig.moderator.moderate([event(None)]))
+    assert not verdict.cached
+
+
+async def test_a_changed_threshold_needs_no_model_run() -> None:
+    cache = MemoryVerdictCache(max_entries=10)
+    await build_rig(cache=cache).moderator.moderate([event("harm=0.4")])
+    stricter = build_rig(cache=cache, policy=policy(rules=[rule(0.3)], version="policy-2"))
+    [verdict] = verdicts(await stricter.moderator.moderate([event("harm=0.4")]))
+    assert (verdict.action, verdict.response, verdict.cached) == (Action.REWRITE, SAFE_TEXT, True)
+    assert stricter.detector.assessed == []
+
+
+async def test_another_revision_of_the_detector_does_not_use_what_the_old_one_said() -> None:
+    cache = MemoryVerdictCache(max_entries=10)
+    await build_rig(cache=cache).moderator.moderate([event()])
+    newer = build_rig(cache=cache, detector=FakeHarmDetector(revision="fake-detector@2"))
+    [verdict] = verdicts(await newer.moderator.moderate([event()]))
+    assert not verdict.cached
+    assert verdict.model_revisions == {"detector": "fake-detector@2"}
+
+
+async def test_a_dead_detector_raises_and_nothing_is_decided() -> None:
+    rig = build_rig()
+    rig.detector.unavailable = True
+    with pytest.raises(ModelUnavailableError):
+        await moderate_isolating(rig.moderator, [event(), event("something else")])
+    assert rig.metrics.total("weir_verdicts_total") == 0
+    assert rig.metrics.total("weir_failures_total") == 0
+
+
+async def test_batches_at_the_same_time_score_a_common_exchange_once() -> None:
+    class _Yielding(FakeHarmDetector):
+        async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+            await asyncio.sleep(0)
+            return await super().assess(exchanges)
+
+    rig = build_rig(detector=_Yielding(), detoxifier=FakeDetoxifier())
+    batches = [[event("harm=0.9"), event(f"batch {number}")] for number in range(4)]
+    outcomes = await asyncio.gather(*(rig.moderator.moderate(batch) for batch in batches))
+    assert len({verdicts(batch)[0].model_dump_json() for batch in outcomes}) == 1
+    assert len(rig.detector.assessed) == len(set(rig.detector.assessed)) == 6

@@ -1,0 +1,191 @@
+"""A policy turns an assessment into an action: data in, data out."""
+
+import pickle
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from protector_models.moderation.policy import Decision, Policy, Rule, TenantOverrides
+from protector_models.moderation.verdict import Action
+from tests.builders import SAFE_TEXT, assessment, policy, rule
+
+SEVERITY = [Action.ALLOW, Action.REWRITE, Action.REVIEW, Action.BLOCK]
+
+scores = st.floats(0, 1)
+rules = st.builds(
+    rule,
+    scores,
+    st.sampled_from([Action.REWRITE, Action.REVIEW, Action.BLOCK]),
+    category=st.sampled_from(["any", "hate", "weapons"]),
+)
+assessments = st.builds(
+    assessment,
+    scores,
+    categories=st.dictionaries(st.sampled_from(["hate", "weapons", "other"]), scores),
+    characters_unread=st.sampled_from([0, 1]),
+    images_unread=st.sampled_from([0, 2]),
+)
+
+
+def test_a_score_below_every_threshold_is_allowed() -> None:
+    assert policy().decide(assessment(0.4999)) == Decision(action=Action.ALLOW, category=None)
+
+
+def test_a_score_on_the_threshold_is_acted_on() -> None:
+    assert policy().decide(assessment(0.5)).action is Action.REWRITE
+
+
+@given(st.lists(rules, min_size=1, max_size=5), assessments)
+def test_the_most_severe_action_that_applies_wins_whatever_the_order(drawn: list[Rule], score: object) -> None:
+    forwards, backwards = policy(rules=drawn), policy(rules=drawn[::-1])
+    assert isinstance(score, type(assessment()))
+    asked_for = [
+        one.action
+        for one in drawn
+        if (score.harmfulness if one.category == "any" else score.categories.get(one.category, 0)) >= one.threshold
+    ]
+    if not score.coverage.is_complete():
+        asked_for.append(Action.REVIEW)
+    assert forwards.decide(score).action is max([Action.ALLOW, *asked_for], key=SEVERITY.index)
+    assert backwards.decide(score).action is forwards.decide(score).action
+
+
+def test_a_rule_of_a_category_looks_at_that_category_alone() -> None:
+    rules = policy(rules=[rule(0.5, Action.BLOCK, category="weapons")])
+    assert rules.decide(assessment(0.9, categories={"hate": 0.9})).action is Action.ALLOW
+    decision = rules.decide(assessment(0.9, categories={"hate": 0.9, "weapons": 0.6}))
+    assert decision == Decision(action=Action.BLOCK, category="weapons")
+
+
+def test_a_rule_of_any_category_names_the_highest_one() -> None:
+    assert policy().decide(assessment(0.9, categories={"b": 0.7, "a": 0.7, "c": 0.1})).category == "a"
+    assert policy().decide(assessment(0.9)).category is None
+
+
+def test_the_category_is_that_of_the_most_severe_rule() -> None:
+    rules = policy(rules=[rule(0.5, category="hate"), rule(0.5, Action.BLOCK, category="weapons")])
+    assert rules.decide(assessment(0.9, categories={"hate": 0.9, "weapons": 0.6})).category == "weapons"
+
+
+@pytest.mark.parametrize("action", [Action.ALLOW, Action.REVIEW, Action.BLOCK])
+def test_unread_text_is_the_least_that_is_done(action: Action) -> None:
+    rules = policy(on_unread_text=action)
+    assert rules.decide(assessment(0.1, characters_unread=1)).action is action
+    assert rules.decide(assessment(0.1, images_unread=1)).action is Action.REVIEW
+    assert rules.decide(assessment(0.1)).action is Action.ALLOW
+
+
+@pytest.mark.parametrize("action", [Action.ALLOW, Action.REVIEW, Action.BLOCK])
+def test_unread_images_are_the_least_that_is_done(action: Action) -> None:
+    rules = policy(on_unread_images=action)
+    assert rules.decide(assessment(0.1, images_unread=1)).action is action
+    assert rules.decide(assessment(0.1, characters_unread=1)).action is Action.REVIEW
+
+
+def test_what_was_not_read_never_makes_an_action_milder() -> None:
+    rules = policy(rules=[rule(0.5, Action.BLOCK)])
+    decision = rules.decide(assessment(0.9, categories={"hate": 0.9}, characters_unread=1, images_unread=1))
+    assert decision == Decision(action=Action.BLOCK, category="hate")
+
+
+def test_a_category_without_a_text_of_its_own_gets_the_default() -> None:
+    rules = policy(safe_completions={"hate": "Let us speak kindly."})
+    assert rules.safe_completion("hate") == "Let us speak kindly."
+    assert rules.safe_completion("weapons") == SAFE_TEXT
+    assert rules.safe_completion(None) == SAFE_TEXT
+
+
+def test_a_policy_without_a_default_text_is_refused_and_told_so() -> None:
+    with pytest.raises(ValidationError, match=r"expected a text named 'default', got \['hate'\]"):
+        Policy.model_validate(
+            {"version": "1", "rules": [{"threshold": 0.5, "action": "rewrite"}], "safe_completions": {"hate": "No."}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rules", []),
+        ("rules", [{"threshold": 1.5, "action": "block"}]),
+        ("rules", [{"threshold": float("nan"), "action": "block"}]),
+        ("rules", [{"threshold": 0.5, "action": "allow"}]),
+        ("rules", [{"threshold": 0.5, "action": "delete"}]),
+        ("rules", [{"threshold": 0.5, "action": "block", "treshold": 0.4}]),
+        ("safe_completions", {"default": ""}),
+        ("on_failure", "rewrite"),
+        ("on_unread_text", "rewrite"),
+        ("max_rewrite_attempts", 0),
+        ("version", ""),
+        ("no_such_field", True),
+        ("tenants", {"acme": {"no_such_field": True}}),
+    ],
+)
+def test_a_policy_with_a_bad_value_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as raised:
+        policy(**{field: value})  # type: ignore[arg-type]  # wrong on purpose
+    assert raised.value.errors()[0]["loc"][0] == field
+
+
+def test_a_policy_may_be_written_in_plain_words() -> None:
+    rules = Policy.model_validate(
+        {
+            "version": "1",
+            "rules": [{"threshold": 0.5, "action": "block"}],
+            "safe_completions": {"default": "No."},
+            "on_failure": "review",
+        }
+    )
+    assert rules.decide(assessment(0.9)).action is Action.BLOCK
+    assert rules.on_failure is Action.REVIEW
+
+
+def test_a_tenant_without_overrides_has_the_rules_for_everybody() -> None:
+    rules = policy(tenants={"acme": TenantOverrides(shadow=True)})
+    assert rules.for_tenant("somebody else") is rules
+
+
+def test_a_tenant_has_its_own_values_and_everybodys_for_the_rest() -> None:
+    rules = policy(
+        safe_completions={"hate": "Let us speak kindly."},
+        max_rewrite_attempts=5,
+        tenants={
+            "acme": TenantOverrides(
+                rules=(rule(0.2, Action.BLOCK),), safe_completions={"default": "Ask Acme."}, shadow=True
+            )
+        },
+    ).for_tenant("acme")
+    assert rules.decide(assessment(0.3)).action is Action.BLOCK
+    assert rules.safe_completion("weapons") == "Ask Acme."
+    assert rules.safe_completion("hate") == "Let us speak kindly."
+    assert rules.shadow
+    assert rules.max_rewrite_attempts == 5
+    assert rules.on_failure == "dead_letter"
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_a_tenant_may_switch_off_what_everybody_has_on(*, value: bool) -> None:
+    rules = policy(
+        shadow=not value,
+        deliver_under_review=not value,
+        tenants={"acme": TenantOverrides(shadow=value, deliver_under_review=value)},
+    ).for_tenant("acme")
+    assert (rules.shadow, rules.deliver_under_review) == (value, value)
+
+
+@pytest.mark.parametrize("on_failure", ["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK])
+def test_a_tenant_may_choose_what_follows_a_failure(
+    on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK],
+) -> None:
+    rules = policy(on_failure=Action.BLOCK, tenants={"acme": TenantOverrides(on_failure=on_failure)})
+    assert rules.for_tenant("acme").on_failure == on_failure
+
+
+def test_a_policy_survives_the_way_to_another_process() -> None:
+    rules = policy(tenants={"acme": TenantOverrides(shadow=True)})
+    assert rules.for_tenant("acme").shadow
+    copy = pickle.loads(pickle.dumps(rules))
+    assert copy == rules
+    assert copy.for_tenant("acme").shadow

@@ -1,0 +1,182 @@
+"""A rewrite is looked at again before it is released; where none passes, the policy's own text is delivered."""
+
+import pytest
+
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector
+from protector_models.moderation.policy import TenantOverrides
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import Action, StageStatus, Verdict
+from tests.builders import SAFE_TEXT, event, exchange, policy, rule
+from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
+
+HARMFUL = "harm=0.9 category=hate"
+
+
+async def _moderate(rig: Rig, *, prompt: str = "Why?") -> Verdict:
+    return verdicts(await rig.moderator.moderate([event(HARMFUL, prompt=prompt)]))[0]
+
+
+def _harmless_on_second_attempt(request: RewriteRequest) -> str:
+    return "harm=0.7 still bad" if request.attempt == 0 else "Be kind."
+
+
+def _silent_on_first_attempt(request: RewriteRequest) -> str:
+    return "" if request.attempt == 0 else "Be kind."
+
+
+async def test_a_rewrite_that_passes_the_detector_is_delivered_with_its_assessment() -> None:
+    rig = build_rig(detoxifier=FakeDetoxifier(lambda _: "harm=0.1 Be kind."))
+    verdict = await _moderate(rig)
+    assert verdict.action is Action.REWRITE
+    assert verdict.response == "harm=0.1 Be kind."
+    assert verdict.rewrite_assessment is not None
+    assert verdict.rewrite_assessment.harmfulness == 0.1
+    assert verdict.evaluation_status.rewrite is StageStatus.COMPLETE
+    assert verdict.evaluation_status.verification is StageStatus.COMPLETE
+    assert verdict.model_revisions == {"detector": "fake-detector@1", "detoxifier": "fake-detoxifier@1"}
+
+
+async def test_the_detector_sees_the_rewrite_with_the_same_prompt_and_images() -> None:
+    rig = build_rig(policy=policy(on_unread_images=Action.ALLOW), detoxifier=FakeDetoxifier(lambda _: "Be kind."))
+    await rig.moderator.moderate([event(HARMFUL, prompt="Why?", images=["https://example.org/cat.png"])])
+    assert rig.detector.assessed[-1] == exchange("Be kind.", prompt="Why?", images=["https://example.org/cat.png"])
+
+
+async def test_the_detoxifier_is_told_the_category_the_attempt_and_the_safe_text() -> None:
+    rig = build_rig(
+        policy=policy(safe_completions={"hate": "Let us speak kindly."}),
+        detoxifier=FakeDetoxifier(_harmless_on_second_attempt),
+    )
+    await _moderate(rig)
+    assert rig.detoxifier is not None
+    assert rig.detoxifier.requested == [
+        RewriteRequest(
+            exchange=exchange(HARMFUL, prompt="Why?"),
+            category="hate",
+            attempt=attempt,
+            safe_completion="Let us speak kindly.",
+        )
+        for attempt in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("write", [_harmless_on_second_attempt, _silent_on_first_attempt])
+async def test_a_rewrite_that_fails_is_tried_again(write: object) -> None:
+    assert callable(write)
+    verdict = await _moderate(build_rig(detoxifier=FakeDetoxifier(write)))
+    assert verdict.response == "Be kind."
+    assert verdict.evaluation_status.verification is StageStatus.COMPLETE
+
+
+async def test_a_rewrite_that_the_policy_would_act_on_is_refused_and_counted() -> None:
+    rig = build_rig(
+        policy=policy(rules=[rule(0.8), rule(0.3, Action.REVIEW, category="weapons")], max_rewrite_attempts=3),
+        detoxifier=FakeDetoxifier(lambda _: "harm=0.4 category=weapons"),
+    )
+    verdict = await _moderate(rig)
+    assert verdict.response == SAFE_TEXT
+    assert rig.metrics.total("weir_rewrites_refused_total") == 3
+
+
+async def test_where_no_rewrite_passes_the_safe_text_of_the_category_is_delivered() -> None:
+    rig = build_rig(
+        policy=policy(safe_completions={"hate": "Let us speak kindly."}),
+        detoxifier=FakeDetoxifier(lambda request: f"harm=0.9 again {request.attempt}"),
+    )
+    verdict = await _moderate(rig)
+    assert verdict.action is Action.REWRITE
+    assert verdict.response == "Let us speak kindly."
+    assert verdict.rewrite_assessment is None
+    assert verdict.evaluation_status.rewrite is StageStatus.COMPLETE
+    assert verdict.evaluation_status.verification is StageStatus.FAILED
+
+
+async def test_where_nothing_could_be_written_the_safe_text_is_delivered_and_the_rewrite_failed() -> None:
+    rig = build_rig(detoxifier=FakeDetoxifier())
+    verdict = await _moderate(rig, prompt=f"{POISON} for the detoxifier")
+    assert verdict.response == SAFE_TEXT
+    assert verdict.evaluation_status.rewrite is StageStatus.FAILED
+    assert verdict.evaluation_status.verification is StageStatus.SKIPPED
+    assert verdict.model_revisions["detoxifier"] == "fake-detoxifier@1"
+
+
+async def test_a_rewrite_that_the_detector_cannot_read_is_not_released() -> None:
+    verdict = await _moderate(build_rig(detoxifier=FakeDetoxifier(lambda _: f"{POISON} pill")))
+    assert verdict.response == SAFE_TEXT
+    assert verdict.evaluation_status.verification is StageStatus.FAILED
+
+
+async def test_a_rewrite_that_was_read_in_part_is_released_only_where_the_policy_allows_it() -> None:
+    def rig(action: Action) -> Rig:
+        return build_rig(
+            policy=policy(on_unread_text=action),
+            detector=FakeHarmDetector(max_characters=50),
+            detoxifier=FakeDetoxifier(lambda _: "Be kind. " * 20),
+        )
+
+    held_back = await _moderate(rig(Action.REVIEW))
+    assert held_back.response == SAFE_TEXT
+    released = await _moderate(rig(Action.ALLOW))
+    assert released.response == "Be kind. " * 20
+    assert released.evaluation_status.verification is StageStatus.PARTIAL
+
+
+async def test_without_a_detoxifier_the_safe_text_is_delivered() -> None:
+    rig = build_rig(policy=policy(safe_completions={"hate": "Let us speak kindly."}))
+    verdict = await _moderate(rig)
+    assert verdict.action is Action.REWRITE
+    assert verdict.response == "Let us speak kindly."
+    assert verdict.evaluation_status.rewrite is StageStatus.SKIPPED
+    assert verdict.model_revisions == {"detector": "fake-detector@1"}
+
+
+async def test_a_detector_that_dies_before_the_verification_raises_and_nothing_is_released() -> None:
+    detector = FakeHarmDetector()
+
+    def write_and_kill(_: RewriteRequest) -> str:
+        detector.unavailable = True
+        return "Be kind."
+
+    rig = build_rig(detector=detector, detoxifier=FakeDetoxifier(write_and_kill))
+    with pytest.raises(ModelUnavailableError):
+        await _moderate(rig)
+    assert rig.metrics.total("weir_verdicts_total") == 0
+    detector.unavailable = False
+    assert (await _moderate(build_rig(detector=detector, detoxifier=FakeDetoxifier()))).response is not None
+
+
+async def test_each_tenant_has_as_many_attempts_as_its_rules_say() -> None:
+    rig = build_rig(
+        policy=policy(max_rewrite_attempts=1, tenants={"patient": TenantOverrides(max_rewrite_attempts=2)}),
+        detoxifier=FakeDetoxifier(_harmless_on_second_attempt),
+    )
+    hasty, patient = verdicts(await rig.moderator.moderate([event(HARMFUL), event(HARMFUL, tenant="patient")]))
+    assert hasty.response == SAFE_TEXT
+    assert patient.response == "Be kind."
+
+
+async def test_equal_requests_are_written_once_and_verified_once() -> None:
+    rig = build_rig(detoxifier=FakeDetoxifier())
+    await rig.moderator.moderate([event(HARMFUL, event_id=str(number)) for number in range(5)])
+    assert rig.detoxifier is not None
+    assert len(rig.detoxifier.requested) == 1
+    assert len(rig.detector.assessed) == 2
+
+
+async def test_tenants_with_other_safe_texts_do_not_share_rewrites() -> None:
+    rig = build_rig(
+        policy=policy(tenants={"acme": TenantOverrides(safe_completions={"default": "Ask Acme."})}),
+        detoxifier=FakeDetoxifier(lambda request: f"Rewritten. {request.safe_completion}"),
+    )
+    ours, acmes = verdicts(await rig.moderator.moderate([event("harm=0.9"), event("harm=0.9", tenant="acme")]))
+    assert ours.response == f"Rewritten. {SAFE_TEXT}"
+    assert acmes.response == "Rewritten. Ask Acme."
+
+
+async def test_in_shadow_mode_nothing_is_rewritten() -> None:
+    rig = build_rig(policy=policy(shadow=True), detoxifier=FakeDetoxifier())
+    verdict = await _moderate(rig)
+    assert verdict.response == HARMFUL
+    assert rig.detoxifier is not None
+    assert rig.detoxifier.requested == []
