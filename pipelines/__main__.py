@@ -8,8 +8,9 @@ import sys
 
 import typer
 
-from pipelines.commands import inspect
+from pipelines.commands import dead_letters, inspect
 from pipelines.commands.moderate import moderate
+from pipelines.commands.serve import serve
 from protector_models.moderation.errors import ConfigurationError, WeirError
 
 EXIT_UNAVAILABLE = 1
@@ -23,7 +24,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(serve)
 app.command()(moderate)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(inspect.schema)
 app.command()(inspect.version)
 app.add_typer(inspect.config_app, name="config")

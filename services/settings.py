@@ -88,7 +88,7 @@ class ModelDeadlines(_Section):
 
     connect_s: Seconds = 120.0
     """The first call: replicas may still be starting."""
-    assess_s: Seconds = 60.0
+    assess_s: Seconds = 120.0
     rewrite_s: Seconds = 120.0
     generate_s: Seconds = 240.0
 

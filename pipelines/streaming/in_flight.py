@@ -156,17 +156,3 @@ def next_offsets(records: Collection[Record]) -> dict[TopicPartition, int]:
     for record in records:
         offsets[record.source] = max(offsets.get(record.source, 0), record.offset + 1)
     return offsets
-
-
-def split(records: Sequence[Record], *, max_records: int, max_bytes: int) -> list[list[Record]]:
-    """Cut records into micro-batches, in order; a record larger than `max_bytes` stands alone."""
-    batches: list[list[Record]] = []
-    num_bytes = 0
-    for record in records:
-        size = record.size_bytes()
-        if not batches or len(batches[-1]) >= max_records or num_bytes + size > max_bytes:
-            batches.append([])
-            num_bytes = 0
-        batches[-1].append(record)
-        num_bytes += size
-    return batches

@@ -42,7 +42,7 @@ class RecordProcessor:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        encoded = await retrying(
+        encoded: list[EncodedVerdict | FailedValue] = await retrying(
             moderate_encoded,
             self._moderator,
             [record.value for record in records],

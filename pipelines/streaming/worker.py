@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,12 @@ import structlog
 
 from pipelines.streaming.broker import BrokerConnection, FencedError, Record, TopicPartition
 from pipelines.streaming.dead_letter import RunawayLimit
-from pipelines.streaming.in_flight import Batch, InFlight, next_offsets, split
+from pipelines.streaming.in_flight import Batch, InFlight, next_offsets
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.settings import StreamSettings
 from protector_models.moderation.errors import BrokerUnavailableError
 from protector_models.moderation.ports import Metrics
+from services.splitting import split_by_size
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +101,14 @@ class StreamWorker:
             seconds_since_poll=self._clock() - self._polled_at,
         )
 
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return, for each of our partitions, how many records wait to be moderated.
+
+        Raises:
+            BrokerUnavailableError: the broker cannot be reached for now.
+        """
+        return await self._broker(self._connection.lag)
+
     async def run(self) -> None:
         """Work until `stop` is called, then drain and close the connection.
 
@@ -121,10 +130,7 @@ class StreamWorker:
         try:
             polled = await self._poll(room=self._in_flight.room() if take_in else 0)
             await self._notice_rebalance(polled)
-            for records in split(
-                polled.records, max_records=self._settings.batch_max_records, max_bytes=self._settings.batch_max_bytes
-            ):
-                self._in_flight.add(Batch(records, process=self._processor.process, gate=self._gate))
+            self._take_in(polled.records)
             if self._is_publishing_due():
                 await self._publish()
             self._troubled_since = None
@@ -156,6 +162,16 @@ class StreamWorker:
             connection.pause()
         records = connection.poll(timeout_s=timeout_s, max_records=max(room, 1))
         return _Polled(records=records, lost=connection.lost(), leaving=connection.leaving())
+
+    def _take_in(self, records: Sequence[Record]) -> None:
+        """Cut records into micro-batches, in order, and start them."""
+        parts = split_by_size(
+            [record.size_bytes() for record in records],
+            max_size=self._settings.batch_max_bytes,
+            max_items=self._settings.batch_max_records,
+        )
+        for part in parts:
+            self._in_flight.add(Batch(records[part], process=self._processor.process, gate=self._gate))
 
     async def _notice_rebalance(self, polled: _Polled) -> None:
         """Drop what was taken away; let go of what is being taken away once nothing of it is in flight."""

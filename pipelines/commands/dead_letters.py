@@ -1,0 +1,94 @@
+"""`weir dead-letters`: see what could not be moderated, and put it back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from pipelines.commands.options import ConfigOption, JsonOption
+from pipelines.settings import load_settings
+from pipelines.streaming.broker import Record
+from pipelines.streaming.dead_letter import facts_of
+from pipelines.streaming.kafka_broker import connect
+from pipelines.streaming.replay import ReplayCount, replay, replay_settings
+from pipelines.streaming.topics import end_offsets, read_topic
+
+app = typer.Typer(help="See what could not be moderated, and put it back.", no_args_is_help=True)
+
+StageOption = Annotated[str | None, typer.Option("--stage", help="Only letters that failed in this stage.")]
+ErrorOption = Annotated[str | None, typer.Option("--error", help="Only letters with this class of error.")]
+
+_SHOWN = ("original-topic", "original-partition", "original-offset", "stage", "error", "attempt", "message")
+
+
+@app.command("list")
+def list_letters(
+    config: ConfigOption = None,
+    stage: StageOption = None,
+    error: ErrorOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many letters.")] = 1_000,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters: where each came from, and why it is one. Values are not printed."""
+    settings = load_settings(config)
+    is_wanted = _filter(stage, error)
+    letters = (record for record in read_topic(settings.kafka, settings.stream.dead_letters.topic) if is_wanted(record))
+    facts = [
+        {"partition": record.source.partition, "offset": record.offset, **facts_of(record.headers)}
+        for record in islice(letters, limit)
+    ]
+    if as_json:
+        typer.echo(json.dumps({"topic": settings.stream.dead_letters.topic, "dead_letters": facts}, indent=2))
+        return
+    table = Table(*_SHOWN, title=f"{len(facts)} dead letters in {settings.stream.dead_letters.topic}")
+    for fact in facts:
+        table.add_row(*(str(fact.get(name, "")) for name in _SHOWN))
+    Console().print(table)
+
+
+@app.command("replay")
+def replay_letters(
+    config: ConfigOption = None, stage: StageOption = None, error: ErrorOption = None, as_json: JsonOption = False
+) -> None:
+    """Put dead letters back into the topics they came from, each once, in one pass over the topic.
+
+    Goes on where the last replay ended, up to the present end. Letters that --stage or --error pass over count as
+    handled. A letter that fails again comes back with a higher attempt number.
+    """
+    settings = load_settings(config)
+    stream = replay_settings(settings.stream)
+    ends = end_offsets(settings.kafka, stream.source_topic)
+    connection = connect(settings.kafka, stream, member="replay")
+    progress = Progress(
+        SpinnerColumn(), TextColumn("replaying: {task.fields[number]} letters"), console=Console(stderr=True)
+    )
+    try:
+        with progress:
+            task = progress.add_task("replaying", number=0)
+
+            def show(count: ReplayCount) -> None:
+                progress.update(task, number=count.replayed)
+
+            count = replay(connection, ends, is_wanted=_filter(stage, error), on_progress=show)
+    finally:
+        connection.close(timeout_s=stream.drain_timeout_s)
+    if as_json:
+        typer.echo(json.dumps(asdict(count)))
+    else:
+        typer.echo(f"replayed {count.replayed}, passed over {count.passed_over}, impossible {count.impossible}")
+
+
+def _filter(stage: str | None, error: str | None) -> Callable[[Record], bool]:
+    wanted = {name: value for name, value in (("stage", stage), ("error", error)) if value is not None}
+
+    def is_wanted(record: Record) -> bool:
+        facts = facts_of(record.headers)
+        return all(facts.get(name) == value for name, value in wanted.items())
+
+    return is_wanted

@@ -1,0 +1,96 @@
+"""`weir serve`: the application on Ray Serve, in the foreground."""
+
+import asyncio
+import signal
+import time
+from types import FrameType
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from pipelines.application import APPLICATION, build_application
+from pipelines.commands.options import ConfigOption
+from pipelines.logs import configure_logs
+from pipelines.settings import WeirSettings, load_settings
+from pipelines.streaming.topics import ensure_topics
+from protector_models.moderation.errors import DependencyError, WeirError
+from services.app import run_application, shutdown, start_serve
+from services.remote import ServeHandle
+
+_log = structlog.get_logger(__name__)
+
+
+class ConsumerStoppedError(WeirError):
+    """A consumer gave up and starting it again would not help."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM."""
+
+
+def serve(
+    config: ConfigOption = None,
+    create_topics: Annotated[
+        int,
+        typer.Option(
+            "--create-topics", metavar="PARTITIONS", help="Create missing topics with so many partitions.", min=1
+        ),
+    ] = 0,
+    status_interval_s: Annotated[
+        float, typer.Option("--status-interval", metavar="SECONDS", help="Seconds between two status lines.", min=1)
+    ] = 30.0,
+) -> None:
+    """Run the application: read conversations from Kafka, publish them moderated.
+
+    Starts Ray on this machine unless serve.address names a cluster. Ctrl-C or SIGTERM drains: results in flight are
+    published and committed, then everything stops.
+
+    Ends with 0 after draining, 1 when a consumer gave up, 2 for a wrong configuration.
+    """
+    settings = load_settings(config)
+    configure_logs(settings.log)
+    application = build_application(settings)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if create_topics:
+            _create_topics(settings, create_topics)
+        start_serve(settings.serve, show_replica_logs=True)
+        handle = run_application(application, name=APPLICATION)
+        _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
+        _watch(handle, status_interval_s)
+    except (KeyboardInterrupt, _Terminated):
+        _log.info("draining")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once is enough: the drain has its own bound
+        shutdown(name=APPLICATION)
+    _log.info("stopped")
+
+
+def _watch(handle: ServeHandle, interval_s: float) -> None:
+    """Print what the consumers do, until one has stopped for good."""
+    while True:
+        time.sleep(interval_s)
+        try:
+            status = asyncio.run(_ask(handle))
+        except DependencyError as error:
+            _log.warning("no status", reason=str(error))
+            continue
+        _log.info("status", **status)
+        if status["stopped"]:
+            raise ConsumerStoppedError(f"a consumer stopped: {status['stopped']}")
+
+
+async def _ask(handle: ServeHandle) -> dict[str, Any]:
+    status: dict[str, Any] = await handle.options(method_name="status").remote()
+    return status
+
+
+def _create_topics(settings: WeirSettings, num_partitions: int) -> None:
+    stream = settings.stream
+    names = (stream.source_topic, stream.sink_topic, stream.dead_letters.topic)
+    ensure_topics(settings.kafka, dict.fromkeys(names, num_partitions))
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated

@@ -1,0 +1,169 @@
+"""A stream consumer in a Ray Serve replica: a Kafka connection, and a Moderator whose models are other deployments."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from importlib.metadata import version
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from pipelines.composition import verdict_cache
+from pipelines.logs import configure_logs
+from pipelines.settings import WeirSettings
+from pipelines.streaming.dead_letter import RunawayDeadLettersError
+from pipelines.streaming.kafka_broker import KafkaConnection, connect
+from pipelines.streaming.processing import RecordProcessor
+from pipelines.streaming.worker import StreamWorker
+from protector_models.moderation.errors import BrokerUnavailableError, WeirError
+from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.policy import Policy
+from protector_models.moderation.ports import Metrics, VerdictCache
+from services.autoscaling import LAG_RECORDS, PARTITIONS
+from services.metrics import RayMetrics
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ServeHandle
+from services.replicas import replica_rank
+
+_log = structlog.get_logger(__name__)
+
+
+class ConsumerStuckError(WeirError):
+    """The worker does not poll any more."""
+
+
+class StreamConsumer:
+    """Runs a `StreamWorker` for as long as the replica lives."""
+
+    def __init__(
+        self,
+        settings: WeirSettings,
+        policy: Policy,
+        *,
+        detector: ServeHandle,
+        detoxifier: ServeHandle | None,
+        mllm: ServeHandle | None,
+    ) -> None:
+        """Start in the background: the replica is up before its models and its broker are.
+
+        Args:
+            settings: of the whole application.
+            policy: turns assessments into actions.
+            detector: the deployment that scores responses.
+            detoxifier: the deployment that rewrites them; None: the policy's safe completions are delivered.
+            mllm: the deployment that answers events without a response; None: such events are dead letters.
+        """
+        configure_logs(settings.log)
+        self._settings = settings
+        self._policy = policy
+        self._detector = detector
+        self._detoxifier = detoxifier
+        self._mllm = mllm
+        self._worker: StreamWorker | None = None
+        self._closing = False
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def status(self) -> dict[str, object]:
+        """Return what the consumer is doing; `stopped` says why it works no more."""
+        stopped = None
+        if self._task.done() and not self._task.cancelled() and (error := self._task.exception()) is not None:
+            stopped = f"{type(error).__name__}: {error}"
+        worker = {} if self._worker is None else asdict(self._worker.status())
+        return {"connected": self._worker is not None, "stopped": stopped, **worker}
+
+    async def check_health(self) -> None:
+        """Raise where a new replica could do better.
+
+        A worker that was stopped by a flood of dead letters stays stopped: a new one would only drown again.
+
+        Raises:
+            WeirError: the worker ended, or does not poll any more.
+        """
+        if self._task.done() and not self._closing:
+            error = self._task.exception()
+            if error is not None and not isinstance(error, RunawayDeadLettersError):
+                raise error
+        elif self._worker is not None:
+            silent_s = self._worker.status().seconds_since_poll
+            if silent_s > self._settings.stream.max_poll_interval_s:
+                raise ConsumerStuckError(f"no poll for {silent_s:.0f} s")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return how many records wait in how many partitions of this replica; its deployment scales on them."""
+        if self._worker is None or self._task.done():
+            return {}
+        try:
+            lag = await self._worker.lag()
+        except BrokerUnavailableError:
+            return {}
+        return {LAG_RECORDS: float(sum(lag.values())), PARTITIONS: float(len(lag))}
+
+    async def close(self) -> None:
+        """Drain: finish and publish what is in flight, give up the rest, leave the group."""
+        self._closing = True
+        if self._worker is None:
+            self._task.cancel()
+        else:
+            self._worker.stop()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                self._worker = await self._build_worker(stack)
+                await self._worker.run()
+        except Exception as error:
+            _log.error("stream consumer stopped", error=type(error).__name__, reason=str(error))
+            raise
+
+    async def _build_worker(self, stack: AsyncExitStack) -> StreamWorker:
+        settings, metrics = self._settings, RayMetrics()
+        cache = await stack.enter_async_context(verdict_cache(settings, metrics))
+        moderator = await self._build_moderator(cache, metrics)
+        return StreamWorker(
+            connection=await self._connect(),
+            processor=RecordProcessor(
+                moderator=moderator,
+                settings=settings.stream,
+                versions={"weir": version("weir"), "policy": self._policy.version},
+                metrics=metrics,
+            ),
+            settings=settings.stream,
+            metrics=metrics,
+        )
+
+    async def _build_moderator(self, cache: VerdictCache, metrics: Metrics) -> Moderator:
+        """Connect to the other deployments; they may take longer to start than this one."""
+        calls, deadlines = self._settings.serve.calls, self._settings.serve.deadlines
+        return Moderator(
+            policy=self._policy,
+            detector=await RemoteHarmDetector.connect(
+                self._detector, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.assess_s, calls=calls
+            ),
+            cache=cache,
+            metrics=metrics,
+            detoxifier=None
+            if self._detoxifier is None
+            else await RemoteDetoxifier.connect(
+                self._detoxifier, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.rewrite_s, calls=calls
+            ),
+            generator=None
+            if self._mllm is None
+            else await RemoteGenerator.connect(
+                self._mllm, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.generate_s, calls=calls
+            ),
+            include_original=self._settings.output.include_original_response,
+        )
+
+    async def _connect(self) -> KafkaConnection:
+        """Connect to Kafka under a name that this replica's successor will have, too; wait while no broker answers."""
+        stream = self._settings.stream
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(BrokerUnavailableError),
+            wait=wait_random_exponential(multiplier=stream.retry_initial_s, max=stream.retry_max_s),
+            stop=stop_after_delay(stream.retry_give_up_s),
+            before_sleep=lambda state: _log.warning(
+                "no broker yet; trying again", reason=repr(state.outcome and state.outcome.exception())
+            ),
+            reraise=True,
+        )
+        return await tries(asyncio.to_thread, connect, self._settings.kafka, stream, member=str(replica_rank()))
