@@ -1,0 +1,118 @@
+"""Which partitions a member of a Kafka consumer group holds, is about to give up, and has lost.
+
+How kafka-python 3.0 rebalances, and what follows from it:
+
+- Rebalance listeners run on its network thread, but only while the caller of `KafkaConsumer.poll` is blocked in it:
+  `poll` drives the rebalance and waits for the listener, an asynchronous one too. A listener that waits for results
+  to be published would therefore stop the very thread that has to publish them. So the listener here only takes notes.
+- With the cooperative assignor a partition changes hands in two rounds: in the first the member is told to give it
+  up, and nobody else has it before the member joins a second time. Until then its membership is valid and the
+  broker takes its commits. `hold_rejoin` puts that second round off until nothing of the partition is in flight;
+  meanwhile `poll` goes on with the other partitions, and heartbeats go on by themselves.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kafka import ConsumerRebalanceListener  # type: ignore[import-untyped]  # kafka-python ships no type information
+from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]  # no type information
+    CooperativeStickyAssignor,
+)
+
+from pipelines.streaming.broker import TopicPartition
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the base class is untyped
+    """Takes note of what a rebalance gives and takes.
+
+    Its listener methods never wait and never raise. The network thread calls them, but only while the one thread that
+    makes all other calls is blocked in the consumer: so there are no locks.
+    """
+
+    def __init__(
+        self,
+        *,
+        drain_timeout_s: float,
+        on_assigned: Callable[[Iterable[Any]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.assignor = CooperativeStickyAssignor()
+        self._drain_timeout_s = drain_timeout_s
+        self._on_assigned = on_assigned
+        self._clock = clock
+        self._assigned: set[TopicPartition] = set()
+        self._leaving: set[TopicPartition] = set()
+        self._lost: set[TopicPartition] = set()
+        self._deadline = 0.0
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Note partitions that are read from now on."""
+        self._assigned |= _ours(assigned)
+        self._on_assigned(assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """Note partitions that another member shall have; it waits for us to join again."""
+        partitions = _ours(revoked)
+        self._assigned -= partitions
+        self._leaving |= partitions
+        self._deadline = self._clock() + self._drain_timeout_s
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        """Note partitions that another member may have already."""
+        partitions = _ours(lost)
+        self._assigned -= partitions
+        self._lost |= partitions
+        self.let_go()
+        # Or the next join would claim to own them still, and the leader might believe it.
+        self.assignor.member_assignment = None
+
+    def leaving(self) -> frozenset[TopicPartition]:
+        """Return what is about to be taken away."""
+        return frozenset(self._leaving)
+
+    def let_go(self) -> None:
+        """Let others have what is leaving."""
+        self._lost |= self._leaving
+        self._leaving.clear()
+
+    def let_go_when_late(self) -> None:
+        """Let others have what has been leaving for longer than the drain timeout."""
+        if self._leaving and self._clock() > self._deadline:
+            self.let_go()
+
+    def take_lost(self) -> frozenset[TopicPartition]:
+        """Return what was taken away since the last call."""
+        lost = frozenset(self._lost)
+        self._lost.clear()
+        return lost
+
+    def assigned(self) -> frozenset[TopicPartition]:
+        """Return what is read."""
+        return frozenset(self._assigned)
+
+    def is_held(self, partition: TopicPartition) -> bool:
+        """Return whether results of this partition may be published: nobody else had it since it was read."""
+        return (partition in self._assigned or partition in self._leaving) and partition not in self._lost
+
+
+def hold_rejoin(consumer: Any, membership: Membership) -> None:
+    """Keep a consumer from joining its group again as long as partitions are leaving.
+
+    A membership that is already lost is not held: its partitions are lost as well.
+    """
+    coordinator = consumer._coordinator
+    need_rejoin = coordinator.need_rejoin
+
+    def held() -> bool:
+        if membership.leaving():
+            if coordinator.stable():
+                return False
+            membership.let_go()
+        return bool(need_rejoin())
+
+    coordinator.need_rejoin = held
+
+
+def _ours(partitions: Iterable[Any]) -> set[TopicPartition]:
+    return {TopicPartition(*partition) for partition in partitions}
