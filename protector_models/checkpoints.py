@@ -1,0 +1,84 @@
+"""A weights directory and its card: what is in it, that it is intact, and the name its scores are published under."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CARD_FILE = "card.json"
+_REVISION_LENGTH = 12
+
+
+class CheckpointError(RuntimeError):
+    """A weights directory is missing, damaged, or made for other code. The message names the file."""
+
+
+class CheckpointCard(BaseModel):
+    """The machine-readable card beside the weights; `MODEL_CARD.md` says the same to people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Name of the model, the part of the revision before the @."""
+    layout: str
+    """Name of the prompt layout the model was trained with."""
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    """SHA-256 of every file that the model is made of, by name."""
+    categories: tuple[str, ...]
+    """Categories of the model's outputs after the first, in order."""
+    threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
+    threshold_rule: str
+    """How the threshold was chosen, and on what."""
+    recipe: dict[str, str | int | float]
+    """The choices of the training run."""
+    validation: dict[str, float | int | None]
+    """Metrics on the held-out slice, measured on the weights as shipped."""
+
+    def make_revision(self, reading: str) -> str:
+        """Returns "name@hash": equal revisions mean equal files, an equal layout and an equal way of reading.
+
+        Args:
+            reading: whatever else decides a score, such as the windows a text is read in.
+        """
+        identity = json.dumps({"layout": self.layout, "files": self.files, "reading": reading}, sort_keys=True)
+        return f"{self.name}@{hashlib.sha256(identity.encode()).hexdigest()[:_REVISION_LENGTH]}"
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Reads the card of a weights directory and checks every file it names against its hash.
+
+        Raises:
+            CheckpointError: the card or a file is missing, is not what it should be, or has another hash.
+        """
+        card_file = directory / CARD_FILE
+        try:
+            card = cls.model_validate_json(card_file.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{card_file}: cannot be read: {type(error).__name__}") from error
+        except ValidationError as error:
+            raise CheckpointError(f"{card_file}: not a checkpoint card: {error}") from error
+        for name, expected in card.files.items():
+            found = hash_file(directory / name)
+            if found != expected:
+                raise CheckpointError(f"{directory / name}: SHA-256 is {found}, the card says {expected}")
+        return card
+
+    def save(self, directory: Path) -> None:
+        """Writes the card into a weights directory."""
+        (directory / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def hash_file(file: Path) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {type(error).__name__}") from error

@@ -1,0 +1,1 @@
+"""Measuring the models on labelled records: metrics with intervals, trivial rows to beat, the harness."""

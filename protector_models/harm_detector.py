@@ -1,0 +1,158 @@
+"""The harm detector that ships with the project: a small int8 encoder on ONNX Runtime, read window by window.
+
+Neither torch nor transformers is imported here: a replica is ready in a fraction of a second.
+
+Shapes: K = 1 + C logits of one window (the answer's first, then one per category), W windows of one exchange.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from protector_models.checkpoints import CheckpointCard, CheckpointError
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
+from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout, TokenPair
+from protector_models.text_windows import TextCover, WindowSize, cover_text
+from protector_models.window_scorer import Logits, WindowScorer
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "harm_detector"
+"""The weights that ship with the project."""
+
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+_PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
+_RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
+_SCORE_DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How one exchange is read: its windows and what they cover."""
+
+    windows: list[TokenPair]
+    coverage: Coverage
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.coverage.characters_evaluated < self.coverage.characters_total
+
+
+class OnnxHarmDetector:
+    """Scores exchanges in [0, 1], 1 meaning that the response is harmful.
+
+    - `harmfulness` is the highest of the exchange's windows.
+    - `categories` come from a second head on the same encoder, trained on harmful rows only: each output estimates how
+      likely the category is *given* that the exchange is harmful. It is multiplied by the window's harmfulness, and the
+      highest product of the windows is reported: a category's score never exceeds `harmfulness`, and an exchange may
+      belong to several categories or to none. `sexual_minors` has no training data and is not among them.
+    - Text is read in overlapping windows. Window i pairs prompt chunk i mod P with response window i mod R, for i up to
+      the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
+      windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
+    - Images are not looked at; `coverage` says so.
+
+    Scores do not depend on the batch, on its order or on the number of threads.
+    """
+
+    def __init__(self, card: CheckpointCard, tokenizer: Tokenizer, scorer: WindowScorer, *, max_windows: int) -> None:
+        self._card = card
+        self._tokenizer = tokenizer
+        self._scorer = scorer
+        self._layout = PairLayout.for_vocabulary(tokenizer)
+        self._max_windows = max_windows
+        # Other windows give long texts other scores, so caches must keep them apart.
+        self._revision = card.make_revision(f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows}")
+
+    @classmethod
+    def load(cls, directory: Path, *, num_threads: int, max_windows: int = 64) -> Self:
+        """Loads a weights directory after checking its hashes; takes well under a second.
+
+        Args:
+            directory: holds card.json, model.onnx and tokenizer.json.
+            num_threads: windows scored at once.
+            max_windows: the most windows read of one exchange, at least 1.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or of another prompt layout.
+            ValueError: a number is out of range.
+        """
+        if max_windows < 1:
+            raise ValueError(f"max_windows must be at least 1, got {max_windows}")
+        card = CheckpointCard.load(directory)
+        if card.layout != PAIR_LAYOUT:
+            raise CheckpointError(f"{directory}: trained with layout {card.layout}, this code builds {PAIR_LAYOUT}")
+        missing = {MODEL_FILE, TOKENIZER_FILE} - card.files.keys()
+        if missing:
+            raise CheckpointError(f"{directory}: the card gives no hash for {', '.join(sorted(missing))}")
+        tokenizer: Tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        scorer = WindowScorer.load(directory / MODEL_FILE, num_threads=num_threads)
+        return cls(card, tokenizer, scorer, max_windows=max_windows)
+
+    @property
+    def revision(self) -> str:
+        """Name and revision as `name@hash`: equal revisions give equal assessments."""
+        return self._revision
+
+    @property
+    def threshold(self) -> float:
+        """Harmfulness from which on a response counts as harmful, chosen on held-out data; see the card."""
+        return self._card.threshold
+
+    def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        """Scores each exchange; may be called from several threads at once and may be repeated.
+
+        Returns:
+            One value per exchange, in order; an `ItemFailure` where the model gave no number.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed.
+        """
+        readings = [self._read(exchange) for exchange in exchanges]
+        logits = iter(self._scorer.score([window for reading in readings for window in reading.windows]))
+        return [self._conclude(reading, [next(logits) for _ in reading.windows]) for reading in readings]
+
+    def _read(self, exchange: Exchange) -> _Reading:
+        prompt = cover_text(exchange.prompt, self._tokenizer, _PROMPT_WINDOW, max_windows=self._max_windows)
+        response = cover_text(exchange.response, self._tokenizer, _RESPONSE_WINDOW, max_windows=self._max_windows)
+        coverage = Coverage(
+            characters_evaluated=prompt.num_characters_read + response.num_characters_read,
+            characters_total=prompt.num_characters + response.num_characters,
+            images_evaluated=0,
+            images_total=len(exchange.images),
+        )
+        return _Reading(windows=self._pair_windows(prompt, response), coverage=coverage)
+
+    def _pair_windows(self, prompt: TextCover, response: TextCover) -> list[TokenPair]:
+        return [
+            self._layout.join(
+                prompt.windows[index % len(prompt.windows)].token_ids,
+                response.windows[index % len(response.windows)].token_ids,
+            )
+            for index in range(max(len(prompt.windows), len(response.windows)))
+        ]
+
+    def _conclude(self, reading: _Reading, logits: Sequence[Logits]) -> Assessment | ItemFailure:
+        logits_WK = np.stack(logits).astype(np.float64)
+        if not np.isfinite(logits_WK).all():
+            return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
+        # Written with tanh because exp overflows, and warns, for logits far below zero.
+        probabilities_WK = 0.5 * (1.0 + np.tanh(0.5 * logits_WK))
+        harmfulness_W1 = probabilities_WK[:, :1]
+        categories_C = (harmfulness_W1 * probabilities_WK[:, 1:]).max(axis=0)
+        return Assessment(
+            harmfulness=round(float(harmfulness_W1.max()), _SCORE_DECIMALS),
+            categories={
+                name: round(float(score), _SCORE_DECIMALS)
+                for name, score in zip(self._card.categories, categories_C, strict=True)
+            },
+            detector=self.revision,
+            truncated=reading.is_truncated,
+            coverage=reading.coverage,
+        )

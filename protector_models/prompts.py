@@ -1,0 +1,76 @@
+"""The one way an exchange becomes tokens for the harm detector: training, evaluation and serving all call it.
+
+The layout's name is part of the detector's revision, so changing the layout without a new name cannot pass unseen:
+scores made under the old layout stay apart from those made under the new one in every cache and every output.
+
+Shapes: T tokens of one window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+PAIR_LAYOUT = "pair-p64-r160"
+"""Name of the layout: a prompt chunk of at most 64 tokens and a response window of at most 160."""
+
+MAX_PROMPT_TOKENS = 64
+MAX_RESPONSE_TOKENS = 160
+MAX_PAIR_TOKENS = MAX_PROMPT_TOKENS + MAX_RESPONSE_TOKENS + 3
+
+
+class Vocabulary(Protocol):
+    """What the layout needs of a tokenizer (`tokenizers.Tokenizer` has it)."""
+
+    def token_to_id(self, token: str) -> int | None:
+        """Returns the id of a token, None where the vocabulary lacks it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPair:
+    """One window as the encoder reads it."""
+
+    input_ids: list[int]
+    """[T] token ids, at most `MAX_PAIR_TOKENS`."""
+    segment_ids: list[int]
+    """[T] 0 for the prompt's half, 1 for the response's half."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairLayout:
+    """Joins a prompt chunk and a response window: start, prompt, separator, response, separator.
+
+    A response alone keeps its place after the first separator, and a prompt alone before it, so the encoder can tell
+    which of the two it reads.
+    """
+
+    start_id: int
+    separator_id: int
+
+    @classmethod
+    def for_vocabulary(cls, vocabulary: Vocabulary) -> "PairLayout":
+        """Takes the ids of the special tokens from a vocabulary.
+
+        Raises:
+            ValueError: the vocabulary lacks a special token.
+        """
+        start_id, separator_id = vocabulary.token_to_id("[CLS]"), vocabulary.token_to_id("[SEP]")
+        if start_id is None or separator_id is None:
+            raise ValueError("the vocabulary has no [CLS] or no [SEP] token")
+        return cls(start_id=start_id, separator_id=separator_id)
+
+    def join(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> TokenPair:
+        """Builds the window of one prompt chunk and one response window, either of which may be empty.
+
+        Raises:
+            ValueError: a part is longer than the layout allows.
+        """
+        if len(prompt_ids) > MAX_PROMPT_TOKENS or len(response_ids) > MAX_RESPONSE_TOKENS:
+            raise ValueError(
+                f"window of {len(prompt_ids)} + {len(response_ids)} tokens, "
+                f"at most {MAX_PROMPT_TOKENS} + {MAX_RESPONSE_TOKENS} fit {PAIR_LAYOUT}"
+            )
+        input_ids = [self.start_id, *prompt_ids, self.separator_id, *response_ids, self.separator_id]
+        num_prompt_side = len(prompt_ids) + 2
+        segment_ids = [0] * num_prompt_side + [1] * (len(input_ids) - num_prompt_side)
+        return TokenPair(input_ids=input_ids, segment_ids=segment_ids)

@@ -1,0 +1,1 @@
+"""Training recipes: labelled records in, checkpoints that the service can load out."""

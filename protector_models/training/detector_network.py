@@ -1,0 +1,97 @@
+"""The detector as a torch module: a small BERT encoder, mean pooling, linear heads.
+
+Shapes: B windows, T tokens, H hidden units, C trained categories, K = 1 + C served logits.
+"""
+
+from logging import ERROR
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import BertModel
+from transformers.utils import logging
+
+from protector_models.training.category_map import TRAINED_CATEGORIES
+
+
+class HeadLogits(NamedTuple):
+    """Raw scores of the three heads; the sigmoid of each is in [0, 1]."""
+
+    answer_B: Tensor
+    """Harmful answer; 1 means harmful."""
+    text_B: Tensor
+    """Toxic text standing alone. It only shapes the encoder in training and is not exported."""
+    categories_BC: Tensor
+    """Categories, given that the exchange is harmful."""
+
+
+class DetectorNetwork(nn.Module):
+    """Encoder and heads.
+
+    The word embeddings are frozen: they are half of the parameters, and words rare in training keep their sense.
+    """
+
+    def __init__(self, encoder: BertModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+        hidden_size = int(encoder.config.hidden_size)
+        self.answer_head = nn.Linear(hidden_size, 1)
+        self.text_head = nn.Linear(hidden_size, 1)
+        self.category_head = nn.Linear(hidden_size, len(TRAINED_CATEGORIES))
+        self.encoder.embeddings.word_embeddings.weight.requires_grad = False
+
+    @classmethod
+    def from_pretrained(cls, directory: Path) -> "DetectorNetwork":
+        """Loads the encoder from a directory of Hugging Face form, without dropout and without BERT's own pooler."""
+        verbosity = logging.get_verbosity()
+        # The pooler of the checkpoint is left behind on purpose; the report about it would alarm whoever trains.
+        logging.set_verbosity(ERROR)
+        try:
+            encoder = BertModel.from_pretrained(
+                directory, add_pooling_layer=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+        return cls(encoder)
+
+    def pool(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Encodes windows into one vector each: the mean over the tokens the mask keeps. Returns [B, H]."""
+        hidden_BTH = self.encoder(
+            input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT
+        ).last_hidden_state
+        kept_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
+        pooled_BH: Tensor = (hidden_BTH * kept_BT1).sum(1) / kept_BT1.sum(1)
+        return pooled_BH
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> HeadLogits:
+        """Scores windows. `mask_BT` is 1 on real tokens, `segments_BT` 0 on the prompt and 1 on the response."""
+        pooled_BH = self.pool(ids_BT, mask_BT, segments_BT)
+        return HeadLogits(
+            answer_B=self.answer_head(pooled_BH).squeeze(-1),
+            text_B=self.text_head(pooled_BH).squeeze(-1),
+            categories_BC=self.category_head(pooled_BH),
+        )
+
+
+class ServedNetwork(nn.Module):
+    """What is exported: one tensor with the answer logit first, then one logit per category.
+
+    The heads are written as a product and a sum over the last axis, not as a matrix product: a float matrix product
+    takes another kernel, with another order of summing, for one row than for many, and a score must not depend on
+    how many windows share its batch.
+    """
+
+    def __init__(self, network: DetectorNetwork) -> None:
+        super().__init__()
+        self.network = network
+        heads = (network.answer_head, network.category_head)
+        self.weight_KH: Tensor
+        self.bias_K: Tensor
+        self.register_buffer("weight_KH", torch.cat([head.weight.detach() for head in heads]))
+        self.register_buffer("bias_K", torch.cat([head.bias.detach() for head in heads]))
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Returns logits [B, K]."""
+        pooled_BH = self.network.pool(ids_BT, mask_BT, segments_BT)
+        return (pooled_BH.unsqueeze(1) * self.weight_KH).sum(-1) + self.bias_K

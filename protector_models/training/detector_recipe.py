@@ -1,0 +1,216 @@
+"""The recipe of the harm detector: fine-tune a small encoder on the mix, with fixed seeds, resumable.
+
+Shapes: B windows, T tokens, C trained categories.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from protector_models.prompts import PAIR_LAYOUT, PairLayout
+from protector_models.training.batches import Batch, CutPlan, EncodedExample, draw_epoch, encode_examples
+from protector_models.training.detector_network import DetectorNetwork, HeadLogits
+from protector_models.training.examples import ExampleSplit
+
+CHECKPOINT_NAME = "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorRecipe:
+    """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
+
+    seed: int = 17
+    num_steps: int = 1_600
+    """Optimiser steps of one batch each; 1,600 x 32 rows is a little under one pass over the mix."""
+    batch_size: int = 32
+    encoder_lr: float = 1e-4
+    head_lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.06
+    """Share of the steps in which the learning rate rises linearly from 0; afterwards it falls linearly to 0."""
+    max_gradient_norm: float = 1.0
+    text_loss_weight: float = 0.5
+    category_loss_weight: float = 0.3
+    validation_percent: int = 8
+    checkpoint_every: int = 100
+    """Steps between resumable checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingProgress:
+    """What a run reports after each step."""
+
+    step: int
+    num_steps: int
+    loss: float
+    """Mean over the last 50 steps."""
+    num_tokens: int
+    """Tokens of this process, padding included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What a checkpoint holds besides the step."""
+
+    network: DetectorNetwork
+    optimizer: torch.optim.AdamW
+    schedule: torch.optim.lr_scheduler.LambdaLR
+
+
+def train_detector(
+    split: ExampleSplit,
+    *,
+    encoder_directory: Path,
+    checkpoint_directory: Path,
+    recipe: DetectorRecipe,
+    report: Callable[[TrainingProgress], None],
+) -> DetectorNetwork:
+    """Trains one detector, going on from the checkpoint of an interrupted run of the same recipe if there is one.
+
+    Args:
+        split: the examples; only the training side is read.
+        encoder_directory: the pretrained encoder and its tokenizer.json in Hugging Face form.
+        checkpoint_directory: where `checkpoint.pt` is kept.
+        recipe: the choices of the run.
+        report: called after each step; may not block for long.
+
+    Returns:
+        The trained network in evaluation mode.
+
+    Raises:
+        ValueError: the directory holds a checkpoint of another recipe.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    torch.manual_seed(recipe.seed)
+    tokenizer = load_training_tokenizer(encoder_directory)
+    network = DetectorNetwork.from_pretrained(encoder_directory).train()
+    optimizer = _make_optimizer(network, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_factor(step, recipe))
+    checkpoint = checkpoint_directory / CHECKPOINT_NAME
+    run = _Run(network=network, optimizer=optimizer, schedule=schedule)
+    first_step = _resume(checkpoint, recipe, run)
+    rows = encode_examples(split.training, tokenizer)
+    layout = PairLayout.for_vocabulary(tokenizer)
+    losses: list[float] = []
+    num_tokens = 0
+    # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
+    batches = islice(draw_batches(rows, layout, recipe), first_step, recipe.num_steps)
+    for step, batch in enumerate(batches, start=first_step + 1):
+        loss = multitask_loss(network(batch.ids_BT, batch.mask_BT, batch.segments_BT), batch, recipe)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.max_gradient_norm)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        num_tokens += batch.ids_BT.numel()
+        recent = losses[-50:]
+        report(
+            TrainingProgress(
+                step=step, num_steps=recipe.num_steps, loss=sum(recent) / len(recent), num_tokens=num_tokens
+            )
+        )
+        if step % recipe.checkpoint_every == 0 or step == recipe.num_steps:
+            _save(checkpoint, recipe, step, run)
+    return network.eval()
+
+
+def load_training_tokenizer(encoder_directory: Path) -> Tokenizer:
+    """Loads the encoder's tokenizer without its own cutting and padding, which the layout decides."""
+    tokenizer: Tokenizer = Tokenizer.from_file(str(encoder_directory / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def draw_batches(rows: Sequence[EncodedExample], layout: PairLayout, recipe: DetectorRecipe) -> Iterator[Batch]:
+    """Yields batches for ever, epoch after epoch, decided by the seed alone."""
+    rng = random.Random(recipe.seed)
+    while True:
+        yield from draw_epoch(rows, layout, CutPlan(), batch_size=recipe.batch_size, rng=rng)
+
+
+def multitask_loss(logits: HeadLogits, batch: Batch, recipe: DetectorRecipe) -> Tensor:
+    """Sums the heads' losses: binary cross-entropy over the labels that are there, weighted by row."""
+    answer = _masked_loss(logits.answer_B, batch.answer_labels_B, batch.weights_B)
+    text = _masked_loss(logits.text_B, batch.text_labels_B, batch.weights_B)
+    ones_BC = torch.ones_like(batch.category_labels_BC)
+    category = _masked_loss(logits.categories_BC, batch.category_labels_BC, ones_BC)
+    return answer + recipe.text_loss_weight * text + recipe.category_loss_weight * category
+
+
+def _masked_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    known = ~torch.isnan(labels)
+    if not bool(known.any()):
+        return logits.sum() * 0.0
+    losses = functional.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="none")
+    # Divided by the number of rows, not by their weights: a batch of weak rows must pull less.
+    return (losses * weights[known]).sum() / losses.numel()
+
+
+def _make_optimizer(network: DetectorNetwork, recipe: DetectorRecipe) -> torch.optim.AdamW:
+    heads = [network.answer_head, network.text_head, network.category_head]
+    head_parameters = [parameter for head in heads for parameter in head.parameters()]
+    encoder_parameters = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": encoder_parameters, "lr": recipe.encoder_lr},
+        {"params": head_parameters, "lr": recipe.head_lr},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+
+
+def _learning_rate_factor(step: int, recipe: DetectorRecipe) -> float:
+    num_warmup = max(1, round(recipe.warmup_share * recipe.num_steps))
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    return max(0.0, (recipe.num_steps - step) / max(1, recipe.num_steps - num_warmup))
+
+
+def _save(file: Path, recipe: DetectorRecipe, step: int, run: _Run) -> None:
+    state: dict[str, Any] = {
+        "recipe": _describe(recipe),
+        "step": step,
+        "network": run.network.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "schedule": run.schedule.state_dict(),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".tmp")
+    torch.save(state, unfinished)
+    # Replaced in one step, so that an interruption leaves the older checkpoint whole.
+    unfinished.replace(file)
+
+
+def _resume(file: Path, recipe: DetectorRecipe, run: _Run) -> int:
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    expected = _describe(recipe)
+    if state["recipe"] != expected:
+        changed = sorted(key for key in expected if state["recipe"].get(key) != expected[key])
+        raise ValueError(
+            f"{file}: checkpoint of another recipe (differs in {', '.join(changed)}); remove it to start anew"
+        )
+    run.network.load_state_dict(state["network"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.schedule.load_state_dict(state["schedule"])
+    return int(state["step"])
+
+
+def _describe(recipe: DetectorRecipe) -> dict[str, Any]:
+    return asdict(recipe) | {"layout": PAIR_LAYOUT}
+
+
+def set_threads(num_threads: int) -> None:
+    """Sets how many threads torch computes with in this process; results may differ in the last bits between counts."""
+    torch.set_num_threads(num_threads)

@@ -1,0 +1,210 @@
+"""From labelled records to training examples: reading the mix, cutting validation by prompt, making synthetic rows."""
+
+import hashlib
+import random
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from protector_models.training.category_map import label_categories
+from protector_models.training.records import LabelledRecord, RecordError, read_records
+from protector_models.training.sources import (
+    BENIGN_SETS,
+    SOURCES,
+    TRAINABLE_PROMPT_MARK,
+    RowKind,
+    SourcePlan,
+    SyntheticPlan,
+)
+
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_REFUSAL_START = re.compile(
+    r"(i(?:'|’)?m sorry|i am sorry|sorry|i can(?:'|’)?t|i cannot|as an ai|i(?:'|’)?m not able)", re.I
+)
+
+# A group with ten safe rows to a harmful one would otherwise hand its few harmful rows the loudest voice in the loss.
+_MAX_BALANCE = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of training or validation."""
+
+    kind: RowKind
+    source_set: str
+    """Directory name of the source; `synthetic` for rows made here."""
+    group: str
+    prompt: str
+    response: str
+    """The answer, or the text standing alone; may be empty."""
+    harmful: float | None
+    """1.0 harmful, 0.0 safe; None: this row teaches categories only."""
+    weight: float
+    categories: tuple[float | None, ...] | None
+    """Labels in the order of `TRAINED_CATEGORIES`, None where there are none."""
+    is_benign_set: bool
+    """Whether the row counts for the false positive budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleSplit:
+    """Examples cut by prompt: no prompt (nor text, for texts alone) is on both sides."""
+
+    training: list[Example]
+    validation: list[Example]
+
+
+def check_may_train_on(directory: Path) -> None:
+    """Refuses evaluation data.
+
+    Raises:
+        RecordError: the directory, or one above it, is named `eval`, or it does not exist.
+    """
+    resolved = directory.resolve()
+    if "eval" in (part.lower() for part in resolved.parts):
+        raise RecordError(f"{directory}: evaluation data is never trained on (a directory named 'eval')")
+    if not resolved.is_dir():
+        raise RecordError(f"{directory}: no such directory")
+
+
+def load_examples(directory: Path, *, validation_percent: int, seed: int) -> ExampleSplit:
+    """Reads every set of the mix that lies under `directory` and cuts it into training and validation.
+
+    Args:
+        directory: holds one directory per set, named as in `SOURCES`.
+        validation_percent: share of prompts held out, in [1, 50]; decided by a hash of the prompt alone, so one
+            prompt falls on one side in every set and every run.
+        seed: of the draw of rows where a set has more than its plan asks for, and of the synthetic rows.
+
+    Raises:
+        RecordError: evaluation data, a missing set, or a line that is no record.
+    """
+    check_may_train_on(directory)
+    rng = random.Random(seed)
+    training: list[Example] = []
+    validation: list[Example] = []
+    for name, plan in SOURCES.items():
+        for example in _load_source(directory, name, plan, rng):
+            key = example.prompt if example.prompt else example.response
+            (validation if is_held_out(key, percent=validation_percent) else training).append(example)
+    training = balance_groups(training)
+    training += make_synthetic_examples(training, SyntheticPlan(), rng)
+    return ExampleSplit(training=training, validation=validation)
+
+
+def is_held_out(prompt: str, *, percent: int) -> bool:
+    """Tells whether a prompt belongs to validation, by a hash of its letters and digits: case and marks are ignored."""
+    canonical = re.sub(r"[^a-z0-9]+", " ", prompt.lower()).strip()
+    return int.from_bytes(hashlib.sha256(canonical.encode("utf-8", "replace")).digest()[:4], "big") % 100 < percent
+
+
+def _load_source(directory: Path, name: str, plan: SourcePlan, rng: random.Random) -> list[Example]:
+    candidates = [directory / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        raise RecordError(f"{candidates[0]}: missing, and so is {candidates[1].name}; the mix needs this set")
+    examples = [example for record in read_records(file) for example in _to_examples(record, name, plan)]
+    rng.shuffle(examples)
+    caps = {1.0: plan.num_harmful, 0.0: plan.num_safe, None: 100_000}
+    kept: list[Example] = []
+    for example in examples:
+        if caps[example.harmful] > 0:
+            caps[example.harmful] -= 1
+            kept.append(example)
+    return kept
+
+
+def _to_examples(record: LabelledRecord, name: str, plan: SourcePlan) -> list[Example]:
+    body = record.text if plan.kind is RowKind.TEXT else record.response
+    if _CJK.search(body):
+        return []
+    source_set = name.partition("/")[0]
+    example = Example(
+        kind=plan.kind,
+        source_set=source_set,
+        group=plan.group,
+        prompt=record.prompt,
+        response=body,
+        harmful=None if record.label is None else float(record.label),
+        weight=plan.weight,
+        categories=None,
+        is_benign_set=name in BENIGN_SETS,
+    )
+    if plan.kind is RowKind.PREFERENCE:
+        pair = [replace(example, harmful=1.0), replace(example, response=record.pair, harmful=0.0)]
+        return pair if record.pair and record.response else []
+    if plan.kind is RowKind.PROMPT:
+        if not record.category.startswith(TRAINABLE_PROMPT_MARK):
+            return []
+        labels = label_categories(source_set, record.category, record.prompt)
+        return [replace(example, harmful=None, categories=labels)]
+    if record.label is None or not body.strip():
+        return []
+    if record.label == 1:
+        example = replace(example, categories=label_categories(source_set, record.category, f"{record.prompt} {body}"))
+    return [example]
+
+
+def balance_groups(examples: Sequence[Example]) -> list[Example]:
+    """Scales weights so that harmful and safe rows of a group weigh alike, by at most a factor of 3 either way."""
+    sums: dict[tuple[str, float], float] = defaultdict(float)
+    for example in examples:
+        if example.harmful is not None:
+            sums[example.group, example.harmful] += example.weight
+    balanced: list[Example] = []
+    for example in examples:
+        if example.harmful is None or min(sums[example.group, 0.0], sums[example.group, 1.0]) == 0.0:
+            balanced.append(example)
+            continue
+        ratio = sums[example.group, 1.0 - example.harmful] / sums[example.group, example.harmful]
+        # The square root on both sides: harmful rows go up as far as safe rows go down, and the mean stays near one.
+        factor = min(max(ratio, 1.0 / _MAX_BALANCE), _MAX_BALANCE) ** 0.5
+        balanced.append(replace(example, weight=example.weight * factor))
+    return balanced
+
+
+def make_synthetic_examples(training: Sequence[Example], plan: SyntheticPlan, rng: random.Random) -> list[Example]:
+    """Makes rows in which prompt and answer disagree; only from training rows, so validation stays natural.
+
+    Returns:
+        New examples of group `synthetic`; fewer than planned where the rows to make them from are missing.
+    """
+    harmful_prompts = [row.prompt for row in training if row.kind is RowKind.PROMPT and row.prompt]
+    answers = [row for row in training if row.kind is RowKind.ANSWER]
+    refusals = [row.response for row in answers if row.harmful == 0.0 and _REFUSAL_START.match(row.response)]
+    benign = [row for row in answers if row.is_benign_set]
+    harmful = [row for row in answers if row.harmful == 1.0 and row.group == "instructions"]
+    made: list[Example] = []
+    if harmful_prompts and refusals:
+        made += [
+            _synthetic(rng.choice(harmful_prompts), rng.choice(refusals), harmful=0.0) for _ in range(plan.num_refusals)
+        ]
+    if harmful_prompts and benign:
+        made += [
+            _synthetic(rng.choice(harmful_prompts), rng.choice(benign).response, harmful=0.0)
+            for _ in range(plan.num_misplaced_benign)
+        ]
+    if harmful and benign:
+        made += [
+            _synthetic(rng.choice(benign).prompt, rng.choice(harmful).response, harmful=1.0)
+            for _ in range(plan.num_misplaced_harmful)
+        ]
+    if harmful_prompts:
+        made += [_synthetic(rng.choice(harmful_prompts), "", harmful=0.0) for _ in range(plan.num_empty)]
+    return made
+
+
+def _synthetic(prompt: str, response: str, *, harmful: float) -> Example:
+    return Example(
+        kind=RowKind.ANSWER,
+        source_set="synthetic",
+        group="synthetic",
+        prompt=prompt,
+        response=response,
+        harmful=harmful,
+        weight=1.0,
+        categories=None,
+        is_benign_set=False,
+    )

@@ -1,0 +1,105 @@
+"""The training mix as data: which sets are read, how many rows of each label, with what weight."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RowKind(StrEnum):
+    """What a set's records are."""
+
+    ANSWER = "answer"
+    PREFERENCE = "preference"
+    """No label: the response was rejected by a person and the pair preferred."""
+    TEXT = "text"
+    PROMPT = "prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """How one record file enters the mix."""
+
+    kind: RowKind
+    group: str
+    """Harmful and safe rows are balanced by weight inside a group."""
+    num_harmful: int = 100_000
+    """At most so many harmful rows."""
+    num_safe: int = 100_000
+    """At most so many safe rows."""
+    weight: float = 1.0
+    """Of each row in the loss; below 1 where labels are weak."""
+
+
+def _answers(group: str, num_harmful: int, num_safe: int, weight: float = 1.0) -> SourcePlan:
+    return SourcePlan(kind=RowKind.ANSWER, group=group, num_harmful=num_harmful, num_safe=num_safe, weight=weight)
+
+
+def _texts(num_harmful: int, num_safe: int) -> SourcePlan:
+    return SourcePlan(kind=RowKind.TEXT, group="texts", num_harmful=num_harmful, num_safe=num_safe)
+
+
+def _benign(num_safe: int) -> SourcePlan:
+    return _answers("instructions", 0, num_safe)
+
+
+SOURCES: Mapping[str, SourcePlan] = {
+    "gptfuzz/train": _answers("instructions", 1_694, 3_000),
+    "jbb_family/train": _answers("instructions", 1_511, 1_189),
+    "adaptive_attacks/train": _answers("instructions", 502, 30),
+    "advbench_ir/train": _answers("instructions", 374, 0),
+    "shadow_alignment/train": _answers("instructions", 761, 0, weight=0.5),
+    "safe_unlearning/train": _answers("instructions", 350, 300, weight=0.5),
+    "hh_rlhf_pairs/train": SourcePlan(kind=RowKind.PREFERENCE, group="preferences", weight=0.3),
+    "cipherchat/train": _answers("graded", 5_655, 5_655),
+    "diasafety/train": _answers("chat", 2_500, 2_500),
+    "toxichat_reddit/train": _answers("chat", 565, 1_130),
+    "safetext/train": _answers("advice", 370, 1_060),
+    "latent_jailbreak/train": _answers("generation", 600, 600),
+    "med_safety/train": _benign(600),
+    "refusal_direction_benign/train": _benign(1_000),
+    "halueval_general/train": _benign(3_000),
+    "gpteacher/train": _benign(1_500),
+    "gsm8k/train": _benign(500),
+    "medquad/train": _benign(2_000),
+    "counsel_chat/train": _benign(1_500),
+    "owasp_benign/train": _benign(1_200),
+    "pandalm/train": _benign(700),
+    "self_instruct/train": _benign(1_100),
+    "decodingtrust_toxic/train": _texts(600, 0),
+    "sbic/dev_test": _texts(1_000, 1_000),
+    "davidson/train": _texts(800, 800),
+    "paradetox/cannot_rewrite": _texts(600, 600),
+    "toxichat_reddit/turns": _texts(600, 600),
+    "harmful_prompts/all": SourcePlan(kind=RowKind.PROMPT, group="prompts"),
+}
+"""Keyed by directory and file name without suffix. Chinese answers are left to a multilingual base."""
+
+BENIGN_SETS: tuple[str, ...] = (
+    "refusal_direction_benign/train",
+    "halueval_general/train",
+    "gpteacher/train",
+    "gsm8k/train",
+    "medquad/train",
+    "counsel_chat/train",
+    "owasp_benign/train",
+    "pandalm/train",
+    "self_instruct/train",
+)
+"""Ordinary answers to ordinary prompts: the false positive budget is counted on their validation rows."""
+
+TRAINABLE_PROMPT_MARK = "role:TRAIN-PROMPT"
+"""Rows of harmful_prompts that may be trained on; all others belong to public benchmarks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticPlan:
+    """Rows made from training rows so that the answer decides, given its prompt."""
+
+    num_refusals: int = 2_200
+    """A harmful prompt with some refusal: safe."""
+    num_misplaced_benign: int = 1_800
+    """A harmful prompt with a benign answer to something else: safe."""
+    num_misplaced_harmful: int = 1_200
+    """A benign prompt with a harmful answer: harmful."""
+    num_empty: int = 300
+    """A harmful prompt without an answer: safe."""

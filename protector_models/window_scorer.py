@@ -1,0 +1,83 @@
+"""Runs the exported encoder over windows with ONNX Runtime, several at a time, each in a run of its own.
+
+One window a run is what makes a score independent of its neighbours: dynamic int8 takes the scale of the activations
+over the whole input tensor, so in a shared run a window's score would move with the others. It also needs no padding,
+and on two cores it was faster than runs of eight (docs/experiments.md has the table).
+
+Shapes: T tokens of one window, K logits of one window, W windows.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime  # type: ignore[import-untyped]  # ships no types
+
+from protector_models.checkpoints import CheckpointError
+from protector_models.prompts import TokenPair
+
+INPUT_NAMES = ("input_ids", "attention_mask", "segment_ids")
+"""Inputs of the exported graph, each int64 [batch, T]; the output `logits` is float32 [batch, K]."""
+
+Logits = npt.NDArray[np.float32]
+
+
+class WindowScorer:
+    """Scores windows on a fixed number of threads. Safe to call from several threads at once."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, executor: ThreadPoolExecutor) -> None:
+        self._session = session
+        self._executor = executor
+
+    @classmethod
+    def load(cls, model_file: Path, *, num_threads: int) -> Self:
+        """Loads the graph.
+
+        Args:
+            model_file: the ONNX graph with the inputs of `INPUT_NAMES`.
+            num_threads: runs going on at once, at least 1. Scores do not depend on it.
+
+        Raises:
+            CheckpointError: the file is no graph that ONNX Runtime can load.
+            ValueError: `num_threads` is less than 1.
+        """
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        options = onnxruntime.SessionOptions()
+        # One thread inside a run and several runs at once: no time is lost at joins, and the order of sums is fixed.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # A waiting thread that spins takes the core from Kafka, Redis and Ray.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(
+                str(model_file), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            raise CheckpointError(f"{model_file}: ONNX Runtime cannot load it: {type(error).__name__}") from error
+        return cls(session, ThreadPoolExecutor(num_threads, thread_name_prefix="window-scorer"))
+
+    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
+        """Scores windows.
+
+        Returns:
+            Logits [K] per window, in order; a window's are the same bits whatever it is scored with.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed, for instance for want of memory.
+        """
+        # The longest first, so that no thread is left alone with a long window at the end.
+        order = sorted(range(len(windows)), key=lambda index: -len(windows[index].input_ids))
+        logits_by_index = dict(zip(order, self._executor.map(self._run, (windows[i] for i in order)), strict=True))
+        return [logits_by_index[index] for index in range(len(windows))]
+
+    def _run(self, window: TokenPair) -> Logits:
+        ids_1T = np.array([window.input_ids], dtype=np.int64)
+        segments_1T = np.array([window.segment_ids], dtype=np.int64)
+        inputs = dict(zip(INPUT_NAMES, (ids_1T, np.ones_like(ids_1T), segments_1T), strict=True))
+        (logits_1K,) = self._session.run(None, inputs)
+        logits_K: Logits = np.asarray(logits_1K, dtype=np.float32)[0]
+        return logits_K

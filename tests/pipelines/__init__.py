@@ -1,0 +1,1 @@
+"""Tests of streaming, backfill and the commands."""

@@ -1,0 +1,1 @@
+"""Tests of metrics, trivial rows and the evaluation harness."""

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve  # type: ignore[import-untyped]  # ships no types
+
+from protector_models.evaluation import metrics
+from protector_models.evaluation.metrics import Labels, Scores
+
+EMPTY: tuple[Labels, Scores] = (np.zeros(0, dtype=np.bool_), np.zeros(0))
+
+
+def _rows(labels: list[int], scores: list[float]) -> tuple[Labels, Scores]:
+    return np.array(labels, dtype=np.bool_), np.array(scores, dtype=np.float64)
+
+
+@st.composite
+def _two_class_rows(draw: st.DrawFn) -> tuple[Labels, Scores]:
+    size = draw(st.integers(2, 40))
+    labels = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size).filter(lambda drawn: len(set(drawn)) == 2))
+    # Few distinct scores, so that ties are common.
+    scores = draw(st.lists(st.integers(0, 6).map(lambda x: x / 6), min_size=size, max_size=size))
+    return _rows(labels, scores)
+
+
+@given(_two_class_rows())
+def test_auroc_auprc_and_f1_agree_with_scikit_learn(rows: tuple[Labels, Scores]) -> None:
+    labels_N, scores_N = rows
+    assert metrics.auroc(labels_N, scores_N) == pytest.approx(roc_auc_score(labels_N, scores_N))
+    assert metrics.auprc(labels_N, scores_N) == pytest.approx(average_precision_score(labels_N, scores_N))
+    assert metrics.f1_at(labels_N, scores_N, 0.5) == pytest.approx(f1_score(labels_N, scores_N >= 0.5, zero_division=0))
+
+
+@given(_two_class_rows(), st.sampled_from([0.0, 0.01, 0.2, 1.0]))
+def test_tpr_at_fpr_is_the_best_point_of_the_roc_curve_within_the_budget(
+    rows: tuple[Labels, Scores], max_fpr: float
+) -> None:
+    fprs, tprs, _ = roc_curve(*rows, drop_intermediate=False)
+    assert metrics.tpr_at_fpr(*rows, max_fpr=max_fpr) == pytest.approx(tprs[fprs <= max_fpr].max())
+
+
+@pytest.mark.parametrize("rows", [EMPTY, _rows([1, 1], [0.1, 0.9]), _rows([0, 0], [0.1, 0.9])])
+def test_metrics_of_two_classes_do_not_exist_for_one_or_none(rows: tuple[Labels, Scores]) -> None:
+    assert metrics.auroc(*rows) is None
+    assert metrics.tpr_at_fpr(*rows, max_fpr=0.01) is None
+    assert metrics.expected_calibration_error(*rows) is None
+
+
+def test_each_one_class_metric_exists_where_its_class_does() -> None:
+    harmful, safe = _rows([1, 1], [0.1, 0.9]), _rows([0, 0], [0.1, 0.9])
+    assert metrics.recall_at(*harmful, threshold=0.5) == 0.5
+    assert metrics.fpr_at(*safe, threshold=0.5) == 0.5
+    assert metrics.recall_at(*safe, threshold=0.5) is None
+    assert metrics.fpr_at(*harmful, threshold=0.5) is None
+    assert metrics.f1_at(*safe, threshold=0.5) is None
+    assert metrics.precision_at(*safe, threshold=0.5) is None
+    assert metrics.auprc(*safe) is None
+
+
+def test_precision_does_not_exist_where_nothing_is_flagged() -> None:
+    assert metrics.precision_at(*_rows([1, 0], [0.1, 0.2]), threshold=0.5) is None
+
+
+def test_scores_that_are_the_harmful_share_are_calibrated() -> None:
+    assert metrics.expected_calibration_error(*_rows([1, 0, 0, 0], [0.25] * 4)) == pytest.approx(0.0)
+    assert metrics.expected_calibration_error(*_rows([0, 0, 1, 0], [1.0] * 4)) == pytest.approx(0.75)
+
+
+def test_pairs_are_ranked_within_their_prompt_only() -> None:
+    labels_N, scores_N = _rows([1, 0, 1, 0, 0], [0.2, 0.1, 0.5, 0.9, 0.0])
+    assert metrics.rank_within_prompts(["a", "a", "b", "b", ""], labels_N, scores_N) == 0.5
+    assert metrics.rank_within_prompts(["a", "b", "c", "d", "e"], labels_N, scores_N) is None
+
+
+def test_an_interval_holds_its_estimate_and_shrinks_with_more_rows() -> None:
+    rng = np.random.default_rng(0)
+    widths: list[float] = []
+    for size in (60, 1_500):
+        labels_N = rng.random(size) < 0.5
+        scores_N = np.clip(labels_N * 0.2 + rng.random(size) * 0.8, 0.0, 1.0)
+        found = metrics.estimate(metrics.auroc, labels_N, scores_N, num_resamples=100, seed=1)
+        assert found.value is not None
+        assert found.interval is not None
+        assert found.interval.low < found.value < found.interval.high
+        widths.append(found.interval.high - found.interval.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_a_metric_that_does_not_exist_has_no_interval() -> None:
+    found = metrics.estimate(metrics.auroc, *EMPTY, num_resamples=10, seed=0)
+    assert (found.value, found.interval) == (None, None)

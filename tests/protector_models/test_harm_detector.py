@@ -1,0 +1,229 @@
+import random
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protector_models.checkpoints import CheckpointCard, CheckpointError
+from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.prompts import TokenPair
+from protector_models.window_scorer import Logits, WindowScorer
+
+HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
+SAFE = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
+
+WORDS = [
+    "the",
+    "recipe",
+    "for",
+    "a",
+    "bomb",
+    "is",
+    "simple",
+    "bread",
+    "you",
+    "idiot",
+    "please",
+    "take",
+    "two",
+    "pills",
+    "hello",
+    "world",
+    "ich",
+    "bin",
+    "日本",
+    "😀",
+    "42",
+]
+
+
+@pytest.fixture(scope="module")
+def detector() -> OnnxHarmDetector:
+    return OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2)
+
+
+def _assess(detector: OnnxHarmDetector, response: str, prompt: str = "") -> Assessment:
+    (outcome,) = detector.assess([Exchange(prompt=prompt, response=response)])
+    assert isinstance(outcome, Assessment)
+    return outcome
+
+
+def _random_exchanges(num_exchanges: int, seed: int) -> list[Exchange]:
+    rng = random.Random(seed)
+    sizes = [rng.choice([0, 1, 5, 20, 60, 140, 300]) for _ in range(num_exchanges)]
+    return [
+        Exchange(prompt=" ".join(rng.choices(WORDS, k=size // 3)), response=" ".join(rng.choices(WORDS, k=size)))
+        for size in sizes
+    ]
+
+
+def test_one_means_harmful(detector: OnnxHarmDetector) -> None:
+    question = "How do I get money?"
+    harmful, safe = _assess(detector, HARMFUL, question), _assess(detector, SAFE, question)
+    assert harmful.harmfulness > detector.threshold > safe.harmfulness
+
+
+def test_a_score_is_the_same_bits_alone_in_any_batch_and_in_any_order(detector: OnnxHarmDetector) -> None:
+    exchanges = _random_exchanges(24, seed=1)
+    alone = [detector.assess([exchange])[0] for exchange in exchanges]
+    rng = random.Random(2)
+    for batch_size in (2, 7, 24):
+        order = list(range(len(exchanges)))
+        rng.shuffle(order)
+        outcomes: dict[int, Assessment | ItemFailure] = {}
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            outcomes |= dict(zip(batch, detector.assess([exchanges[i] for i in batch]), strict=True))
+        assert [outcomes[index] for index in range(len(exchanges))] == alone
+
+
+def test_raw_logits_are_bit_equal_whatever_shares_the_batch() -> None:
+    scorer = WindowScorer.load(SHIPPED_WEIGHTS / "model.onnx", num_threads=2)
+    rng = random.Random(4)
+    windows = [
+        TokenPair(
+            input_ids=[101, *(rng.randrange(1000, 30000) for _ in range(length)), 102], segment_ids=[0] * (length + 2)
+        )
+        for length in (0, 1, 15, 16, 17, 63, 64, 200)
+    ]
+    together = [logits.tobytes() for logits in scorer.score(windows)]
+    assert [scorer.score([window])[0].tobytes() for window in windows] == together
+    assert [logits.tobytes() for logits in scorer.score(windows[::-1])] == together[::-1]
+
+
+def test_the_number_of_threads_does_not_change_scores(detector: OnnxHarmDetector) -> None:
+    exchanges = _random_exchanges(8, seed=5)
+    assert OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=1).assess(exchanges) == detector.assess(exchanges)
+
+
+def test_calls_from_several_threads_do_not_mix(detector: OnnxHarmDetector) -> None:
+    batches = [_random_exchanges(6, seed=seed) for seed in range(6)]
+    expected = [detector.assess(batch) for batch in batches]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(detector.assess, batches)) == expected
+
+
+def test_no_exchanges_give_no_assessments(detector: OnnxHarmDetector) -> None:
+    assert detector.assess([]) == []
+
+
+POISON = {
+    "empty": "",
+    "white space": " \n\t\r\u2003",
+    "lone surrogate": "fine \ud83d text \udc00",
+    "nul": "a\x00b\x00",
+    "control characters": "".join(map(chr, range(32))) + "\x7f\x85",
+    "one megabyte": "all good things " * 65_536,
+    "one word of 100,000 characters": "a" * 100_000,
+    "right to left": "\u202eשלום עולם مرحبا بالعالم",
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈" * 50,
+    "combining marks": "a" + "\u0301" * 5_000,
+    "ideographs": "漢字" * 4_000,
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poison_item_gives_a_value_and_leaves_its_neighbours_alone(detector: OnnxHarmDetector, name: str) -> None:
+    neighbour = Exchange(prompt="hello", response=SAFE)
+    alone = detector.assess([neighbour])
+    for prompt, response in (("", POISON[name]), (POISON[name], SAFE)):
+        # Built without validation: the wire refuses lone surrogates, and the detector must not depend on that.
+        poison = Exchange.model_construct(prompt=prompt, images=(), response=response)
+        before, outcome, after = detector.assess([neighbour, poison, neighbour])
+        assert [before] == alone == [after]
+        assert isinstance(outcome, Assessment)
+        assert outcome.coverage.characters_total == len(poison.prompt) + len(poison.response)
+        assert outcome.truncated == (outcome.coverage.characters_evaluated < outcome.coverage.characters_total)
+
+
+def test_five_megabytes_end_within_seconds(detector: OnnxHarmDetector) -> None:
+    text = "".join(random.Random(3).choices("abcdefgh \n", k=5_000_000))
+    start = time.perf_counter()
+    assessment = _assess(detector, text, prompt=text)
+    # 64 windows of 227 tokens at about 50 a second; the bound leaves room for a machine with other work.
+    assert time.perf_counter() - start < 20.0
+    assert assessment.truncated
+
+
+def test_a_harmful_passage_deep_inside_a_long_answer_is_found(detector: OnnxHarmDetector) -> None:
+    hidden = f"{SAFE} " * 40 + f"{HARMFUL} " * 3 + f"{SAFE} " * 40
+    assessment = _assess(detector, hidden)
+    assert not assessment.truncated
+    assert assessment.harmfulness > _assess(detector, f"{SAFE} " * 80).harmfulness
+
+
+def test_beyond_the_window_limit_head_and_tail_are_read_and_the_rest_is_reported() -> None:
+    detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2, max_windows=3)
+    assessment = _assess(detector, "word " * 2_000)
+    assert assessment.truncated
+    assert 0 < assessment.coverage.characters_evaluated < assessment.coverage.characters_total == 10_000
+    assert detector.revision != OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2).revision
+
+
+def test_images_are_reported_as_not_evaluated(detector: OnnxHarmDetector) -> None:
+    (outcome,) = detector.assess([Exchange(prompt="what is this", images=("a.png", "b.png"), response=SAFE)])
+    assert isinstance(outcome, Assessment)
+    assert (outcome.coverage.images_evaluated, outcome.coverage.images_total) == (0, 2)
+
+
+def test_no_category_scores_above_harmfulness(detector: OnnxHarmDetector) -> None:
+    for outcome in detector.assess(_random_exchanges(12, seed=7)):
+        assert isinstance(outcome, Assessment)
+        # Both are rounded to four decimals.
+        assert max(outcome.categories.values()) <= outcome.harmfulness + 1e-4
+        assert "sexual_minors" not in outcome.categories
+
+
+class BrokenScorer(WindowScorer):
+    """Gives NaN for windows of one length, and finite logits for all others."""
+
+    def __init__(self, broken_length: int) -> None:
+        self._broken_length = broken_length
+
+    def score(self, windows: object) -> list[Logits]:
+        assert isinstance(windows, list)
+        return [
+            np.full(10, np.nan if len(window.input_ids) == self._broken_length else 0.0, dtype=np.float32)
+            for window in windows
+        ]
+
+
+def test_a_score_that_is_no_number_is_a_failure_of_that_item_only(detector: OnnxHarmDetector) -> None:
+    broken = OnnxHarmDetector(
+        CheckpointCard.load(SHIPPED_WEIGHTS), detector._tokenizer, BrokenScorer(broken_length=5), max_windows=4
+    )
+    fine, failed = broken.assess([Exchange(prompt="", response="hello"), Exchange(prompt="", response="hello there")])
+    assert isinstance(fine, Assessment)
+    assert failed == ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
+
+
+def test_weights_of_another_layout_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights")
+    CheckpointCard.load(SHIPPED_WEIGHTS).model_copy(update={"layout": "pair-old"}).save(tmp_path / "weights")
+    with pytest.raises(CheckpointError, match="pair-old"):
+        OnnxHarmDetector.load(tmp_path / "weights", num_threads=1)
+
+
+def test_a_graph_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a graph")
+    with pytest.raises(CheckpointError, match=r"model\.onnx"):
+        WindowScorer.load(tmp_path / "model.onnx", num_threads=1)
+
+
+@pytest.mark.parametrize(("num_threads", "max_windows"), [(0, 64), (1, 0)])
+def test_numbers_out_of_range_are_refused(num_threads: int, max_windows: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=num_threads, max_windows=max_windows)
+
+
+def test_serving_imports_neither_torch_nor_transformers() -> None:
+    code = "import sys, protector_models.harm_detector; print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

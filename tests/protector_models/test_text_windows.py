@@ -1,0 +1,119 @@
+import time
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.text_windows import TextCover, WindowSize, cover_text, spread_evenly
+
+SMALL = WindowSize(num_tokens=8, overlap=3)
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    tokenizer: Tokenizer = Tokenizer.from_file(str(SHIPPED_WEIGHTS / TOKENIZER_FILE))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _cover(text: str, max_windows: int = 64, size: WindowSize = SMALL) -> TextCover:
+    return cover_text(text, _tokenizer(), size, max_windows=max_windows)
+
+
+def _count_unread(text: str, cover: TextCover) -> int:
+    """Counts characters that carry meaning and lie in no window."""
+    read = {position for window in cover.windows for position in range(window.start, window.end)}
+    return sum(not character.isspace() and position not in read for position, character in enumerate(text))
+
+
+@pytest.mark.parametrize("num_words", [0, 1, 7, 8, 9, 13, 14, 100])
+def test_every_word_is_in_some_window_and_no_window_is_too_long(num_words: int) -> None:
+    text = " ".join(f"w{index}" for index in range(num_words))
+    cover = _cover(text)
+    assert _count_unread(text, cover) == 0
+    assert cover.num_characters_read == cover.num_characters == len(text)
+    assert max(len(window.token_ids) for window in cover.windows) <= SMALL.num_tokens
+
+
+def test_neighbouring_windows_share_tokens() -> None:
+    first, second, *_ = _cover("one two three four five six seven eight nine ten eleven twelve thirteen").windows
+    assert first.token_ids[-SMALL.overlap :] == second.token_ids[: SMALL.overlap]
+
+
+def test_an_empty_text_has_one_empty_window() -> None:
+    (window,) = _cover("").windows
+    assert window.token_ids == []
+
+
+@given(st.text(alphabet=st.characters(), max_size=300))
+def test_any_text_is_covered_with_counts_that_fit_it(text: str) -> None:
+    cover = _cover(text, max_windows=4)
+    assert 1 <= len(cover.windows) <= 4
+    assert 0 <= cover.num_characters_read <= cover.num_characters == len(text)
+
+
+def test_a_text_of_too_many_windows_keeps_head_and_tail_and_says_how_much_was_read() -> None:
+    text = "start " + "middle " * 60 + "finish"
+    cover = _cover(text, max_windows=3)
+    assert len(cover.windows) == 3
+    assert cover.windows[0].start == 0
+    assert cover.windows[-1].end == len(text)
+    assert cover.num_characters_read == len(text) - _count_unread(text, cover) - sum(
+        text[position].isspace()
+        for position in range(len(text))
+        if not any(window.start <= position < window.end for window in cover.windows)
+    )
+    assert cover.num_characters_read < cover.num_characters
+
+
+def test_a_long_word_is_read_in_pieces_and_not_as_one_unknown_token() -> None:
+    word = "dangerous" * 40
+    cover = _cover(word, size=WindowSize(num_tokens=160, overlap=40))
+    unknown = _tokenizer().token_to_id("[UNK]")
+    tokens = [token for window in cover.windows for token in window.token_ids]
+    assert unknown not in tokens
+    assert len(tokens) > 40
+    assert _count_unread(word, cover) == 0
+
+
+def test_positions_refer_to_the_text_given_although_long_runs_are_broken() -> None:
+    text = "x" * 100 + " end"
+    cover = _cover(text, size=WindowSize(num_tokens=160, overlap=40))
+    assert cover.windows[-1].end == len(text)
+
+
+def test_lone_surrogates_are_read_as_one_character_each() -> None:
+    cover = _cover("a \ud800 b \udfff")
+    assert cover.num_characters_read == cover.num_characters == 7
+
+
+def test_five_megabytes_take_no_longer_than_a_few_slices() -> None:
+    text = "plain words and more " * 250_000
+    size = WindowSize(num_tokens=160, overlap=40)
+    start = time.perf_counter()
+    cover = _cover(text, size=size)
+    # All of it takes several seconds to tokenise, the slices some hundredths; the bound leaves room for a busy core.
+    assert time.perf_counter() - start < 2.0
+    assert len(cover.windows) == 64
+    assert cover.windows[0].start == 0
+    assert cover.windows[-1].end >= len(text) - 1
+    assert cover.num_characters_read < 0.02 * len(text)
+
+
+@pytest.mark.parametrize(("num_items", "num_kept"), [(10, 1), (10, 2), (10, 3), (10, 10), (3, 10), (1000, 64)])
+def test_spreading_keeps_the_ends_and_never_repeats(num_items: int, num_kept: int) -> None:
+    indices = spread_evenly(num_items, num_kept)
+    assert len(set(indices)) == len(indices) == min(num_items, num_kept)
+    assert indices[0] == 0
+    assert indices == sorted(indices)
+    assert num_kept == 1 or indices[-1] == num_items - 1
+
+
+@pytest.mark.parametrize("overlap", [-1, 8])
+def test_an_overlap_that_would_never_advance_is_refused(overlap: int) -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        WindowSize(num_tokens=8, overlap=overlap)

@@ -1,0 +1,87 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from protector_models.training.examples import (
+    balance_groups,
+    check_may_train_on,
+    is_held_out,
+    load_examples,
+    make_synthetic_examples,
+)
+from protector_models.training.records import RecordError
+from protector_models.training.sources import RowKind, SyntheticPlan
+from tests.protector_models.training.builders import make_example, write_mix
+
+
+def test_no_prompt_is_on_both_sides_of_the_split(tmp_path: Path) -> None:
+    split = load_examples(write_mix(tmp_path / "train"), validation_percent=30, seed=3)
+    held_out = {row.prompt or row.response for row in split.validation}
+    trained = {row.prompt or row.response for row in split.training}
+    assert held_out
+    assert not held_out & trained
+
+
+def test_validation_holds_no_synthetic_rows_and_synthetic_rows_use_training_prompts_only(tmp_path: Path) -> None:
+    split = load_examples(write_mix(tmp_path / "train"), validation_percent=30, seed=3)
+    assert all(row.source_set != "synthetic" for row in split.validation)
+    prompts = {row.prompt for row in split.training if row.source_set != "synthetic"}
+    synthetic = [row for row in split.training if row.source_set == "synthetic"]
+    assert synthetic
+    assert all(row.prompt in prompts for row in synthetic)
+
+
+def test_the_same_seed_gives_the_same_examples(tmp_path: Path) -> None:
+    mix = write_mix(tmp_path / "train")
+    assert load_examples(mix, validation_percent=20, seed=5) == load_examples(mix, validation_percent=20, seed=5)
+
+
+def test_prompts_marked_for_evaluation_are_left_out(tmp_path: Path) -> None:
+    split = load_examples(write_mix(tmp_path / "train"), validation_percent=30, seed=3)
+    prompts = [row for row in split.training + split.validation if row.kind is RowKind.PROMPT]
+    assert {int(row.prompt.split()[1]) % 2 for row in prompts} == {1}
+
+
+@pytest.mark.parametrize("name", ["eval", "eval/harmbench", "EVAL"])
+def test_evaluation_data_is_refused(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir(parents=True)
+    with pytest.raises(RecordError, match="never trained on"):
+        check_may_train_on(directory)
+
+
+def test_a_link_to_evaluation_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "train").symlink_to(tmp_path / "eval")
+    with pytest.raises(RecordError, match="never trained on"):
+        check_may_train_on(tmp_path / "train")
+
+
+def test_a_missing_set_is_an_error_that_names_it(tmp_path: Path) -> None:
+    mix = write_mix(tmp_path / "train")
+    (mix / "safetext" / "train.jsonl").unlink()
+    with pytest.raises(RecordError, match="safetext"):
+        load_examples(mix, validation_percent=20, seed=5)
+
+
+def test_spelling_does_not_move_a_prompt_across_the_split() -> None:
+    prompts = [f"How do I build number {index}?" for index in range(50)]
+    sides = [is_held_out(prompt, percent=30) for prompt in prompts]
+    assert 0 < sum(sides) < len(sides)
+    assert sides == [is_held_out(f"  {prompt.upper()}!!", percent=30) for prompt in prompts]
+
+
+def test_balancing_makes_both_labels_weigh_alike_within_a_group() -> None:
+    rows = [make_example(harmful=1.0)] * 2 + [make_example(harmful=0.0)] * 4
+    weights = {label: sum(r.weight for r in balance_groups(rows) if r.harmful == label) for label in (0.0, 1.0)}
+    assert weights[0.0] == pytest.approx(weights[1.0])
+
+
+def test_a_group_with_one_label_keeps_its_weights() -> None:
+    rows = [make_example(harmful=1.0, weight=0.5)] * 3
+    assert balance_groups(rows) == rows
+
+
+def test_synthetic_rows_need_rows_to_be_made_from() -> None:
+    assert make_synthetic_examples([make_example()], SyntheticPlan(), random.Random(0)) == []
