@@ -100,9 +100,10 @@ async def test_what_was_stored_is_not_computed_again() -> None:
 
 
 async def test_only_successes_are_stored() -> None:
-    recall = _recall()
+    cache = MemoryVerdictCache(max_entries=10)
+    recall, model = _recall(cache), _open_model()
     await recall.get_many(["good", "bad"], _open_model(p1=FAILURE).compute)
-    model = _open_model()
+    assert await cache.get_many(["good", "bad"]) == [assessment(0.25).model_dump_json().encode(), None]
     recalled = await recall.get_many(["good", "bad"], model.compute)
     assert model.calls == [[1]]
     assert [item.cached for item in recalled] == [True, False]

@@ -4,6 +4,7 @@ import pytest
 
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector
+from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.policy import TenantOverrides
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Action, StageStatus, Verdict
@@ -154,6 +155,20 @@ async def test_each_tenant_has_as_many_attempts_as_its_rules_say() -> None:
     hasty, patient = verdicts(await rig.moderator.moderate([event(HARMFUL), event(HARMFUL, tenant="patient")]))
     assert hasty.response == SAFE_TEXT
     assert patient.response == "Be kind."
+
+
+async def test_a_verdict_is_called_cached_only_if_every_attempt_came_from_the_cache() -> None:
+    cache = MemoryVerdictCache(max_entries=100)
+
+    def rig(max_rewrite_attempts: int) -> Rig:
+        return build_rig(
+            cache=cache,
+            policy=policy(max_rewrite_attempts=max_rewrite_attempts),
+            detoxifier=FakeDetoxifier(_harmless_on_second_attempt),
+        )
+
+    await _moderate(build_rig(cache=cache))
+    assert [(await _moderate(rig(attempts))).cached for attempts in (1, 1, 2, 2)] == [False, True, False, True]
 
 
 async def test_equal_requests_are_written_once_and_verified_once() -> None:
