@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -107,28 +107,48 @@ def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> 
     )
 
 
-def run_application(application: Application, *, name: str, route_prefix: str | None = None) -> ServeHandle:
-    """Deploy an application and wait until all its deployments are up; an application of that name is updated.
+def run_application(
+    application: Application, *, name: str, models: Mapping[str, Application] | None = None
+) -> ServeHandle:
+    """Deploy an application and wait until all its deployments are up; one of that name is updated.
+
+    Args:
+        application: what to deploy.
+        name: its name.
+        models: applications that are deployed beside it, by name; it reaches them through `NamedHandle`. An application
+            loses all its deployments at once when it stops, so what must outlive the draining of another is its own.
 
     Returns:
-        A handle to its first deployment.
+        A handle to the first deployment of the application.
 
     Raises:
-        ConfigurationError: it could not be started; the message ends with the error of the replica that failed.
+        ConfigurationError: one could not be started; the message ends with the error of the replica that failed.
     """
+    applications = {**(models or {}), name: application}
+    targets = [
+        serve.RunTarget(target=target, name=name, route_prefix=None, logging_config=_SERVE_LOGGING)
+        for name, target in applications.items()
+    ]
     try:
-        handle = serve.run(application, name=name, route_prefix=route_prefix, logging_config=_SERVE_LOGGING)
+        handles = serve.run_many(targets)
     except RuntimeError as error:
-        raise ConfigurationError(f"application {name!r} could not be started: {error}") from error
-    return cast("ServeHandle", handle)
+        raise ConfigurationError(f"{', '.join(applications)}: could not be started: {error}") from error
+    return cast("ServeHandle", handles[-1])
 
 
-def shutdown(*, name: str) -> None:
-    """Stop the application gracefully, then Serve, then Ray where this process started it. May be called twice."""
+def shutdown(*, name: str, models: Collection[str] = ()) -> None:
+    """Stop an application gracefully, then the models beside it, then Serve, then Ray if this process started it.
+
+    Takes up to a minute for the application, whose replicas drain, and about as long for all the rest. May be called
+    twice, and after a start that failed half-way.
+    """
     if not ray.is_initialized():
         return
-    # First alone: it waits for replicas to drain, up to 60 s, where stopping Serve as a whole waits for 30.
-    serve.delete(name)
+    running = serve.status().applications
+    for names in ([name], models):
+        for stopping in names:
+            if stopping in running:
+                serve.delete(stopping)
     serve.shutdown()  # type: ignore[no-untyped-call]  # Ray does not say that it returns None
     ray.shutdown()
 
@@ -137,6 +157,8 @@ def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
     # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # It warns that it protects itself with a token.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     local: dict[str, Any] = {
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,

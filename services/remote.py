@@ -7,8 +7,10 @@ has none, and is made again where the replica that took it died: models only com
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
+from ray import serve
 from ray.exceptions import NodeDiedError, RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException, ReplicaUnavailableError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -46,6 +48,23 @@ class ServeHandle(Protocol):
 
     def remote(self, *args: object) -> ServeResponse:
         """Call the method on some replica; does not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHandle:
+    """A handle by name, to a deployment of another application that may start later. Implements `ServeHandle`."""
+
+    application: str
+    deployment: str
+
+    def options(self, *, method_name: str) -> ServeHandle:
+        """Return a handle that calls a method by name."""
+        handle = serve.get_deployment_handle(self.deployment, self.application, _check_exists=False)
+        return cast("ServeHandle", handle.options(method_name=method_name))
+
+    def remote(self, *args: object) -> ServeResponse:
+        """Call the deployment itself."""
+        return self.options(method_name="__call__").remote(*args)
 
 
 class _Calls(Generic[ItemT, ResultT]):
