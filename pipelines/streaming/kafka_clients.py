@@ -83,7 +83,7 @@ def producer_options(kafka: KafkaSettings, *, record_max_bytes: int, timeout_s: 
         "max_request_size": max(1_048_576, record_max_bytes + _REQUEST_MARGIN_BYTES),
         "max_block_ms": _ms(timeout_s),
         "delivery_timeout_ms": _ms(timeout_s),
-        "request_timeout_ms": _ms(min(_REQUEST_TIMEOUT_S, timeout_s)),
+        "request_timeout_ms": _ms(min(_REQUEST_TIMEOUT_S, timeout_s / 2)),
         "metrics_enabled": False,
     }
 
@@ -102,6 +102,7 @@ def consumer_options(kafka: KafkaSettings) -> Options:
     return client_options(kafka) | {
         "enable_auto_commit": False,
         "isolation_level": "read_committed",
+        "check_crcs": kafka.check_crcs,
         "request_timeout_ms": _ms(_REQUEST_TIMEOUT_S),
         "metrics_enabled": False,
         "allow_auto_create_topics": False,
@@ -201,9 +202,9 @@ def kafka_errors(kafka: KafkaSettings) -> Iterator[None]:
     except KafkaConfigurationError as error:
         raise ConfigurationError(f"Kafka at {address(kafka)}: {error}") from error
     except _FENCING as error:
-        raise FencedError(f"Kafka at {address(kafka)}: {_describe(error)}") from error
+        raise FencedError(f"Kafka at {address(kafka)}: {error}") from error
     except KafkaError as error:
-        raise BrokerUnavailableError(f"Kafka at {address(kafka)}: {_describe(error)}") from error
+        raise BrokerUnavailableError(f"Kafka at {address(kafka)}: {error}") from error
 
 
 def _await_listener(servers: Sequence[str], *, timeout_s: float) -> None:
@@ -220,10 +221,6 @@ def _await_listener(servers: Sequence[str], *, timeout_s: float) -> None:
         if time.monotonic() >= deadline:
             raise KafkaConnectionError(f"no broker accepts connections: {refusal}") from refusal
         time.sleep(min(_LISTENER_RETRY_S, timeout_s))
-
-
-def _describe(error: KafkaError) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _ms(seconds: float) -> int:

@@ -27,6 +27,8 @@ class KafkaSettings(_Section):
     ssl_check_hostname: bool = True
     api_version: tuple[int, int] | tuple[int, int, int] | None = None
     """Skip version negotiation; only the embedded broker of the demonstration needs it."""
+    check_crcs: bool = True
+    """Verify the checksums of what is read; only the embedded broker of the demonstration writes wrong ones."""
 
 
 class DeadLetterSettings(_Section):
