@@ -13,6 +13,7 @@ from protector_models.harm_detector import OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment
 from protector_models.prompts import PAIR_LAYOUT
+from protector_models.training.batches import CutPlan
 from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.detector_network import DetectorNetwork
 from protector_models.training.detector_recipe import DetectorRecipe
@@ -22,6 +23,7 @@ from protector_models.training.sources import RowKind
 from protector_models.training.thresholds import MAX_BENIGN_FPR, ThresholdChoice, choose_threshold
 
 DETECTOR_NAME = "weir-minilm"
+ENCODER_WEIGHTS_FILE = "model.safetensors"
 
 _BATCH_SIZE = 64
 
@@ -59,7 +61,9 @@ def package_detector(
         categories=TRAINED_CATEGORIES,
         threshold=0.5,
         threshold_rule="not chosen yet",
-        recipe=asdict(recipe),
+        recipe=asdict(recipe)
+        | asdict(CutPlan())
+        | {"encoder_sha256": hash_file(encoder_directory / ENCODER_WEIGHTS_FILE)},
         validation={},
     )
     # Saved once without a threshold: the slice is scored by the detector as it will be served, which reads the card.
