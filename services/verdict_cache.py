@@ -9,7 +9,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.ports import Metrics
@@ -99,12 +99,8 @@ class RedisVerdictCache:
         """Return what is stored under each key, in one round trip."""
         if not keys:
             return []
-        prefixed = [KEY_PREFIX + key for key in keys]
-        values = await self._guard("get", lambda: self._client.mget(prefixed))
-        # A server that is no Redis may say anything.
-        if values is None or len(values) != len(keys):
-            return [None] * len(keys)
-        return [value if isinstance(value, bytes) else None for value in values]
+        values = await self._guard("get", lambda: self._fetch([KEY_PREFIX + key for key in keys]))
+        return [None] * len(keys) if values is None else values
 
     async def put_many(self, values: Mapping[str, bytes]) -> None:
         """Store values, in one round trip."""
@@ -118,6 +114,12 @@ class RedisVerdictCache:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def _fetch(self, keys: list[str]) -> list[bytes | None]:
+        values = await self._client.mget(keys)
+        if len(values) != len(keys):
+            raise InvalidResponse(f"expected {len(keys)} values, got {len(values)}")
+        return [value if isinstance(value, bytes) else None for value in values]
 
     async def _guard(self, operation: Literal["get", "put"], call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what the call gives, or None where it fails or comes too late."""

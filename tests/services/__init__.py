@@ -1,0 +1,1 @@
+"""Tests of the deployments, the verdict cache and the metrics."""
