@@ -1,5 +1,10 @@
-"""The application on Ray Serve: models and stream consumers, each a deployment, from one configuration."""
+"""The application on Ray Serve: stream consumers, and beside them the models they call, from one configuration.
 
+Each model is a Serve application of its own. Serve stops all deployments of an application at once, and consumers that
+drain still need the models.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -9,11 +14,16 @@ from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.consumer import StreamConsumer
 from protector_models.harm_detector import SHIPPED_WEIGHTS
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.policy_file import load_policy
-from services.app import bind_detector, bind_detoxifier, bind_mllm, deploy
+from services.app import bind_detector, bind_detoxifier, bind_mllm, deploy, run_application, shutdown
+from services.remote import NamedHandle, ServeHandle
+from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
 
 APPLICATION = "weir"
-"""The application's name in Ray Serve."""
+DETECTOR = "weir-detector"
+DETOXIFIER = "weir-detoxifier"
+MLLM = "weir-mllm"
 
 
 class ApplicationArguments(BaseModel):
@@ -25,32 +35,88 @@ class ApplicationArguments(BaseModel):
     """Weir's configuration file, on the node that builds the application."""
 
 
+def run(settings: WeirSettings) -> ServeHandle:
+    """Deploy models and consumers on the Ray Serve that runs, and wait until they are up.
+
+    Returns:
+        A handle to the consumers.
+
+    Raises:
+        ConfigurationError: the policy cannot be used, or something could not be started.
+    """
+    models = {name: bind(settings) for name, bind in _models(settings).items()}
+    return run_application(_bind_consumers(settings), name=APPLICATION, models=models)
+
+
+def stop() -> None:
+    """Let the consumers drain, then stop everything. May be called twice."""
+    shutdown(name=APPLICATION, models=(DETECTOR, DETOXIFIER, MLLM))
+
+
 def build(arguments: ApplicationArguments) -> Application:
-    """Return the application for `serve deploy` (`import_path: pipelines.application:build`).
+    """Return the consumers for `serve deploy`."""
+    return _bind_consumers(_settings(arguments))
+
+
+def build_detector(arguments: ApplicationArguments) -> Application:
+    """Return the detector for `serve deploy`."""
+    return _bind_configured(DETECTOR, arguments)
+
+
+def build_detoxifier(arguments: ApplicationArguments) -> Application:
+    """Return the detoxifier for `serve deploy`.
 
     Raises:
-        ConfigurationError: the configuration cannot be used.
+        ConfigurationError: it is switched off.
     """
-    settings = load_settings(arguments.config)
-    configure_logs(settings.log)
-    return build_application(settings)
+    return _bind_configured(DETOXIFIER, arguments)
 
 
-def build_application(settings: WeirSettings) -> Application:
-    """Bind models and consumers together; nothing is started.
+def build_mllm(arguments: ApplicationArguments) -> Application:
+    """Return the MLLM for `serve deploy`.
 
     Raises:
-        ConfigurationError: the policy cannot be used.
+        ConfigurationError: none is configured.
     """
-    serve = settings.serve
-    detoxifier = bind_detoxifier(serve.detoxifier) if settings.detoxifier.kind == "safe_completion" else None
-    mllm = bind_mllm(settings.mllm, serve.mllm) if settings.mllm.kind == "openai" else None
+    return _bind_configured(MLLM, arguments)
+
+
+def _bind_configured(name: str, arguments: ApplicationArguments) -> Application:
+    settings = _settings(arguments)
+    models = _models(settings)
+    if name not in models:
+        raise ConfigurationError(f"{name}: is switched off in the configuration; take its application out")
+    return models[name](settings)
+
+
+def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Application]]:
+    """Return how to bind each model that is configured, by the name of its application."""
+    models: dict[str, Callable[[WeirSettings], Application]] = {
+        DETECTOR: lambda chosen: bind_detector(
+            chosen.detector, chosen.detector.checkpoint or SHIPPED_WEIGHTS, chosen.serve.detector
+        )
+    }
+    if settings.detoxifier.kind == "safe_completion":
+        models[DETOXIFIER] = lambda chosen: bind_detoxifier(chosen.serve.detoxifier)
+    if settings.mllm.kind == "openai":
+        models[MLLM] = lambda chosen: bind_mllm(chosen.mllm, chosen.serve.mllm)
+    return models
+
+
+def _bind_consumers(settings: WeirSettings) -> Application:
+    models = _models(settings)
     return deploy(
         StreamConsumer,
-        serve.stream,
+        settings.serve.stream,
         settings,
         load_policy(settings.policy),
-        detector=bind_detector(settings.detector, settings.detector.checkpoint or SHIPPED_WEIGHTS, serve.detector),
-        detoxifier=detoxifier,
-        mllm=mllm,
+        detector=NamedHandle(DETECTOR, DetectorReplica.__name__),
+        detoxifier=NamedHandle(DETOXIFIER, DetoxifierReplica.__name__) if DETOXIFIER in models else None,
+        mllm=NamedHandle(MLLM, MllmReplica.__name__) if MLLM in models else None,
     )
+
+
+def _settings(arguments: ApplicationArguments) -> WeirSettings:
+    settings = load_settings(arguments.config)
+    configure_logs(settings.log)
+    return settings

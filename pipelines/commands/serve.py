@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from pipelines.application import APPLICATION, build_application
+from pipelines.application import run, stop
 from pipelines.commands.options import ConfigOption
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.topics import ensure_topics
 from protector_models.moderation.errors import DependencyError, WeirError
-from services.app import run_application, shutdown, start_serve
+from services.app import start_serve
 from services.remote import ServeHandle
 
 _log = structlog.get_logger(__name__)
@@ -32,11 +32,11 @@ class _Terminated(BaseException):
 def serve(
     config: ConfigOption = None,
     create_topics: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--create-topics", metavar="PARTITIONS", help="Create missing topics with so many partitions.", min=1
+            "--create-topics", metavar="PARTITIONS", help="Make missing topics, with so many partitions.", min=1
         ),
-    ] = 0,
+    ] = None,
     status_interval_s: Annotated[
         float, typer.Option("--status-interval", metavar="SECONDS", help="Seconds between two status lines.", min=1)
     ] = 30.0,
@@ -50,20 +50,19 @@ def serve(
     """
     settings = load_settings(config)
     configure_logs(settings.log)
-    application = build_application(settings)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        if create_topics:
+        if create_topics is not None:
             _create_topics(settings, create_topics)
         start_serve(settings.serve, show_replica_logs=True)
-        handle = run_application(application, name=APPLICATION)
+        handle = run(settings)
         _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
         _watch(handle, status_interval_s)
     except (KeyboardInterrupt, _Terminated):
         _log.info("draining")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once is enough: the drain has its own bound
-        shutdown(name=APPLICATION)
+        stop()
     _log.info("stopped")
 
 
