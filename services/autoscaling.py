@@ -46,7 +46,8 @@ def scaling_options(settings: DeploymentSettings) -> dict[str, object]:
         "max_replicas": settings.max_replicas,
         "upscale_delay_s": settings.upscale_delay_s,
         "downscale_delay_s": settings.downscale_delay_s,
-        "look_back_period_s": max(10.0, settings.upscale_delay_s),
+        # More than the 10 s between two reports of a replica.
+        "look_back_period_s": max(15.0, settings.upscale_delay_s),
         "target_ongoing_requests": settings.target_ongoing_requests or float(settings.concurrency),
     }
     if isinstance(settings, StreamDeploymentSettings):

@@ -193,12 +193,13 @@ async def test_no_more_requests_are_under_way_than_allowed() -> None:
     async with (
         open_chat_server(echo, silent=True) as server,
         open_generator(server, concurrency=3) as generator,
+        asyncio.timeout(60),
+        asyncio.TaskGroup() as group,
     ):
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            group.create_task(generator.generate([event(None) for _ in range(12)]))
-            for _ in range(3):
-                await server.arrivals.get()
-            server.gate.set()
+        group.create_task(generator.generate([event(None) for _ in range(12)]))
+        for _ in range(3):
+            await server.arrivals.get()
+        server.gate.set()
 
     assert server.most_at_once == 3
 

@@ -1,0 +1,196 @@
+"""The model ports over handles."""
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
+
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import Rewrite
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector
+from services.replicas import DetectorReplica, DetoxifierReplica
+from services.settings import CallSettings
+from tests.builders import event, exchange
+from tests.protector_models.synchronous_detector import PlainDetector
+from tests.services.fake_handle import FakeDeployment, FakeHandle
+
+LONG_S = 60.0
+
+
+def deployment() -> FakeDeployment:
+    """Build a detector's deployment."""
+    return FakeDeployment(DetectorReplica(PlainDetector, concurrency=1))
+
+
+async def connect(
+    deployment: FakeDeployment, *, timeout_s: float = LONG_S, calls: CallSettings | None = None
+) -> RemoteHarmDetector:
+    """Connect to it, and forget that call."""
+    detector = await RemoteHarmDetector.connect(
+        FakeHandle(deployment), connect_timeout_s=LONG_S, timeout_s=timeout_s, calls=calls or CallSettings()
+    )
+    deployment.calls.clear()
+    return detector
+
+
+def raised_in_replica(cause: Exception) -> Exception:
+    """Return what Ray raises at the caller for an error of the deployment's code."""
+    error = RayTaskError("assess", "Traceback ...", cause)  # type: ignore[no-untyped-call]  # Ray's is not annotated
+    raised: Exception = error.as_instanceof_cause()  # type: ignore[no-untyped-call]  # the same
+    return raised
+
+
+async def test_the_revision_is_asked_for_once() -> None:
+    detector = await connect(deployment())
+
+    assert detector.revision == "plain-detector@1"
+
+
+async def test_a_deployment_that_does_not_come_up_is_unavailable() -> None:
+    with pytest.raises(ModelUnavailableError, match="revision"):
+        await RemoteHarmDetector.connect(
+            FakeHandle(FakeDeployment(None, hangs=True)), connect_timeout_s=0.05, timeout_s=1, calls=CallSettings()
+        )
+
+
+async def test_a_batch_is_shared_by_several_calls_and_comes_back_in_order() -> None:
+    behind = deployment()
+    detector = await connect(behind, calls=CallSettings(max_characters=60, max_items=2))
+    outcomes = await detector.assess([exchange(f"harm=0.{number}", prompt="p" * 10) for number in range(9)])
+
+    assert [outcome.harmfulness for outcome in outcomes if not hasattr(outcome, "error")] == [
+        number / 10 for number in range(9)
+    ]
+    assert [len(items) for items, _remaining_s in behind.calls] == [2, 2, 2, 2, 1]
+
+
+async def test_nothing_to_assess_is_no_call() -> None:
+    behind = deployment()
+    detector = await connect(behind)
+
+    assert await detector.assess([]) == []
+    assert behind.calls == []
+
+
+async def test_a_call_says_how_long_its_caller_waits() -> None:
+    behind = deployment()
+    detector = await connect(behind, timeout_s=LONG_S)
+    await detector.assess([exchange()])
+
+    ((_items, remaining_s),) = behind.calls
+    assert 0 < remaining_s <= LONG_S
+
+
+@pytest.mark.parametrize("gone", [ActorDiedError(), ReplicaUnavailableError("r1")])
+async def test_a_call_whose_replica_died_is_made_again(gone: Exception) -> None:
+    behind = deployment()
+    detector = await connect(behind)
+    behind.failures = [gone, gone]
+
+    assert len(await detector.assess([exchange()])) == 1
+    assert len(behind.calls) == 3
+
+
+async def test_replicas_that_keep_dying_are_unavailable() -> None:
+    behind = deployment()
+    detector = await connect(behind)
+    behind.failures = [ActorDiedError() for _ in range(3)]
+
+    with pytest.raises(ModelUnavailableError, match="ActorDiedError") as caught:
+        await detector.assess([exchange()])
+    assert isinstance(caught.value.__cause__, ActorDiedError)
+
+
+@pytest.mark.parametrize("refusal", [BackPressureError(9, 8), raised_in_replica(ModelUnavailableError("late"))])
+async def test_a_refusal_is_not_tried_again_here(refusal: Exception) -> None:
+    behind = deployment()
+    detector = await connect(behind)
+    behind.failures = [refusal]
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        await detector.assess([exchange()])
+    assert type(caught.value) is ModelUnavailableError
+    assert len(behind.calls) == 1
+
+
+async def test_a_fault_in_the_deployment_is_raised_as_what_it_is() -> None:
+    behind = deployment()
+    detector = await connect(behind)
+    behind.failures = [raised_in_replica(ZeroDivisionError("by zero"))]
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await detector.assess([exchange()])
+    assert type(caught.value) is ZeroDivisionError
+
+
+async def test_a_deployment_that_is_late_is_unavailable_and_its_call_is_given_up() -> None:
+    behind = deployment()
+    detector = await connect(behind, timeout_s=0.05)
+    behind.hangs = True
+
+    with pytest.raises(ModelUnavailableError, match=r"no result within 0\.0"):
+        await detector.assess([exchange()])
+    assert behind.cancelled == 1
+
+
+async def test_one_failed_call_gives_the_others_of_its_batch_up() -> None:
+    behind = deployment()
+    detector = await connect(behind, calls=CallSettings(max_items=1))
+    behind.failures = [BackPressureError(9, 8)]
+
+    with pytest.raises(ModelUnavailableError, match="BackPressureError"):
+        await detector.assess([exchange(), exchange(), exchange()])
+
+
+async def test_a_new_revision_is_taken_on_and_the_batch_must_be_tried_again() -> None:
+    behind = deployment()
+    detector = await connect(behind)
+    model = PlainDetector()
+    model.revision = "plain-detector@2"
+    behind.replica = DetectorReplica(lambda: model, concurrency=1)
+
+    with pytest.raises(ModelUnavailableError, match="from plain-detector@1 to plain-detector@2"):
+        await detector.assess([exchange()])
+    assert detector.revision == "plain-detector@2"
+    assert len(await detector.assess([exchange()])) == 1
+
+
+async def test_a_result_of_the_wrong_length_is_an_error() -> None:
+    class Forgetful:
+        async def assess(self, *_: object) -> list[object]:
+            return []
+
+    behind = deployment()
+    detector = await connect(behind)
+    behind.replica = Forgetful()
+
+    with pytest.raises(RuntimeError, match="expected 2 results, got 0"):
+        await detector.assess([exchange(), exchange()])
+
+
+async def test_a_detoxifier_behind_a_handle_rewrites() -> None:
+    behind = FakeDeployment(DetoxifierReplica(FakeDetoxifier))
+    detoxifier = await RemoteDetoxifier.connect(
+        FakeHandle(behind), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=CallSettings()
+    )
+    request = RewriteRequest(exchange=exchange(), category=None, attempt=1, safe_completion="No.")
+
+    assert detoxifier.revision == "fake-detoxifier@1"
+    assert await detoxifier.rewrite([request]) == [Rewrite(text="rewritten, attempt 1", detoxifier="fake-detoxifier@1")]
+
+
+async def test_an_mllm_behind_a_handle_answers() -> None:
+    class GeneratorReplica:
+        async def revision(self) -> str:
+            return FakeGenerator.revision
+
+        async def generate(self, events: list[object], _remaining_s: float) -> list[str]:
+            return [f"answer {number}" for number, _ in enumerate(events)]
+
+    generator = await RemoteGenerator.connect(
+        FakeHandle(FakeDeployment(GeneratorReplica())), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=CallSettings()
+    )
+
+    assert generator.revision == "fake-mllm@1"
+    assert await generator.generate([event(None), event(None)]) == ["answer 0", "answer 1"]

@@ -1,0 +1,118 @@
+"""The shells that Ray Serve runs, without Ray Serve."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from protector_models.detoxifier import SafeCompletionDetoxifier
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.fakes import FakeDetoxifier
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.settings import MllmSettings
+from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from tests.builders import event, exchange
+from tests.protector_models.chat_server import answer, open_chat_server
+from tests.protector_models.synchronous_detector import BlockedDetector, PlainDetector
+
+
+class RecordingDetector(PlainDetector):
+    """Remembers what it scored; breaks when told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Exchange]] = []
+        self.broken = False
+
+    def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        self.batches.append(list(exchanges))
+        if self.broken:
+            return [ItemFailure(error="NotFiniteScore", message="not a number") for _ in exchanges]
+        return super().assess(exchanges)
+
+
+@pytest.fixture
+def model() -> RecordingDetector:
+    return RecordingDetector()
+
+
+@pytest.fixture
+def blocked() -> Iterator[BlockedDetector]:
+    model = BlockedDetector()
+    yield model
+    model.released.set()
+
+
+def test_a_detector_has_scored_texts_of_several_lengths_before_it_is_ready(model: RecordingDetector) -> None:
+    DetectorReplica(lambda: model, concurrency=1)
+
+    lengths = {len(warm_up.response) for warm_up in model.batches[0]}
+    assert len(lengths) == len(model.batches[0]) > 1
+
+
+def test_a_detector_that_cannot_score_does_not_get_ready(model: RecordingDetector) -> None:
+    model.broken = True
+
+    with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
+        DetectorReplica(lambda: model, concurrency=1)
+
+
+async def test_a_health_check_runs_the_model(model: RecordingDetector) -> None:
+    replica = DetectorReplica(lambda: model, concurrency=1)
+    model.batches.clear()
+    await replica.check_health()
+
+    assert len(model.batches) == 1
+
+
+async def test_a_health_check_fails_where_the_model_gives_no_finite_score(model: RecordingDetector) -> None:
+    replica = DetectorReplica(lambda: model, concurrency=1)
+    model.broken = True
+
+    with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
+        await replica.check_health()
+
+
+async def test_a_call_whose_caller_has_stopped_waiting_is_refused(model: RecordingDetector) -> None:
+    replica = DetectorReplica(lambda: model, concurrency=1)
+    model.batches.clear()
+
+    with pytest.raises(ModelUnavailableError, match="deadline had passed"):
+        await replica.assess([exchange()], -0.1)
+    assert model.batches == []
+
+
+async def test_a_call_ends_when_its_caller_stops_waiting(blocked: BlockedDetector) -> None:
+    blocked.released.set()
+    replica = DetectorReplica(lambda: blocked, concurrency=1)
+    blocked.released.clear()
+
+    with pytest.raises(ModelUnavailableError, match=r"no result within 0\.05 s"):
+        await replica.assess([exchange()], 0.05)
+
+
+async def test_a_detoxifier_rewrites_and_is_healthy() -> None:
+    replica = DetoxifierReplica(SafeCompletionDetoxifier)
+    request = RewriteRequest(exchange=exchange(), category=None, attempt=0, safe_completion="No.")
+    (rewrite,) = await replica.rewrite([request], 60.0)
+    await replica.check_health()
+
+    assert not isinstance(rewrite, ItemFailure)
+    assert (rewrite.text, await replica.revision()) == ("No.", "safe-completion@1")
+
+
+async def test_a_detoxifier_that_writes_nothing_is_not_healthy() -> None:
+    replica = DetoxifierReplica(lambda: FakeDetoxifier(lambda _request: ""))
+
+    with pytest.raises(ModelUnavailableError, match="EmptyRewrite"):
+        await replica.check_health()
+
+
+async def test_an_mllm_answers_through_its_endpoint() -> None:
+    async with open_chat_server(lambda _number, _body: answer("Hello.")) as server:
+        replica = MllmReplica(MllmSettings(kind="openai", base_url=server.base_url, model="llava"))
+        answers = await replica.generate([event(None)], 60.0)
+        await replica.close()
+
+    assert answers == ["Hello."]
+    assert (await replica.revision()).startswith("llava@")
