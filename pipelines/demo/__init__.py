@@ -1,0 +1,1 @@
+"""The demonstration: conversations that come with Weir, and where they are from."""
