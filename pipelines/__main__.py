@@ -8,7 +8,8 @@ import sys
 
 import typer
 
-from pipelines.commands import dead_letters, inspect
+from pipelines.commands import bench, dead_letters, evaluate, inspect, train
+from pipelines.commands.demo import demo
 from pipelines.commands.moderate import moderate
 from pipelines.commands.serve import serve
 from protector_models.moderation.errors import ConfigurationError, WeirError
@@ -24,9 +25,13 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command()(serve)
 app.command()(moderate)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(bench.app, name="bench")
 app.command()(inspect.schema)
 app.command()(inspect.version)
 app.add_typer(inspect.config_app, name="config")

@@ -55,6 +55,7 @@ def serve(
         if create_topics is not None:
             _create_topics(settings, create_topics)
         start_serve(settings.serve, show_replica_logs=True)
+        signal.signal(signal.SIGTERM, _terminate)  # once more: Ray has put its own in place
         handle = run(settings)
         _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
         _watch(handle, status_interval_s)

@@ -1,0 +1,118 @@
+"""`weir demo`: real conversations, watched on their way through Kafka, the detector on Ray Serve, and Redis."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipelines.commands.options import ConfigOption, JsonOption
+from pipelines.demo.conversations import load_records
+from pipelines.demo.run import Servers, running_application, send_through
+from pipelines.demo.tally import DemoResult, Tally
+from pipelines.logs import configure_logs
+from pipelines.settings import LogSettings, load_settings
+from protector_models.moderation.verdict import Action
+
+_EXAMPLES = 6
+
+
+def demo(
+    config: ConfigOption = None,
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", metavar="HOST:PORT", help="A real Kafka instead of the embedded broker.")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option("--redis", metavar="URL", help="A running Redis instead of one that is started.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the conversations that Weir ships through the whole application, and show what becomes of them.
+
+    Starts a Redis, a Kafka-protocol broker inside this process (for demonstration: it keeps nothing), Ray, and the
+    application. Everything is stopped at the end. In a terminal it waits for Enter before that, so that you can look
+    around.
+    """
+    started = time.monotonic()
+    console = Console(stderr=as_json)
+    settings = load_settings(config)
+    quiet = settings.model_copy(update={"log": LogSettings(level="error")})
+    configure_logs(quiet.log)
+    records = load_records()
+    servers = Servers(kafka=kafka, redis=redis)
+
+    def tell(step: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/dim]  {step}")
+
+    with running_application(quiet, servers, tell) as used:
+        tell(f"sending {len(records)} recorded conversations")
+        progress = Progress(
+            TextColumn("        {task.fields[counts]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        with progress:
+            task = progress.add_task("moderating", total=len(records), counts="")
+
+            def show(tally: Tally) -> None:
+                progress.update(task, completed=tally.results(), counts=_counts(tally))
+
+            result = send_through(used, records, started=started, show=show)
+        if as_json:
+            typer.echo(result.model_dump_json(indent=2))
+        else:
+            console.print(_report(result))
+        if sys.stdin.isatty() and not as_json:
+            console.print(f"Kafka is at {','.join(used.kafka.bootstrap_servers)} until you press Enter.")
+            sys.stdin.readline()
+        tell("stopping")
+    tell("stopped")
+
+
+def _counts(tally: Tally) -> str:
+    counts = [f"{action.value} {tally.actions[action]}" for action in Action]
+    return ", ".join([*counts, f"dead letters {tally.dead_letters.total()}"])
+
+
+def _report(result: DemoResult) -> Group:
+    examples = [
+        Panel(
+            f"[red]{example.before}[/red]\n[green]{example.after or '(nothing is delivered)'}[/green]",
+            title=f"{example.action.value}: {example.category}, harmfulness {example.harmfulness}",
+            title_align="left",
+        )
+        for example in result.examples[:_EXAMPLES]
+    ]
+    return Group(_outcomes(result), _speed(result), *examples)
+
+
+def _outcomes(result: DemoResult) -> Table:
+    table = Table("outcome", "category", "events", title="What became of them")
+    table.columns[2].justify = "right"
+    table.add_row("allow", "", str(result.actions[Action.ALLOW]))
+    for action in (Action.REWRITE, Action.REVIEW, Action.BLOCK):
+        for category, counts in result.categories.items():
+            if counts.get(action):
+                table.add_row(action.value, category, str(counts[action]))
+    for error, number in sorted(result.dead_letters.items()):
+        table.add_row("dead letter", error, str(number))
+    table.add_section()
+    table.add_row("sent", "", str(result.sent))
+    return table
+
+
+def _speed(result: DemoResult) -> Table:
+    table = Table(title="How fast", show_header=False)
+    table.add_row("first verdict after", f"{result.first_verdict_s} s")
+    table.add_row("throughput", f"{result.events_per_s} events/s")
+    latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
+    table.add_row("produced to read, at most 256 on the way", latency)
+    verdicts = sum(result.actions.values())
+    table.add_row("from the Redis cache", f"{result.cached} of {verdicts} verdicts")
+    return table

@@ -1,0 +1,141 @@
+"""What came out of the demonstration, counted."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.streaming.broker import Record
+from pipelines.streaming.dead_letter import facts_of
+from protector_models.moderation.verdict import Action, ModeratedConversation
+
+_EXAMPLE_CHARACTERS = 160
+
+
+class Example(BaseModel):
+    """A response before and after."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Action
+    category: str | None
+    harmfulness: float | None
+    before: str
+    after: str | None
+
+
+class DemoResult(BaseModel):
+    """The demonstration in numbers. `sent` equals the sum of `actions` and `dead_letters`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sent: int
+    actions: dict[Action, int]
+    categories: dict[str, dict[Action, int]]
+    """By category and action, of what was not simply allowed."""
+    dead_letters: dict[str, int]
+    """By class of error."""
+    cached: int
+    """Verdicts whose every model output came from Redis."""
+    first_verdict_s: float
+    """From the start of the command to the first verdict."""
+    events_per_s: float
+    """From the first record produced to the last result read."""
+    latency_ms: dict[str, float]
+    """From producing an event to reading its verdict: p50, p95, p99."""
+    examples: tuple[Example, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts results as they are read."""
+
+    sent_at: dict[str, float] = field(default_factory=dict)
+    """When each event was produced, by event_id; monotonic seconds."""
+    originals: dict[str, str] = field(default_factory=dict)
+    """The response of each event, by event_id."""
+    actions: Counter[Action] = field(default_factory=Counter)
+    categories: dict[str, Counter[Action]] = field(default_factory=dict)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    cached: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+
+    def note_sent(self, value: bytes, now: float) -> None:
+        """Remember when an event was sent and what it says; a broken record has neither."""
+        try:
+            event = json.loads(value)
+            event_id, response = event["event_id"], event["response"]
+        except (ValueError, TypeError, KeyError):
+            return
+        if isinstance(event_id, str):
+            self.sent_at[event_id] = now
+            self.originals[event_id] = response if isinstance(response, str) else ""
+
+    def note_verdict(self, record: Record, now: float) -> None:
+        """Count a moderated conversation."""
+        verdict = ModeratedConversation.model_validate_json(record.value or b"")
+        self.actions[verdict.action] += 1
+        self.cached += verdict.cached
+        self.latencies_s.append(now - self.sent_at[verdict.event_id])
+        if verdict.action is not Action.ALLOW:
+            category = verdict.category or _unread(verdict)
+            is_new = verdict.action not in self.categories.setdefault(category, Counter())
+            self.categories[category][verdict.action] += 1
+            if is_new and verdict.category is not None:
+                self.examples.append(self._example(verdict))
+
+    def note_dead_letter(self, record: Record) -> None:
+        """Count a dead letter."""
+        self.dead_letters[facts_of(record.headers).get("error", "unknown")] += 1
+
+    def results(self) -> int:
+        """Return how many results have come."""
+        return self.actions.total() + self.dead_letters.total()
+
+    def result(self, *, sent: int, first_verdict_s: float, elapsed_s: float) -> DemoResult:
+        """Return everything counted."""
+        return DemoResult(
+            sent=sent,
+            actions={action: self.actions[action] for action in Action},
+            categories={name: dict(counts) for name, counts in sorted(self.categories.items())},
+            dead_letters=dict(self.dead_letters),
+            cached=self.cached,
+            first_verdict_s=round(first_verdict_s, 1),
+            events_per_s=round(self.results() / elapsed_s, 1),
+            latency_ms={f"p{percent}": _percentile_ms(self.latencies_s, percent) for percent in (50, 95, 99)},
+            examples=tuple(self.examples),
+        )
+
+    def _example(self, verdict: ModeratedConversation) -> Example:
+        return Example(
+            action=verdict.action,
+            category=verdict.category,
+            harmfulness=verdict.assessment.harmfulness if verdict.assessment else None,
+            before=shorten(self.originals[verdict.event_id]),
+            after=verdict.response,
+        )
+
+
+def shorten(text: str) -> str:
+    """Return the beginning of a text on one line: harmful text is shown no longer than it takes to recognise it."""
+    line = " ".join(text.split())
+    return line if len(line) <= _EXAMPLE_CHARACTERS else line[: _EXAMPLE_CHARACTERS - 1] + "…"
+
+
+def _unread(verdict: ModeratedConversation) -> str:
+    coverage = verdict.assessment.coverage if verdict.assessment else None
+    if coverage is None:
+        return "(not assessed)"
+    return "(image not read)" if coverage.images_evaluated < coverage.images_total else "(text not read)"
+
+
+def _percentile_ms(values_s: Sequence[float], percent: int) -> float:
+    """Return the smallest value that at least so many percent of the values do not exceed; 0 without values."""
+    if not values_s:
+        return 0.0
+    rank = max(1, math.ceil(len(values_s) * percent / 100))
+    return round(sorted(values_s)[rank - 1] * 1000, 1)
