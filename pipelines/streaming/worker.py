@@ -138,6 +138,7 @@ class StreamWorker:
             _log.warning("partitions moved; what is in flight is dropped and read again", reason=str(error))
             self._abandon()
             self._must_rewind = True
+            await self._wait_for_broker(error)
         except BrokerUnavailableError as error:
             await self._wait_for_broker(error)
 

@@ -1,0 +1,285 @@
+"""The laws of the streaming worker, over a broker in memory."""
+
+import asyncio
+import random
+
+import pytest
+
+from pipelines.streaming.broker import TopicPartition
+from pipelines.streaming.dead_letter import RunawayDeadLettersError, facts_of
+from pipelines.streaming.memory_broker import PublishFault
+from pipelines.streaming.settings import DeadLetterSettings
+from protector_models.moderation.errors import BrokerUnavailableError, ModelUnavailableError
+from tests.pipelines.streaming.rigs import SETTINGS, build_rig, running, until
+
+IN_0 = TopicPartition("in", 0)
+
+
+async def test_every_event_comes_out_once_and_in_order() -> None:
+    rig = build_rig()
+    ids = [f"e{number}" for number in range(50)]
+    rig.send(*ids)
+    async with running(rig.worker()):
+        await until(lambda: len(rig.broker.read("out")) >= 50)
+    assert rig.moderated_ids() == ids
+    assert rig.broker.committed("g")[IN_0] == 50
+
+
+async def test_a_finished_batch_waits_for_a_slow_one_before_it() -> None:
+    rig = build_rig()
+    rig.moderator.held["e0"] = asyncio.Event()
+    rig.send(*[f"e{number}" for number in range(8)])
+    worker = rig.worker()
+    async with running(worker):
+        await until(lambda: "e7" in rig.moderator.called and worker.status().records_in_flight == 8)
+        await asyncio.sleep(0.05)
+        assert rig.broker.read("out") == []
+        assert rig.broker.committed("g").get(IN_0, 0) == 0
+        rig.moderator.held["e0"].set()
+        await until(lambda: len(rig.broker.read("out")) == 8)
+    assert rig.moderated_ids() == [f"e{number}" for number in range(8)]
+
+
+async def test_order_holds_per_partition_when_batches_finish_in_any_order() -> None:
+    rig = build_rig(partitions=3)
+    shuffled = random.Random(7)
+    sent: dict[str, list[str]] = {}
+    for number in range(60):
+        conversation = f"c{shuffled.randrange(9)}"
+        event_id = f"e{number}"
+        rig.moderator.held[event_id] = asyncio.Event()
+        sent.setdefault(conversation, []).append(event_id)
+        rig.send(event_id, conversation_id=conversation)
+    gates = list(rig.moderator.held.values())
+    shuffled.shuffle(gates)
+    async with running(rig.worker()):
+        for gate in gates:
+            await asyncio.sleep(0.001)
+            gate.set()
+        await until(lambda: len(rig.broker.read("out")) == 60)
+    came: dict[str, list[str]] = {}
+    for verdict in rig.moderated():
+        came.setdefault(verdict.conversation_id, []).append(verdict.event_id)
+    assert came == sent
+
+
+async def test_bad_bytes_become_dead_letters_with_their_history_and_the_rest_goes_on() -> None:
+    rig = build_rig()
+    bad = [b"nonsense", b"", b"\xff\xfe", b"[]", None, b'{"schema_version": 2}']
+    rig.send("e0")
+    rig.send_bytes(*bad)
+    rig.send("e1")
+    async with running(rig.worker()):
+        await until(lambda: len(rig.moderated_ids()) == 2)
+    letters = rig.dead_letters()
+    assert [letter.value for letter in letters] == bad
+    facts = facts_of(letters[0].headers)
+    assert facts["original-topic"] == "in"
+    assert (facts["original-partition"], facts["original-offset"]) == ("0", "1")
+    assert (facts["stage"], facts["error"], facts["attempt"]) == ("decode", "InvalidEvent", "1")
+    assert facts["versions"] == "weir=test"
+    assert rig.broker.committed("g")[IN_0] == 8
+    assert rig.metrics.total("weir_records_published_total") == 8
+
+
+async def test_an_event_without_response_and_without_mllm_is_a_dead_letter_that_says_so() -> None:
+    rig = build_rig()
+    rig.send_bytes(
+        b'{"schema_version":1,"event_id":"e","conversation_id":"c","occurred_at":"2026-01-31T12:00:00Z",'
+        b'"messages":[{"role":"user","content":"hi"}],"response":null}'
+    )
+    async with running(rig.worker()):
+        await until(lambda: len(rig.dead_letters()) == 1)
+    facts = facts_of(rig.dead_letters()[0].headers)
+    assert (facts["stage"], facts["error"]) == ("generate", "NoMllmConfigured")
+
+
+async def test_a_result_larger_than_the_broker_takes_is_a_dead_letter_that_points_to_the_original() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"record_max_bytes": 5_000}))
+    rig.send("big", response="x" * 6_000)
+    rig.send("small")
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["small"])
+    (letter,) = rig.dead_letters()
+    facts = facts_of(letter.headers)
+    assert facts["error"] == "RecordTooLarge"
+    assert letter.value is None
+    assert int(facts["value-omitted-bytes"]) > 6_000
+
+
+async def test_a_model_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
+    rig = build_rig()
+    rig.moderator.failures = 5
+    rig.send("e0", "e1")
+    async with running(rig.worker()):
+        await until(lambda: len(rig.broker.read("out")) == 2)
+    assert rig.moderated_ids() == ["e0", "e1"]
+    assert rig.metrics.total("weir_batch_retries_total") == 5
+    assert rig.dead_letters() == []
+
+
+async def test_a_model_that_stays_away_stops_the_worker_and_commits_nothing() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"retry_give_up_s": 0.05}))
+    rig.moderator.failures = 1_000_000
+    rig.send("e0")
+    with pytest.raises(ModelUnavailableError):
+        await rig.worker().run()
+    assert rig.broker.committed("g").get(IN_0, 0) == 0
+    assert rig.broker.read("out") == []
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+@pytest.mark.parametrize("kind", ["transient", "fenced"])
+async def test_a_failed_publish_loses_and_doubles_nothing(kind: str, after_effect: bool) -> None:
+    rig = build_rig()
+    rig.broker.fail_publishes(PublishFault(kind=kind, after_effect=after_effect), times=2)  # type: ignore[arg-type]
+    ids = [f"e{number}" for number in range(30)]
+    rig.send(*ids)
+    async with running(rig.worker()):
+        await until(lambda: rig.broker.committed("g").get(IN_0, 0) == 30)
+    assert rig.moderated_ids() == ids
+
+
+async def test_a_broker_that_was_down_is_found_again() -> None:
+    rig = build_rig()
+    worker = rig.worker()
+    async with running(worker):
+        rig.broker.go_down()
+        await until(lambda: rig.metrics.total("weir_batch_retries_total") >= 3)
+        rig.broker.come_up()
+        rig.send("e0")
+        await until(lambda: rig.moderated_ids() == ["e0"])
+
+
+async def test_a_broker_that_stays_down_stops_the_worker() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"retry_give_up_s": 0.05}))
+    worker = rig.worker()
+    rig.broker.go_down()
+    with pytest.raises(BrokerUnavailableError):
+        await worker.run()
+
+
+async def test_stop_publishes_what_is_being_moderated_and_leaves_the_rest_uncommitted() -> None:
+    settings = SETTINGS.model_copy(update={"concurrent_batches": 1})
+    rig = build_rig(settings=settings)
+    gate = rig.moderator.held["e0"] = asyncio.Event()
+    rig.send(*[f"e{number}" for number in range(12)])
+    worker = rig.worker()
+    task = asyncio.create_task(worker.run())
+    await until(lambda: "e0" in rig.moderator.called and worker.status().records_in_flight == 12)
+    worker.stop()
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.wait_for(task, 30)
+    assert rig.moderated_ids() == ["e0", "e1", "e2", "e3"]
+    assert rig.broker.committed("g")[IN_0] == 4
+    async with running(rig.worker()):
+        await until(lambda: len(rig.broker.read("out")) == 12)
+    assert rig.moderated_ids() == [f"e{number}" for number in range(12)]
+
+
+async def test_work_that_takes_longer_than_the_drain_timeout_is_abandoned_and_read_again() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"drain_timeout_s": 0.05}))
+    rig.moderator.held["e0"] = asyncio.Event()
+    rig.send("e0")
+    worker = rig.worker()
+    task = asyncio.create_task(worker.run())
+    await until(lambda: "e0" in rig.moderator.called)
+    worker.stop()
+    await asyncio.wait_for(task, 30)
+    assert rig.broker.read("out") == []
+    assert rig.metrics.total("weir_records_abandoned_total") == 1
+    rig.moderator.held.clear()
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["e0"])
+
+
+async def test_a_second_consumer_takes_partitions_over_without_loss_or_doubles() -> None:
+    rig = build_rig(partitions=4)
+    ids = [f"e{number}" for number in range(200)]
+    for number, event_id in enumerate(ids):
+        rig.send(event_id, conversation_id=f"c{number % 16}")
+    async with running(rig.worker(member="0")):
+        await until(lambda: len(rig.broker.read("out")) >= 20)
+        async with running(rig.worker(member="1")):
+            await until(lambda: len(rig.broker.read("out")) >= 120)
+        await until(lambda: len(rig.broker.read("out")) >= 200)
+    assert sorted(rig.moderated_ids()) == sorted(ids)
+    assert sum(rig.broker.committed("g").values()) == 200
+
+
+async def test_records_of_a_lost_partition_are_not_published_by_the_loser() -> None:
+    rig = build_rig()
+    gate = rig.moderator.held["e0"] = asyncio.Event()
+    rig.send("e0", "e1")
+    async with running(rig.worker()):
+        await until(lambda: "e0" in rig.moderator.called)
+        rig.broker.throw_out("g", "0")
+        gate.set()
+        await until(lambda: rig.broker.committed("g").get(IN_0, 0) == 2)
+    assert rig.moderated_ids() == ["e0", "e1"]
+    assert rig.metrics.total("weir_records_abandoned_total") == 2
+
+
+async def test_leaving_partitions_are_let_go_when_what_was_started_is_published() -> None:
+    rig = build_rig()
+    gate = rig.moderator.held["e0"] = asyncio.Event()
+    rig.send("e0")
+    async with running(rig.worker()):
+        await until(lambda: "e0" in rig.moderator.called)
+        rig.broker.withhold("g", [IN_0])
+        await asyncio.sleep(0.05)
+        gate.set()
+        await until(lambda: rig.broker.committed("g").get(IN_0, 0) == 1)
+        rig.broker.give_back("g", [IN_0])
+        rig.send("e1")
+        await until(lambda: rig.moderated_ids() == ["e0", "e1"])
+
+
+async def test_no_more_is_read_than_the_bound_allows_while_polling_goes_on() -> None:
+    settings = SETTINGS.model_copy(update={"in_flight_max_records": 8})
+    rig = build_rig(settings=settings)
+    gate = rig.moderator.held["e0"] = asyncio.Event()
+    rig.send(*[f"e{number}" for number in range(40)])
+    worker = rig.worker()
+    async with running(worker):
+        await until(lambda: worker.status().records_in_flight == 8)
+        await asyncio.sleep(0.1)
+        assert worker.status().records_read == 8
+        assert worker.status().seconds_since_poll < 5.0
+        gate.set()
+        await until(lambda: len(rig.broker.read("out")) == 40)
+
+
+async def test_no_more_bytes_are_read_than_the_bound_and_one_batch() -> None:
+    settings = SETTINGS.model_copy(update={"in_flight_max_bytes": 1, "in_flight_max_records": 4})
+    rig = build_rig(settings=settings)
+    gate = rig.moderator.held["e0"] = asyncio.Event()
+    rig.send(*[f"e{number}" for number in range(12)])
+    worker = rig.worker()
+    async with running(worker):
+        await until(lambda: worker.status().records_in_flight == 4)
+        await asyncio.sleep(0.05)
+        assert worker.status().records_read == 4
+        gate.set()
+        await until(lambda: len(rig.broker.read("out")) == 12)
+
+
+async def test_a_flood_of_dead_letters_stops_the_worker() -> None:
+    dead_letters = DeadLetterSettings(topic="dead", runaway_window=20, runaway_share=0.5)
+    rig = build_rig(settings=SETTINGS.model_copy(update={"dead_letters": dead_letters}))
+    rig.send_bytes(*[b"nonsense"] * 100)
+    with pytest.raises(RunawayDeadLettersError, match="runaway_share"):
+        await asyncio.wait_for(rig.worker().run(), 30)
+    assert len(rig.dead_letters()) < 100
+    assert rig.broker.committed("g").get(IN_0, 0) == len(rig.dead_letters())
+
+
+async def test_a_few_dead_letters_do_not_stop_the_worker() -> None:
+    dead_letters = DeadLetterSettings(topic="dead", runaway_window=20, runaway_share=0.5)
+    rig = build_rig(settings=SETTINGS.model_copy(update={"dead_letters": dead_letters}))
+    for number in range(50):
+        rig.send(f"e{number}")
+        rig.send_bytes(*([b"nonsense"] if number % 3 == 0 else []))
+    async with running(rig.worker()):
+        await until(lambda: len(rig.moderated_ids()) == 50)
