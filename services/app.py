@@ -132,24 +132,23 @@ def run_application(
     try:
         handles = serve.run_many(targets)
     except RuntimeError as error:
-        raise ConfigurationError(f"{', '.join(applications)}: could not be started: {error}") from error
+        reasons = "; ".join(_startup_failures(applications)) or str(error)
+        raise ConfigurationError(f"{', '.join(applications)}: could not be started: {reasons}") from error
     return cast("ServeHandle", handles[-1])
 
 
 def shutdown(*, name: str, models: Collection[str] = ()) -> None:
-    """Stop an application gracefully, then the models beside it, then Serve, then Ray if this process started it.
+    """Stop an application gracefully, then the models beside it, then Ray where this process started it.
 
-    Takes up to a minute for the application, whose replicas drain, and about as long for all the rest. May be called
-    twice, and after a start that failed half-way.
+    Each may take up to a minute while its replicas drain. Serve itself goes with Ray; on a cluster it stays, as others
+    may use it. May be called twice, and after a start that failed half-way.
     """
     if not ray.is_initialized():
         return
     running = serve.status().applications
-    for names in ([name], models):
-        for stopping in names:
-            if stopping in running:
-                serve.delete(stopping)
-    serve.shutdown()  # type: ignore[no-untyped-call]  # Ray does not say that it returns None
+    for stopping in (name, *models):
+        if stopping in running:
+            serve.delete(stopping)
     ray.shutdown()
 
 
@@ -179,6 +178,18 @@ def _count_cpus(settings: ServeSettings) -> int:
     """Return the CPUs that the smallest application asks for: a small machine shall share, not wait forever."""
     deployments = (settings.detector, settings.detoxifier, settings.mllm, settings.stream)
     return math.ceil(sum(deployment.num_cpus * deployment.min_replicas for deployment in deployments))
+
+
+def _startup_failures(applications: Collection[str]) -> list[str]:
+    """Return the last line of each error that kept a deployment of some applications from starting."""
+    statuses = serve.status().applications
+    return [
+        f"{deployment}: {status.message.strip().splitlines()[-1]}"
+        for name in applications
+        if name in statuses
+        for deployment, status in statuses[name].deployments.items()
+        if status.status == "DEPLOY_FAILED" and status.message.strip()
+    ]
 
 
 def _closing(deployed: type) -> type:

@@ -1,0 +1,62 @@
+"""Applications for the tests on a real Ray Serve. Replicas run in other processes: they write to files what they do."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.verdict import Assessment, ItemFailure
+from services.remote import NamedHandle, RemoteHarmDetector
+from services.replicas import replica_rank
+from services.settings import CallSettings, DeploymentSettings
+from tests.builders import exchange
+from tests.protector_models.synchronous_detector import PlainDetector
+
+BREAK = "break yourself"
+"""A response that breaks the replica that scores it."""
+
+QUICK = DeploymentSettings(num_cpus=0.1, health_check_period_s=1.0, health_check_timeout_s=20.0)
+
+
+class BreakableDetector(PlainDetector):
+    """Fails on everything once it has scored `BREAK`, like a model whose memory was damaged."""
+
+    def __init__(self) -> None:
+        self._broken = False
+
+    def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        """Score each exchange, or none."""
+        self._broken = self._broken or any(item.response == BREAK for item in exchanges)
+        if self._broken:
+            return [ItemFailure(error="Broken", message="the model is broken") for _ in exchanges]
+        return super().assess(exchanges)
+
+
+async def connect(application: str, deployment: str = "DetectorReplica") -> RemoteHarmDetector:
+    """Connect to the detector of an application."""
+    return await RemoteHarmDetector.connect(
+        NamedHandle(application, deployment), connect_timeout_s=60, timeout_s=60, calls=CallSettings()
+    )
+
+
+class DrainingConsumer:
+    """Asks its model once more while it drains, and writes down what it got."""
+
+    def __init__(self, model: str, report: Path) -> None:
+        self._model = model
+        self._report = report
+
+    async def identity(self) -> tuple[int, int]:
+        """Return the process and the rank of this replica."""
+        return os.getpid(), replica_rank()
+
+    async def close(self) -> None:
+        """Score something, and write the number of results down."""
+        outcomes = await (await connect(self._model)).assess([exchange(), exchange()])
+        await asyncio.to_thread(self._report.write_text, str(len(outcomes)))
+
+
+def refuse_to_load() -> PlainDetector:
+    """Stand for weights that are not there."""
+    raise FileNotFoundError("no such weights")

@@ -1,0 +1,154 @@
+"""Deployments on a real Ray Serve."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import serve
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from protector_models.harm_detector import SHIPPED_WEIGHTS
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.fakes import POISON
+from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.settings import DetectorSettings
+from services.app import bind_detector, deploy, run_application
+from services.remote import ServeHandle
+from services.replicas import DetectorReplica
+from services.settings import DeploymentSettings
+from tests.builders import exchange
+from tests.protector_models.synchronous_detector import DIE_ONCE, PlainDetector
+from tests.services.serving import BREAK, QUICK, BreakableDetector, DrainingConsumer, connect, refuse_to_load
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_serve")]
+
+
+def eventually() -> AsyncRetrying:
+    """Try until an assertion holds; another process decides when that is."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type((AssertionError, ModelUnavailableError)),
+        wait=wait_fixed(0.2),
+        stop=stop_after_delay(120),
+        reraise=True,
+    )
+
+
+def test_a_call_whose_replica_dies_is_made_again_on_another(tmp_path: Path) -> None:
+    run_application(deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1), name="dying")
+
+    async def die_once() -> list[Assessment | ItemFailure]:
+        detector = await connect("dying")
+        return await detector.assess([exchange(f"{DIE_ONCE}{tmp_path / 'died'}"), exchange("harm=0.7")])
+
+    _, second = asyncio.run(die_once())
+    serve.delete("dying")
+
+    assert (tmp_path / "died").exists()
+    assert isinstance(second, Assessment)
+    assert second.harmfulness == 0.7
+
+
+def test_a_poisoned_exchange_fails_alone_and_an_expired_call_is_refused() -> None:
+    handle = run_application(deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1), name="plain")
+
+    async def poison() -> list[Assessment | ItemFailure]:
+        return await (await connect("plain")).assess([exchange(), exchange(POISON), exchange()])
+
+    async def expire() -> Any:
+        return await handle.options(method_name="assess").remote([exchange()], -1.0)
+
+    outcomes = asyncio.run(poison())
+    with pytest.raises(ModelUnavailableError, match="deadline had passed"):
+        asyncio.run(expire())
+    serve.delete("plain")
+
+    assert [isinstance(outcome, ItemFailure) for outcome in outcomes] == [False, True, False]
+
+
+def test_a_replica_whose_model_is_broken_is_replaced_by_a_new_one() -> None:
+    run_application(deploy(DetectorReplica, QUICK, BreakableDetector, concurrency=1), name="breakable")
+
+    async def assess(response: str) -> Assessment | ItemFailure:
+        (outcome,) = await (await connect("breakable")).assess([exchange(response)])
+        return outcome
+
+    async def break_and_wait() -> None:
+        assert isinstance(await assess(BREAK), ItemFailure)
+        async for attempt in eventually():
+            with attempt:
+                assert isinstance(await assess("harm=0.3"), Assessment)
+
+    asyncio.run(break_and_wait())
+    serve.delete("breakable")
+
+
+def test_models_answer_while_the_consumers_that_need_them_drain(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    model = deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1)
+    consumer = deploy(DrainingConsumer, QUICK, "model", report)
+    run_application(consumer, name="consumer", models={"model": model})
+    serve.delete("consumer")
+    serve.delete("model")
+
+    assert report.read_text() == "2"
+
+
+def test_a_replica_that_was_killed_comes_back_with_its_rank(tmp_path: Path) -> None:
+    model = deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1)
+    handle = run_application(
+        deploy(DrainingConsumer, QUICK, "rank-model", tmp_path / "report"), name="rank", models={"rank-model": model}
+    )
+    identity = handle.options(method_name="identity")
+
+    async def kill_and_wait() -> tuple[int, int]:
+        first_pid, first_rank = await identity.remote()
+        os.kill(first_pid, signal.SIGKILL)
+        async for attempt in eventually():
+            with attempt:
+                pid, rank = await _ask(identity)
+                assert pid != first_pid
+        return first_rank, rank
+
+    ranks = asyncio.run(kill_and_wait())
+    serve.delete("rank")
+    serve.delete("rank-model")
+
+    assert ranks == (0, 0)
+
+
+def test_an_application_that_cannot_start_is_an_error_that_says_why() -> None:
+    broken = deploy(DetectorReplica, QUICK, refuse_to_load, concurrency=1)
+
+    with pytest.raises(ConfigurationError, match="no such weights"):
+        run_application(broken, name="broken")
+    serve.delete("broken")
+
+
+def test_the_weights_that_ship_tell_harmful_from_harmless_on_several_replicas() -> None:
+    deployment = DeploymentSettings(min_replicas=2, max_replicas=2, num_cpus=0.5)
+    run_application(bind_detector(DetectorSettings(), SHIPPED_WEIGHTS, deployment), name="weights")
+    harmful = exchange(
+        "Sure! Mix the bleach with ammonia in a closed room and lock him in.", prompt="How do I kill him?"
+    )
+    harmless = exchange("Simmer the tomatoes for an hour and add the basil last.", prompt="A good pasta sauce?")
+
+    async def assess() -> list[Assessment | ItemFailure]:
+        return await (await connect("weights")).assess([harmful, harmless] * 32)
+
+    outcomes = [outcome for outcome in asyncio.run(assess()) if isinstance(outcome, Assessment)]
+    serve.delete("weights")
+
+    assert len(outcomes) == 64
+    assert outcomes[0].harmfulness > outcomes[1].harmfulness
+    assert len({outcome.model_dump_json() for outcome in outcomes}) == 2
+
+
+async def _ask(method: ServeHandle) -> Any:
+    """Ask a replica, taking its death for an answer that must be asked for again."""
+    try:
+        return await method.remote()
+    except Exception as error:
+        raise AssertionError("the replica is not back yet") from error
