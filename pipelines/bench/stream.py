@@ -122,7 +122,8 @@ def _settings(given: WeirSettings, kafka: KafkaSettings, redis_url: str, repeat:
         update={
             "kafka": kafka,
             "stream": given.stream.model_copy(update=topics),
-            "redis": given.redis.model_copy(update={"url": SecretStr(redis_url)}),
+            # Nothing here is about a slow Redis: on a busy machine a late answer would only blur what is measured.
+            "redis": given.redis.model_copy(update={"url": SecretStr(redis_url), "timeout_s": 30.0}),
             "detector": given.detector.model_copy(update={"num_threads": given.detector.num_threads or usable_cpus()}),
         }
     )
