@@ -158,20 +158,20 @@ def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # It warns that it protects itself with a token.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "num_cpus": max(os.cpu_count() or 1, _count_cpus(settings)),
-    }
-    try:
+    common: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": show_replica_logs}
+    if settings.address is None:
         ray.init(
-            address=settings.address or "local",
-            logging_level=logging.WARNING,
-            log_to_driver=show_replica_logs,
-            **({} if settings.address else local),
+            address="local",
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            num_cpus=max(os.cpu_count() or 1, _count_cpus(settings)),
+            **common,
         )
+        return
+    try:
+        ray.init(address=settings.address, **common)
     except ConnectionError as error:
-        raise ConfigurationError(f"serve.address: expected a running Ray at {settings.address!r}: {error}") from error
+        raise ConfigurationError(f"serve.address: expected a running Ray, got {settings.address!r}: {error}") from error
 
 
 def _count_cpus(settings: ServeSettings) -> int:

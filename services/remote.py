@@ -67,6 +67,22 @@ class NamedHandle:
         return self.options(method_name="__call__").remote(*args)
 
 
+async def ask(handle: ServeHandle, method: str, *, timeout_s: float) -> Any:
+    """Return what a method without arguments returns on some replica.
+
+    Raises:
+        ModelUnavailableError: no replica is there, it died, or it is late.
+        Exception: whatever the method raised.
+    """
+    bound = handle.options(method_name=method)
+    try:
+        return await within(timeout_s, bound.remote, waiting_for=method)
+    except RayTaskError:
+        raise
+    except (RayError, RayServeException) as error:
+        raise ModelUnavailableError(f"{method}: {type(error).__name__}") from error
+
+
 class _Calls(Generic[ItemT, ResultT]):
     """Calls one method of a deployment with batches."""
 
@@ -175,7 +191,7 @@ class RemoteHarmDetector:
         Raises:
             ModelUnavailableError: they are not up in time.
         """
-        revision = await _fetch_revision(handle, connect_timeout_s)
+        revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
         return cls(
             _Calls(handle, "assess", timeout_s=timeout_s, settings=calls, size=_exchange_size), revision=revision
         )
@@ -214,7 +230,7 @@ class RemoteDetoxifier:
         Raises:
             ModelUnavailableError: they are not up in time.
         """
-        revision = await _fetch_revision(handle, connect_timeout_s)
+        revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
         return cls(
             _Calls(handle, "rewrite", timeout_s=timeout_s, settings=calls, size=_request_size), revision=revision
         )
@@ -253,7 +269,7 @@ class RemoteGenerator:
         Raises:
             ModelUnavailableError: they are not up in time.
         """
-        revision = await _fetch_revision(handle, connect_timeout_s)
+        revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
         return cls(_Calls(handle, "generate", timeout_s=timeout_s, settings=calls, size=_event_size), revision=revision)
 
     @property
@@ -268,15 +284,6 @@ class RemoteGenerator:
             ModelUnavailableError: replicas or the endpoint are gone or late.
         """
         return await self._calls.map(events)
-
-
-async def _fetch_revision(handle: ServeHandle, timeout_s: float) -> str:
-    method = handle.options(method_name="revision")
-    try:
-        revision = await within(timeout_s, method.remote, waiting_for="revision")
-    except (RayError, RayServeException) as error:
-        raise ModelUnavailableError(f"revision: {type(error).__name__}") from error
-    return str(revision)
 
 
 def _exchange_size(exchange: Exchange) -> int:

@@ -1,8 +1,8 @@
-"""Counters for processes without Ray."""
+"""Counters."""
 
 from prometheus_client import CollectorRegistry
 
-from services.metrics import PrometheusMetrics
+from services.metrics import PrometheusMetrics, RayMetrics
 
 
 def test_counts_add_up_by_label() -> None:
@@ -21,3 +21,10 @@ def test_a_counter_without_labels_counts() -> None:
     PrometheusMetrics(registry).count("weir_records_read_total", 7)
 
     assert registry.get_sample_value("weir_records_read_total") == 7
+
+
+def test_counting_in_ray_neither_raises_nor_needs_a_running_ray() -> None:
+    metrics = RayMetrics()
+    metrics.count("weir_cache_hits_total", 0, kind="assessment")
+    metrics.count("weir_cache_hits_total", 3, kind="assessment")
+    metrics.count("weir_records_read_total")

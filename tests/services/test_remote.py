@@ -8,7 +8,7 @@ from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Rewrite
-from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ask
 from services.replicas import DetectorReplica, DetoxifierReplica
 from services.settings import CallSettings
 from tests.builders import event, exchange
@@ -52,6 +52,23 @@ async def test_a_deployment_that_does_not_come_up_is_unavailable() -> None:
         await RemoteHarmDetector.connect(
             FakeHandle(FakeDeployment(None, hangs=True)), connect_timeout_s=0.05, timeout_s=1, calls=CallSettings()
         )
+
+
+@pytest.mark.parametrize("gone", [ActorDiedError(), BackPressureError(9, 8)])
+async def test_a_question_to_a_replica_that_is_gone_is_unavailable(gone: Exception) -> None:
+    behind = deployment()
+    behind.failures = [gone]
+
+    with pytest.raises(ModelUnavailableError, match=type(gone).__name__):
+        await ask(FakeHandle(behind), "revision", timeout_s=LONG_S)
+
+
+async def test_a_fault_while_a_question_is_answered_is_raised() -> None:
+    behind = deployment()
+    behind.failures = [raised_in_replica(ZeroDivisionError("by zero"))]
+
+    with pytest.raises(ZeroDivisionError):
+        await ask(FakeHandle(behind), "revision", timeout_s=LONG_S)
 
 
 async def test_a_batch_is_shared_by_several_calls_and_comes_back_in_order() -> None:
