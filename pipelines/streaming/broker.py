@@ -95,7 +95,8 @@ class BrokerConnection(Protocol):
     def lost(self) -> frozenset[TopicPartition]:
         """Return partitions that were taken away since the last call; what is in flight of them must be dropped.
 
-        A partition may be among them and have come back: then its records will be read again from the committed offset.
+        Those that were let go are among them, and those that were not let go in time. A partition may be among them and
+        have come back: then its records will be read again from the committed offset.
         """
 
     def publish(self, records: Sequence[OutgoingRecord], next_offsets: Mapping[TopicPartition, int]) -> None:
@@ -106,7 +107,8 @@ class BrokerConnection(Protocol):
 
         Raises:
             FencedError: see there.
-            BrokerUnavailableError: nothing was committed; the same call may be made again.
+            BrokerUnavailableError: nothing was committed; the same call may be made again. `poll` may have to be called
+                in between, so that a rebalance can end.
         """
 
     def rewind(self) -> None:

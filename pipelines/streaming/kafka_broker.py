@@ -33,6 +33,7 @@ from pipelines.streaming.settings import KafkaSettings, StreamSettings
 _STATIC_MEMBERS_SINCE = (2, 3)
 _QUERY_TIMEOUT_S = 15.0
 """How long the broker may take to tell or to store offsets."""
+_POSITION_TIMEOUT_MS = 500
 
 
 def connect(kafka: KafkaSettings, stream: StreamSettings, *, member: str) -> "KafkaConnection":
@@ -69,10 +70,13 @@ class KafkaConnection:
         self._publisher = self._make_publisher()
         self._consumer: Any = None
         self._is_paused = False
-        self._must_rewind = False
         self._is_evicted = False
         self._committed: dict[TopicPartition, int] = {}
-        """What this member has committed since it holds the partition, or was told by the broker."""
+        """The committed offsets of partitions that gave records: only their holder commits, so it need not ask.
+
+        Asking would have to wait for a rebalance: the broker answers a connection's requests in order, and holds back
+        the answer to a join until all members have joined.
+        """
 
     def open(self) -> None:
         """Connect. Called once, by `connect`.
@@ -92,9 +96,11 @@ class KafkaConnection:
         """Return the next records of the assigned partitions."""
         with self._errors():
             self._membership.let_go_when_late()
-            if self._must_rewind:
-                self._seek_committed()
-            return to_records(self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=max_records))
+            fetched = self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=max_records)
+        for partition, records in fetched.items():
+            # The first record of a partition is where the group had got to when we were given it.
+            self._committed.setdefault(TopicPartition(*partition), records[0].offset)
+        return to_records(fetched)
 
     def pause(self) -> None:
         """Let `poll` return nothing until `resume`."""
@@ -128,20 +134,22 @@ class KafkaConnection:
                 self._committed.update(next_offsets)
 
     def rewind(self) -> None:
-        """Go back to the committed offsets; the next `poll` does it."""
-        self._must_rewind = True
+        """Go back to the committed offsets."""
+        for partition in self._membership.assigned() & self._committed.keys():
+            self._consumer.seek(KafkaTopicPartition(*partition), self._committed[partition])
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Return the number of records between the committed offset and the end."""
+        """Return the number of records between the committed offset and the end.
+
+        Partitions that were given to us so recently that the broker has not said where to begin are left out.
+        """
         with self._errors():
-            assigned = [KafkaTopicPartition(*partition) for partition in self._membership.assigned()]
-            if not assigned:
-                return {}
-            ends = self._consumer.end_offsets(assigned, timeout_ms=round(_QUERY_TIMEOUT_S * 1000))
-            return {
-                TopicPartition(*partition): max(0, end - self._next_offset(TopicPartition(*partition)))
-                for partition, end in sorted(ends.items())
+            begin = {partition: self._next_offset(partition) for partition in sorted(self._membership.assigned())}
+            known = {
+                KafkaTopicPartition(*partition): offset for partition, offset in begin.items() if offset is not None
             }
+            ends = self._consumer.end_offsets(list(known), timeout_ms=round(_QUERY_TIMEOUT_S * 1000)) if known else {}
+            return {TopicPartition(*partition): max(0, ends[partition] - offset) for partition, offset in known.items()}
 
     def close(self, *, timeout_s: float) -> None:
         """Leave the group and close, without publishing or committing."""
@@ -198,34 +206,17 @@ class KafkaConnection:
         offset: int | None = self._consumer.committed(
             KafkaTopicPartition(*partition), timeout_ms=round(_QUERY_TIMEOUT_S * 1000)
         )
+        if offset is not None and partition in self._committed:
+            self._committed[partition] = offset
         return offset
 
-    def _next_offset(self, partition: TopicPartition) -> int:
-        """Return the committed offset, or where the group begins if there is none yet."""
+    def _next_offset(self, partition: TopicPartition) -> int | None:
+        """Return the committed offset; of a partition that gave no record yet, where it will begin."""
         known = self._committed.get(partition)
-        if known is None:
-            known = self._fetch_committed(partition)
-        if known is None:
-            return self._first_offset(KafkaTopicPartition(*partition))
-        self._committed[partition] = known
-        return known
-
-    def _first_offset(self, partition: Any) -> int:
-        timeout_ms = round(_QUERY_TIMEOUT_S * 1000)
-        if self._stream.auto_offset_reset == "earliest":
-            return int(self._consumer.beginning_offsets([partition], timeout_ms=timeout_ms)[partition])
-        return int(self._consumer.position(partition, timeout_ms=timeout_ms) or 0)
-
-    def _seek_committed(self) -> None:
-        for partition in self._consumer.assignment():
-            offset = self._fetch_committed(TopicPartition(*partition))
-            if offset is not None:
-                self._consumer.seek(partition, offset)
-            elif self._stream.auto_offset_reset == "earliest":
-                self._consumer.seek_to_beginning(partition)
-            else:
-                self._consumer.seek_to_end(partition)
-        self._must_rewind = False
+        if known is not None:
+            return known
+        position: int | None = self._consumer.position(KafkaTopicPartition(*partition), timeout_ms=_POSITION_TIMEOUT_MS)
+        return position
 
     def _leave(self, membership: Any, *, timeout_s: float) -> None:
         """Let the group have this member's partitions now, and not only after the session timeout.

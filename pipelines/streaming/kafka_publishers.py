@@ -9,7 +9,6 @@ from kafka import TopicPartition as KafkaTopicPartition
 from kafka.errors import (  # type: ignore[import-untyped]  # kafka-python ships no type information
     KafkaError,
     KafkaTimeoutError,
-    ProducerFencedError,
 )
 
 from pipelines.streaming.broker import FencedError, OutgoingRecord, TopicPartition
@@ -105,9 +104,6 @@ class TransactionalPublisher:
                 self._abort()
             else:
                 self._drop_producer()
-            if isinstance(cause, ProducerFencedError):
-                # Whoever fenced us has read the committed offsets, and so will we.
-                self._in_doubt = {}
             raise cause from error
         except BaseException:
             self._drop_producer()

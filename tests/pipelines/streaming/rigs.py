@@ -76,8 +76,7 @@ class Rig:
 
     def send(self, *event_ids: str, conversation_id: str = "c", response: str = "fine") -> None:
         events = [
-            builders.event(response, event_id=event_id, conversation_id=conversation_id)
-            for event_id in event_ids
+            builders.event(response, event_id=event_id, conversation_id=conversation_id) for event_id in event_ids
         ]
         self.send_bytes(*(event.model_dump_json().encode() for event in events), key=conversation_id.encode())
 

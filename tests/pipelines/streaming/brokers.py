@@ -1,0 +1,181 @@
+"""What the contract tests run on: each kind of broker, seen from outside, with topics and groups of the test's own."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record, TopicPartition
+from pipelines.streaming.embedded_broker import EmbeddedBroker
+from pipelines.streaming.kafka_broker import connect
+from pipelines.streaming.memory_broker import MemoryBroker
+from pipelines.streaming.settings import KafkaSettings, StreamSettings
+from pipelines.streaming.topics import ensure_topics, produce, read_topic
+
+PARTITIONS = 4
+SESSION_TIMEOUT_S = 6.0
+PATIENCE_S = 60.0
+"""How long a test waits for what must happen; far longer than it takes, for machines that do other things too."""
+
+
+class Bench(Protocol):
+    """A broker with a source and a sink topic, and the connections that a test opens to it."""
+
+    stream: StreamSettings
+    silence_s: float
+    """Longer than the group waits for a member with the shortest session timeout, `SESSION_TIMEOUT_S`."""
+
+    def connect(self, member: str = "a", *, stream: StreamSettings | None = None) -> BrokerConnection:
+        """Open a connection, which the bench closes in the end."""
+
+    def append(self, records: Iterable[OutgoingRecord]) -> None:
+        """Store records as somebody else would."""
+
+    def read(self, topic: str) -> list[Record]:
+        """Return what a reader of committed records finds."""
+
+
+class Connections:
+    """Opens connections and closes them in the end."""
+
+    def __init__(self, connect: Callable[[StreamSettings, str], BrokerConnection]) -> None:
+        self._connect = connect
+        self._open: list[BrokerConnection] = []
+
+    def open(self, stream: StreamSettings, member: str) -> BrokerConnection:
+        connection = self._connect(stream, member)
+        self._open.append(connection)
+        return connection
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.close(timeout_s=5.0)
+
+
+class MemoryBench:
+    """The broker in memory."""
+
+    silence_s = 0.5
+
+    def __init__(self) -> None:
+        self.stream = stream_settings()
+        self.broker = MemoryBroker({self.stream.source_topic: PARTITIONS, self.stream.sink_topic: PARTITIONS})
+        self.connections = Connections(lambda stream, member: self.broker.connect(stream, member=member))
+
+    def connect(self, member: str = "a", *, stream: StreamSettings | None = None) -> BrokerConnection:
+        return self.connections.open(stream or self.stream, member)
+
+    def append(self, records: Iterable[OutgoingRecord]) -> None:
+        self.broker.append(records)
+
+    def read(self, topic: str) -> list[Record]:
+        return self.broker.read(topic)
+
+
+class KafkaBench:
+    """A broker that speaks Kafka's protocol."""
+
+    silence_s = 2 * SESSION_TIMEOUT_S
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self.stream = stream_settings()
+        ensure_topics(kafka, {self.stream.source_topic: PARTITIONS, self.stream.sink_topic: PARTITIONS})
+        self.connections = Connections(lambda stream, member: connect(kafka, stream, member=member))
+
+    def connect(self, member: str = "a", *, stream: StreamSettings | None = None) -> BrokerConnection:
+        return self.connections.open(stream or self.stream, member)
+
+    def append(self, records: Iterable[OutgoingRecord]) -> None:
+        produce(self.kafka, records)
+
+    def read(self, topic: str) -> list[Record]:
+        return list(read_topic(self.kafka, topic, timeout_s=PATIENCE_S))
+
+
+class EmbeddedBench(KafkaBench):
+    """The embedded broker, which creates no topics for kafka-python."""
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        stream = stream_settings()
+        broker.create_topics(stream.source_topic, stream.sink_topic)
+        self.kafka = broker.settings
+        self.stream = stream
+        self.connections = Connections(lambda stream, member: connect(self.kafka, stream, member=member))
+
+
+def stream_settings(**changes: object) -> StreamSettings:
+    """Build settings with topics and a group that nobody else uses."""
+    name = uuid.uuid4().hex[:12]
+    settings = {
+        "source_topic": f"source-{name}",
+        "sink_topic": f"sink-{name}",
+        "group": f"group-{name}",
+        "session_timeout_s": 10.0,
+        "transaction_timeout_s": 30.0,
+        "drain_timeout_s": PATIENCE_S,
+    }
+    return StreamSettings.model_validate(settings | changes)
+
+
+def records_for(topic: str, number: int) -> list[OutgoingRecord]:
+    """Build records with twenty different keys; the values are counted through."""
+    return [OutgoingRecord(topic=topic, key=b"key-%d" % (i % 20), value=b"value-%d" % i) for i in range(number)]
+
+
+def poll_records(connection: BrokerConnection, number: int) -> list[Record]:
+    """Poll until `number` records came."""
+    records: list[Record] = []
+
+    def has_all() -> bool:
+        records.extend(connection.poll(timeout_s=0.2, max_records=max(1, number - len(records))))
+        return len(records) >= number
+
+    wait_until(has_all)
+    return records
+
+
+def poll_until(condition: Callable[[], bool], *connections: BrokerConnection) -> list[Record]:
+    """Poll the connections in turn until the condition holds; return what they gave meanwhile."""
+    records: list[Record] = []
+
+    def step() -> bool:
+        for connection in connections:
+            records.extend(connection.poll(timeout_s=0.1, max_records=1_000))
+        return condition()
+
+    wait_until(step)
+    return records
+
+
+def poll_for(seconds: float, *connections: BrokerConnection) -> list[Record]:
+    """Poll the connections in turn for a while; return what they gave."""
+    end = time.monotonic() + seconds
+    return poll_until(lambda: time.monotonic() > end, *connections)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Call the condition again and again until it holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {PATIENCE_S:.0f} s"
+
+
+def copies(records: Sequence[Record], topic: str) -> list[OutgoingRecord]:
+    """Build what a worker that changes nothing would publish."""
+    return [OutgoingRecord(topic=topic, key=r.key, value=r.value, headers=r.headers) for r in records]
+
+
+def large_copies(records: Sequence[Record], topic: str) -> list[OutgoingRecord]:
+    """Build results so large that a producer sends them on before it has all of them."""
+    return [OutgoingRecord(topic=topic, key=r.key, value=(r.value or b"") + bytes(50_000)) for r in records]
+
+
+def next_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:
+    """Return the offsets after these records."""
+    return {record.source: record.offset + 1 for record in records}
+
+
+def values(records: Iterable[Record | OutgoingRecord]) -> list[bytes | None]:
+    """Return the records' values in a fixed order."""
+    return sorted((record.value for record in records), key=repr)
