@@ -20,6 +20,11 @@ SERVE = yaml.safe_load(RAY_SERVICE["spec"]["serveConfigV2"])
 RAY_WORKER_PORTS = range(10_002, 20_000)
 
 
+def test_the_serve_file_starts_the_same_applications_as_the_manifest() -> None:
+    file = yaml.safe_load((INFRA / "serve" / "weir.yaml").read_text())
+    assert file["applications"] == SERVE["applications"]
+
+
 def _seconds(duration: str) -> int:
     assert duration.endswith("s")
     return int(duration[:-1])
