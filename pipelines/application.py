@@ -10,12 +10,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
+from pipelines.composition import detector_checkpoint, load_policy_in_force
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.consumer import StreamConsumer
-from protector_models.harm_detector import SHIPPED_WEIGHTS
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.policy_file import load_policy
 from services.app import bind_detector, bind_detoxifier, bind_mllm, deploy, run_application, shutdown
 from services.remote import NamedHandle, ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
@@ -92,9 +91,7 @@ def _bind_configured(name: str, arguments: ApplicationArguments) -> Application:
 def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Application]]:
     """Return how to bind each model that is configured, by the name of its application."""
     models: dict[str, Callable[[WeirSettings], Application]] = {
-        DETECTOR: lambda chosen: bind_detector(
-            chosen.detector, chosen.detector.checkpoint or SHIPPED_WEIGHTS, chosen.serve.detector
-        )
+        DETECTOR: lambda chosen: bind_detector(chosen.detector, detector_checkpoint(chosen), chosen.serve.detector)
     }
     if settings.detoxifier.kind == "safe_completion":
         models[DETOXIFIER] = lambda chosen: bind_detoxifier(chosen.serve.detoxifier)
@@ -109,7 +106,7 @@ def _bind_consumers(settings: WeirSettings) -> Application:
         StreamConsumer,
         settings.serve.stream,
         settings,
-        load_policy(settings.policy),
+        load_policy_in_force(settings),
         detector=NamedHandle(DETECTOR, DetectorReplica.__name__),
         detoxifier=NamedHandle(DETOXIFIER, DetoxifierReplica.__name__) if DETOXIFIER in models else None,
         mllm=NamedHandle(MLLM, MllmReplica.__name__) if MLLM in models else None,

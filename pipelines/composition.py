@@ -3,20 +3,46 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from pipelines.settings import WeirSettings
 from protector_models.chat_endpoint import ChatEndpointGenerator
+from protector_models.checkpoints import CheckpointCard
 from protector_models.detoxifier import SafeCompletionDetoxifier
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.in_process import InProcessHarmDetector
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
+from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
 
 _BATCH_TIMEOUT_S = 3_600.0
 """Nobody waits for a batch from a file: this only ends a run that hangs."""
+
+
+def detector_checkpoint(settings: WeirSettings) -> Path:
+    """Return the folder of the detector's weights: the one that is configured, else the one that Weir ships."""
+    return settings.detector.checkpoint or SHIPPED_WEIGHTS
+
+
+def load_policy_in_force(settings: WeirSettings) -> Policy:
+    """Return the policy that is configured, once it is known to fit the detector.
+
+    Raises:
+        ConfigurationError: the policy or the checkpoint cannot be used, or a rule looks at a category that the detector
+            does not know and would therefore never apply.
+    """
+    policy = load_policy(settings.policy)
+    known = CheckpointCard.load(detector_checkpoint(settings)).categories
+    if unknown := policy.unknown_categories(known):
+        raise ConfigurationError(
+            f"policy {policy.version}: rules over {', '.join(sorted(unknown))}: "
+            f"expected 'any' or a category of the detector: {', '.join(sorted(known))}"
+        )
+    return policy
 
 
 @asynccontextmanager
@@ -44,7 +70,7 @@ async def in_process_moderator(
     detector = settings.detector
     async with AsyncExitStack() as stack:
         model = OnnxHarmDetector.load(
-            detector.checkpoint or SHIPPED_WEIGHTS,
+            detector_checkpoint(settings),
             num_threads=detector.num_threads or usable_cpus(),
             max_windows=detector.max_windows,
         )

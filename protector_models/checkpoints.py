@@ -7,11 +7,13 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from protector_models.moderation.errors import ConfigurationError
+
 CARD_FILE = "card.json"
 _REVISION_LENGTH = 12
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ConfigurationError):
     """A weights directory is missing, damaged, or made for other code. The message names the file."""
 
 

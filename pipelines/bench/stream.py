@@ -17,7 +17,7 @@ from pipelines.application import run, stop
 from pipelines.bench.report import Comparison, compare
 from pipelines.bench.transactional_copy import copy_per_s
 from pipelines.codec import decode_event
-from pipelines.composition import in_process_moderator, usable_cpus
+from pipelines.composition import in_process_moderator, load_policy_in_force, usable_cpus
 from pipelines.demo.conversations import load_records
 from pipelines.encoded import EncodedVerdict, moderate_encoded
 from pipelines.settings import WeirSettings
@@ -29,7 +29,6 @@ from pipelines.streaming.topics import ensure_topics, produce, read_topic
 from protector_models.moderation.errors import InvalidEventError, WeirError
 from protector_models.moderation.fingerprint import exchange_fingerprint
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.policy_file import load_policy
 from services.app import start_serve
 from services.local_redis import LocalRedis
 from services.metrics import PrometheusMetrics
@@ -161,7 +160,7 @@ def _events(conversations: Sequence[dict[str, object]], run: str, number: int) -
 async def _in_process_per_s(settings: WeirSettings, conversations: Sequence[dict[str, object]]) -> float:
     values = [record.value for record in _events(conversations, "cold", len(conversations))]
     size = settings.stream.batch_max_records
-    policy, metrics = load_policy(settings.policy), PrometheusMetrics(CollectorRegistry())
+    policy, metrics = load_policy_in_force(settings), PrometheusMetrics(CollectorRegistry())
     cache = MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
     async with in_process_moderator(settings, policy, metrics, cache) as moderator:
         await moderate_encoded(moderator, values[:_WARM_UP_RECORDS], max_bytes=settings.stream.event_max_bytes)

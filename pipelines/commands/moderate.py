@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Annotated
@@ -17,13 +17,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 
 from pipelines.commands.options import ConfigOption, JsonOption
-from pipelines.composition import in_process_moderator, verdict_cache
 from pipelines.encoded import EncodedVerdict, FailedValue, moderate_encoded
 from pipelines.jsonl import Line, LineReader, output_line
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.policy_file import load_policy
+from protector_models.moderation.policy import Policy
 from services.metrics import PrometheusMetrics
 
 EXIT_WITH_ERROR_RECORDS = 3
@@ -77,30 +76,46 @@ def moderate(
     configure_logs(settings.log)
     if resume and _STANDARD_STREAM in {source, out}:
         raise ConfigurationError("--resume: expected IN and --out to be files, not -")
+    if source.is_file() and out.is_file() and source.samefile(out):
+        raise ConfigurationError(f"--out: expected another file than IN, got {out}")
+    policy = load_policy_in_force(settings)
     summary = _Summary()
+    is_interrupted = False
     try:
         with ExitStack() as stack:
             lines = stack.enter_context(source.open("rb")) if source != _STANDARD_STREAM else sys.stdin.buffer
             reader = LineReader(stream=lines, max_bytes=settings.stream.event_max_bytes)
-            sink = _open_sink(stack, out, reader, summary, resume=resume)
             size_bytes = source.stat().st_size if source.is_file() else None
-            asyncio.run(_moderate_all(settings, reader, sink, summary, size_bytes))
+            try:
+                asyncio.run(_moderate_all(settings, policy, reader, out, summary, size_bytes, resume=resume))
+            except KeyboardInterrupt:
+                is_interrupted = True
+    except BrokenPipeError:
+        raise  # whoever read our output has enough; the command line ends quietly then
     except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        _print_summary(summary, reader, as_json=as_json, out=out)
-        typer.echo("interrupted; --resume goes on after the last line written", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise ConfigurationError(f"{error.filename or f'{source} to {out}'}: {error.strerror}") from error
     _print_summary(summary, reader, as_json=as_json, out=out)
+    if is_interrupted:
+        typer.echo("interrupted; --resume goes on after the last line written", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
     if strict and summary.results["error"]:
         raise typer.Exit(EXIT_WITH_ERROR_RECORDS)
 
 
 async def _moderate_all(
-    settings: WeirSettings, reader: LineReader, sink: IO[bytes], summary: _Summary, size_bytes: int | None
+    settings: WeirSettings,
+    policy: Policy,
+    reader: LineReader,
+    out: Path,
+    summary: _Summary,
+    size_bytes: int | None,
+    *,
+    resume: bool,
 ) -> None:
+    # Imported here, not above: models and Redis take a second, and every other command would pay for it.
+    from pipelines.composition import in_process_moderator, verdict_cache  # noqa: PLC0415
+
     metrics = PrometheusMetrics(CollectorRegistry())
-    policy = load_policy(settings.policy)
     progress = Progress(
         TextColumn("moderating"),
         BarColumn(),
@@ -110,12 +125,14 @@ async def _moderate_all(
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
-    with progress:
+    with progress, ExitStack() as stack:
         task = progress.add_task("moderating", total=size_bytes, lines=0)
         async with (
             verdict_cache(settings, metrics) as cache,
             in_process_moderator(settings, policy, metrics, cache) as moderator,
         ):
+            # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
+            sink = stack.enter_context(_open_sink(out, reader, summary, resume=resume))
             for batch in _batches(reader, settings):
                 results = await moderate_encoded(
                     moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
@@ -141,26 +158,33 @@ def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]
         yield batch
 
 
-def _open_sink(stack: ExitStack, out: Path, reader: LineReader, summary: _Summary, *, resume: bool) -> IO[bytes]:
+@contextmanager
+def _open_sink(out: Path, reader: LineReader, summary: _Summary, *, resume: bool) -> Iterator[IO[bytes]]:
     """Open the output; when resuming, keep its whole lines and skip as many lines of the input."""
     if out == _STANDARD_STREAM:
-        return sys.stdout.buffer
-    if not resume or not out.exists():
-        return stack.enter_context(out.open("wb"))
-    sink = stack.enter_context(out.open("r+b"))
+        yield sys.stdout.buffer
+    elif resume and out.exists():
+        with out.open("r+b") as sink:
+            _skip_what_is_done(sink, out, reader, summary)
+            yield sink
+    else:
+        with out.open("wb") as sink:
+            yield sink
+
+
+def _skip_what_is_done(sink: IO[bytes], out: Path, reader: LineReader, summary: _Summary) -> None:
     whole_bytes = 0
     for line in sink:
         if line.endswith(b"\n"):
             whole_bytes += len(line)
             summary.resumed_after += 1
-    sink.truncate(whole_bytes)
-    sink.seek(whole_bytes)
     skipped = sum(1 for _ in zip(range(summary.resumed_after), reader, strict=False))
     if skipped < summary.resumed_after:
         raise ConfigurationError(
             f"{out}: has {summary.resumed_after} lines, more than the input: expected the same input"
         )
-    return sink
+    sink.truncate(whole_bytes)
+    sink.seek(whole_bytes)
 
 
 def _print_summary(summary: _Summary, reader: LineReader, *, as_json: bool, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Policy: versioned data that turns an assessment into an action. Pure; no model, no clock, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -116,6 +116,14 @@ class Policy(TenantRules):
     def _rules_of_tenants(self) -> Mapping[str, TenantRules]:
         shared = {name: getattr(self, name) for name in TenantRules.model_fields}
         return {tenant: _with_overrides(shared, overrides) for tenant, overrides in self.tenants.items()}
+
+    def unknown_categories(self, known: Collection[str]) -> set[str]:
+        """Return the categories that rules look at and that are not among those a detector knows.
+
+        A rule over such a category would never apply.
+        """
+        every_rule = [*self.rules, *(rule for tenant in self._rules_of_tenants.values() for rule in tenant.rules)]
+        return {rule.category for rule in every_rule} - {ANY_CATEGORY, *known}
 
     def for_tenant(self, tenant: str) -> TenantRules:
         """Return the rules of a tenant; a tenant that the policy does not name has the rules for everybody."""

@@ -189,3 +189,16 @@ def test_a_policy_survives_the_way_to_another_process() -> None:
     copy = pickle.loads(pickle.dumps(rules))
     assert copy == rules
     assert copy.for_tenant("acme").shadow
+
+
+def test_rules_over_categories_that_the_detector_does_not_know_are_found_in_all_tenants() -> None:
+    policy = Policy.model_validate(
+        {
+            "version": "1",
+            "rules": [{"category": "any", "threshold": 0.5, "action": "rewrite"}],
+            "safe_completions": {"default": "No."},
+            "tenants": {"a": {"rules": [{"category": "gossip", "threshold": 0.5, "action": "block"}]}},
+        }
+    )
+    assert policy.unknown_categories(["hate"]) == {"gossip"}
+    assert policy.unknown_categories(["gossip"]) == set()

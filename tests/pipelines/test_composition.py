@@ -1,0 +1,32 @@
+"""What is put together fits together."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.composition import detector_checkpoint, load_policy_in_force
+from pipelines.settings import WeirSettings
+from protector_models.checkpoints import CheckpointCard
+from protector_models.moderation.errors import ConfigurationError
+
+
+def test_the_default_policy_uses_the_threshold_of_the_detector_that_is_shipped() -> None:
+    settings = WeirSettings()
+    card = CheckpointCard.load(detector_checkpoint(settings))
+    (rule,) = load_policy_in_force(settings).rules
+    assert (rule.category, rule.threshold) == ("any", card.threshold)
+
+
+def test_the_default_policy_has_a_text_for_every_category_of_the_detector() -> None:
+    settings = WeirSettings()
+    card = CheckpointCard.load(detector_checkpoint(settings))
+    assert set(card.categories) <= set(load_policy_in_force(settings).safe_completions)
+
+
+def test_a_rule_over_a_category_that_the_detector_does_not_know_is_refused(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "version: x\nrules: [{category: gossip, threshold: 0.5, action: block}]\nsafe_completions: {default: No.}\n"
+    )
+    with pytest.raises(ConfigurationError, match="gossip"):
+        load_policy_in_force(WeirSettings(policy=policy))
