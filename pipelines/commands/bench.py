@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.bench.report import Comparison
-from pipelines.bench.stream import StreamBenchmark, run_stream_benchmark
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
 
@@ -35,9 +34,13 @@ def stream(
 
     With --json the object holds the cold comparison, and the cached one under "cached".
     """
+    settings = load_settings(config)
+    # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
+    from pipelines.bench.stream import StreamBenchmark, run_stream_benchmark  # noqa: PLC0415
+
     console = Console(stderr=True)
     benchmark = StreamBenchmark(
-        settings=load_settings(config), cold_records=cold_records, cached_records=cached_records, repeats=repeats
+        settings=settings, cold_records=cold_records, cached_records=cached_records, repeats=repeats
     )
     with console.status("starting") as status:
 

@@ -15,9 +15,7 @@ from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
-from pipelines.streaming.kafka_broker import connect
 from pipelines.streaming.replay import ReplayCount, replay, replay_settings
-from pipelines.streaming.topics import end_offsets, read_topic
 
 app = typer.Typer(help="See what could not be moderated, and put it back.", no_args_is_help=True)
 
@@ -37,6 +35,9 @@ def list_letters(
 ) -> None:
     """List dead letters: where each came from, and why it is one. Values are not printed."""
     settings = load_settings(config)
+    # Imported here, not above: kafka-python takes half a second, and every other command would pay for it.
+    from pipelines.streaming.topics import read_topic  # noqa: PLC0415
+
     is_wanted = _filter(stage, error)
     letters = (record for record in read_topic(settings.kafka, settings.stream.dead_letters.topic) if is_wanted(record))
     facts = [
@@ -62,6 +63,10 @@ def replay_letters(
     handled. A letter that fails again comes back with a higher attempt number.
     """
     settings = load_settings(config)
+    # Imported here, not above: see `list_letters`.
+    from pipelines.streaming.kafka_broker import connect  # noqa: PLC0415
+    from pipelines.streaming.topics import end_offsets  # noqa: PLC0415
+
     stream = replay_settings(settings.stream)
     ends = end_offsets(settings.kafka, stream.source_topic)
     connection = connect(settings.kafka, stream, member="replay")

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.demo.conversations import load_records
-from pipelines.demo.run import Servers, running_application, send_through
 from pipelines.demo.tally import DemoResult, Tally
 from pipelines.logs import configure_logs
 from pipelines.settings import LogSettings, load_settings
@@ -40,6 +39,9 @@ def demo(
     started = time.monotonic()
     console = Console(stderr=as_json)
     settings = load_settings(config)
+    # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
+    from pipelines.demo.run import Servers, running_application, send_through  # noqa: PLC0415
+
     quiet = settings.model_copy(update={"log": LogSettings(level="error")})
     configure_logs(quiet.log)
     records = load_records()

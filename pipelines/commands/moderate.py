@@ -4,9 +4,10 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -22,7 +23,6 @@ from pipelines.jsonl import Line, LineReader, output_line
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.policy import Policy
 from services.metrics import PrometheusMetrics
 
 EXIT_WITH_ERROR_RECORDS = 3
@@ -78,16 +78,16 @@ def moderate(
         raise ConfigurationError("--resume: expected IN and --out to be files, not -")
     if source.is_file() and out.is_file() and source.samefile(out):
         raise ConfigurationError(f"--out: expected another file than IN, got {out}")
-    policy = load_policy_in_force(settings)
     summary = _Summary()
     is_interrupted = False
     try:
         with ExitStack() as stack:
             lines = stack.enter_context(source.open("rb")) if source != _STANDARD_STREAM else sys.stdin.buffer
             reader = LineReader(stream=lines, max_bytes=settings.stream.event_max_bytes)
+            open_sink = partial(_open_sink, out, reader, summary, resume=resume)
             size_bytes = source.stat().st_size if source.is_file() else None
             try:
-                asyncio.run(_moderate_all(settings, policy, reader, out, summary, size_bytes, resume=resume))
+                asyncio.run(_moderate_all(settings, reader, open_sink, summary, size_bytes))
             except KeyboardInterrupt:
                 is_interrupted = True
     except BrokenPipeError:
@@ -104,18 +104,16 @@ def moderate(
 
 async def _moderate_all(
     settings: WeirSettings,
-    policy: Policy,
     reader: LineReader,
-    out: Path,
+    open_sink: Callable[[], AbstractContextManager[IO[bytes]]],
     summary: _Summary,
     size_bytes: int | None,
-    *,
-    resume: bool,
 ) -> None:
     # Imported here, not above: models and Redis take a second, and every other command would pay for it.
-    from pipelines.composition import in_process_moderator, verdict_cache  # noqa: PLC0415
+    from pipelines.composition import in_process_moderator, load_policy_in_force, verdict_cache  # noqa: PLC0415
 
     metrics = PrometheusMetrics(CollectorRegistry())
+    policy = load_policy_in_force(settings)
     progress = Progress(
         TextColumn("moderating"),
         BarColumn(),
@@ -125,23 +123,23 @@ async def _moderate_all(
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
-    with progress, ExitStack() as stack:
+    with progress:
         task = progress.add_task("moderating", total=size_bytes, lines=0)
         async with (
             verdict_cache(settings, metrics) as cache,
             in_process_moderator(settings, policy, metrics, cache) as moderator,
         ):
             # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
-            sink = stack.enter_context(_open_sink(out, reader, summary, resume=resume))
-            for batch in _batches(reader, settings):
-                results = await moderate_encoded(
-                    moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
-                )
-                for line, result in zip(batch, results, strict=True):
-                    sink.write(output_line(line, result))
-                    summary.add(result)
-                sink.flush()
-                progress.update(task, completed=reader.bytes_read, lines=summary.results.total())
+            with open_sink() as sink:
+                for batch in _batches(reader, settings):
+                    results = await moderate_encoded(
+                        moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
+                    )
+                    for line, result in zip(batch, results, strict=True):
+                        sink.write(output_line(line, result))
+                        summary.add(result)
+                    sink.flush()
+                    progress.update(task, completed=reader.bytes_read, lines=summary.results.total())
 
 
 def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]:

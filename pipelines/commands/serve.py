@@ -4,19 +4,18 @@ import asyncio
 import signal
 import time
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
 
-from pipelines.application import run, stop
 from pipelines.commands.options import ConfigOption
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
-from pipelines.streaming.topics import ensure_topics
 from protector_models.moderation.errors import DependencyError, WeirError
-from services.app import start_serve
-from services.remote import ServeHandle
+
+if TYPE_CHECKING:
+    from services.remote import ServeHandle
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +49,10 @@ def serve(
     """
     settings = load_settings(config)
     configure_logs(settings.log)
+    # Imported here, not above: Ray takes seconds, and every other command would pay for them.
+    from pipelines.application import run, stop  # noqa: PLC0415
+    from services.app import start_serve  # noqa: PLC0415
+
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if create_topics is not None:
@@ -67,7 +70,7 @@ def serve(
     _log.info("stopped")
 
 
-def _watch(handle: ServeHandle, interval_s: float) -> None:
+def _watch(handle: "ServeHandle", interval_s: float) -> None:
     """Print what the consumers do, until one has stopped for good."""
     while True:
         time.sleep(interval_s)
@@ -81,12 +84,15 @@ def _watch(handle: ServeHandle, interval_s: float) -> None:
             raise ConsumerStoppedError(f"a consumer stopped: {status['stopped']}")
 
 
-async def _ask(handle: ServeHandle) -> dict[str, Any]:
+async def _ask(handle: "ServeHandle") -> dict[str, Any]:
     status: dict[str, Any] = await handle.options(method_name="status").remote()
     return status
 
 
 def _create_topics(settings: WeirSettings, num_partitions: int) -> None:
+    # Imported here, not above: see `serve`.
+    from pipelines.streaming.topics import ensure_topics  # noqa: PLC0415
+
     stream = settings.stream
     names = (stream.source_topic, stream.sink_topic, stream.dead_letters.topic)
     ensure_topics(settings.kafka, dict.fromkeys(names, num_partitions))

@@ -20,7 +20,7 @@ from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
 from services.autoscaling import LAG_RECORDS, PARTITIONS
-from services.metrics import RayMetrics
+from services.ray_metrics import RayMetrics
 from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ServeHandle
 from services.replicas import replica_rank
 

@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry
 
-from services.metrics import PrometheusMetrics, RayMetrics
+from services.metrics import PrometheusMetrics
+from services.ray_metrics import RayMetrics
 
 
 def test_counts_add_up_by_label() -> None:
