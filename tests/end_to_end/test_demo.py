@@ -1,0 +1,32 @@
+"""The demonstration, as a newcomer starts it, without a terminal."""
+
+import json
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.redis, pytest.mark.ray, pytest.mark.timeout(400)]
+
+
+def test_the_demonstration_ends_by_itself_and_its_numbers_add_up() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "pipelines", "demo", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=360,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-4_000:]
+    result = json.loads(finished.stdout)
+    assert result["sent"] >= 2_000
+    assert result["sent"] == sum(result["actions"].values()) + sum(result["dead_letters"].values())
+    assert result["actions"]["allow"] > 0
+    assert result["actions"]["rewrite"] > 0
+    assert result["dead_letters"]["InvalidEvent"] > 0
+    assert result["cached"] > 0
+    assert all(example["before"] != example["after"] for example in result["examples"])
+    mine = psutil.Process(os.getpid()).children(recursive=True)
+    assert not [process.name() for process in mine if "redis" in process.name() or "raylet" in process.name()]
