@@ -20,7 +20,7 @@ from pipelines.streaming.kafka_clients import (
     to_records,
     transaction_options,
 )
-from pipelines.streaming.kafka_membership import Membership, hold_rejoin
+from pipelines.streaming.kafka_membership import Membership, govern_joining
 from pipelines.streaming.kafka_publishers import (
     AcknowledgedPublisher,
     NextOffsets,
@@ -89,7 +89,7 @@ class KafkaConnection:
         options = member_options(self._kafka, self._stream, member=self._member)
         options["partition_assignment_strategy"] = [self._membership.assignor]
         self._consumer = build(KafkaConsumer, options)
-        hold_rejoin(self._consumer, self._membership)
+        govern_joining(self._consumer, self._membership)
         self._consumer.subscribe([self._stream.source_topic], listener=self._membership)
 
     def poll(self, *, timeout_s: float, max_records: int) -> list[Record]:

@@ -7,7 +7,7 @@ How kafka-python 3.0 rebalances, and what follows from it:
   to be published would therefore stop the very thread that has to publish them. So the listener here only takes notes.
 - With the cooperative assignor a partition changes hands in two rounds: in the first the member is told to give it
   up, and nobody else has it before the member joins a second time. Until then its membership is valid and the
-  broker takes its commits. `hold_rejoin` puts that second round off until nothing of the partition is in flight;
+  broker takes its commits. `govern_joining` puts that second round off until nothing of the partition is in flight;
   meanwhile `poll` goes on with the other partitions, and heartbeats go on by themselves.
 """
 
@@ -96,22 +96,24 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the base c
         return (partition in self._assigned or partition in self._leaving) and partition not in self._lost
 
 
-def hold_rejoin(consumer: Any, membership: Membership) -> None:
-    """Keep a consumer from joining its group again as long as partitions are leaving.
+def govern_joining(consumer: Any, membership: Membership) -> None:
+    """Decide when a consumer joins its group again: not as long as partitions are leaving, but then to the end.
 
-    A membership that is already lost is not held: its partitions are lost as well.
+    A membership that is already lost is not held: its partitions are lost as well. And a join that was begun is always
+    finished. kafka-python 3.0.12 forgets one that outlasts a `poll`, if a change of the topic's partitions was its
+    reason: the leader that has assigned them sees no more reason to join, and waits for records forever.
     """
     coordinator = consumer._coordinator
     need_rejoin = coordinator.need_rejoin
 
-    def held() -> bool:
+    def need_rejoin_now() -> bool:
         if membership.leaving():
             if coordinator.stable():
                 return False
             membership.let_go()
-        return bool(need_rejoin())
+        return bool(coordinator.rejoining or need_rejoin())
 
-    coordinator.need_rejoin = held
+    coordinator.need_rejoin = need_rejoin_now
 
 
 def _ours(partitions: Iterable[Any]) -> set[TopicPartition]:
