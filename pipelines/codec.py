@@ -8,6 +8,8 @@ from protector_models.moderation.errors import InvalidEventError
 from protector_models.moderation.verdict import ModeratedConversation, Verdict
 
 _ERRORS_SHOWN = 3
+_ERRORS_LOOKED_AT = 1_000
+"""Describing an error takes about 500 bytes, and a large event may hold millions of them."""
 
 _FIELDS_SHOWN = frozenset({"schema_version", "occurred_at", "role", "type"})
 """Fields whose offending value may be told in a message: they cannot hold a text of the conversation."""
@@ -58,22 +60,36 @@ def encode_moderated(event: ConversationEvent, verdict: Verdict) -> bytes:
 
 
 def _describe(error: ValidationError) -> str:
-    details = error.errors(include_url=False, include_context=False)
+    if error.error_count() > _ERRORS_LOOKED_AT:
+        return f"{error.error_count()} errors; expected a conversation event"
+    # A list whose items are at fault counts as too short as well: noise where it is not empty.
+    details = [
+        detail for detail in error.errors(include_url=False) if detail["type"] != "too_short" or not detail["input"]
+    ]
     shown = "; ".join(_describe_one(detail) for detail in details[:_ERRORS_SHOWN])
     hidden = len(details) - _ERRORS_SHOWN
     return f"{shown}; and {hidden} more" if hidden > 0 else shown
 
 
 def _describe_one(detail: ErrorDetails) -> str:
-    # A union names its members in the location: noise for whoever wrote the event.
-    path = ".".join(str(step)[:60] for step in detail["loc"] if not str(step).startswith(("tuple[", "str")))
     message = detail["msg"]
-    value = detail["input"]
-    field = str(detail["loc"][-1]) if detail["loc"] else ""
-    if detail["type"] == "missing":
-        got = ""
-    elif field in _FIELDS_SHOWN and isinstance(value, str | int | float):
-        got = f", got {str(value)[:60]!r}"
-    else:
-        got = f", got {type(value).__name__}" if detail["type"] != "json_invalid" else ""
-    return f"{path}: {message}{got}" if path else f"{message}{got}"
+    if detail["type"] == "union_tag_invalid":  # pydantic's own words repeat what was found, however long it is
+        message = f"Input should have the type {detail['ctx']['expected_tags']}"
+    path = _path(detail["loc"])
+    return f"{path}: {message}{_got(detail)}" if path else f"{message}{_got(detail)}"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    # After "content" pydantic names a member of the union: noise for whoever wrote the event.
+    before = ("", *location)
+    return ".".join(str(step)[:60] for last, step in zip(before, location, strict=False) if last != "content")
+
+
+def _got(detail: ErrorDetails) -> str:
+    kind, value = detail["type"], detail["input"]
+    if kind in {"missing", "json_invalid"}:
+        return ""
+    field = detail["loc"][-1] if detail["loc"] else ""
+    if field in _FIELDS_SHOWN and kind != "extra_forbidden" and isinstance(value, str | int | float):
+        return f", got {str(value)[:60]!r}"
+    return f", got {type(value).__name__}"

@@ -10,6 +10,7 @@ from pipelines.encoded import EncodedVerdict, FailedValue
 from protector_models.moderation.verdict import Failure
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
 
 
 class ErrorRecord(BaseModel):
@@ -48,22 +49,26 @@ class LineReader:
 
     def __iter__(self) -> Iterator[Line]:
         """Yield the lines that are not blank, counting the others."""
-        while raw := self.stream.readline(self.max_bytes + 2):
+        while raw := self.stream.readline(self.max_bytes + 2 + len(_BYTE_ORDER_MARK)):
             self.lines_read += 1
             self.bytes_read += len(raw)
-            self._skip_rest(raw)
+            is_cut = self._skip_rest(raw)
             if self.lines_read == 1:
                 raw = raw.removeprefix(_BYTE_ORDER_MARK)
-            content = raw.strip(b" \t\r\n")
+            content = raw[: self.max_bytes + 1] if is_cut else raw.strip(_BLANKS)[: self.max_bytes + 1]
             if content:
                 yield Line(number=self.lines_read, content=content)
             else:
                 self.blank_lines += 1
 
-    def _skip_rest(self, raw: bytes) -> None:
+    def _skip_rest(self, raw: bytes) -> bool:
+        """Read on to the end of a line; tell whether there was more than blanks, so that what is held is not all."""
+        is_cut = False
         while raw and not raw.endswith(b"\n"):
             raw = self.stream.readline(1 << 20)
             self.bytes_read += len(raw)
+            is_cut = is_cut or bool(raw.strip(_BLANKS))
+        return is_cut
 
 
 def output_line(line: Line, result: EncodedVerdict | FailedValue) -> bytes:

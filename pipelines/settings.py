@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
@@ -20,8 +21,12 @@ from services.settings import RedisSettings, ServeSettings
 
 _PREFIX = "WEIR_"
 _NESTED = "__"
-_NOT_SETTINGS = ("WEIR_CONFIG", "WEIR_TEST_")
-"""Variables of this prefix that are no settings: the configuration's path, and what only the tests read."""
+_CONFIG_VARIABLE = "WEIR_CONFIG"
+"""Names the configuration's file."""
+_TEST_PREFIX = "WEIR_TEST_"
+"""Of variables that only the tests read."""
+_SECRET_WORDS = ("password", "api_key", "url")
+"""In the names of settings whose values are never shown."""
 
 
 class OutputSettings(BaseModel):
@@ -87,7 +92,7 @@ def load_settings(path: Path | None) -> WeirSettings:
     Raises:
         ConfigurationError: an unknown key or a bad value; the message names it and what was expected.
     """
-    if path is None and (named := os.environ.get("WEIR_CONFIG")):
+    if path is None and (named := os.environ.get(_CONFIG_VARIABLE)):
         path = Path(named)
     _refuse_unknown_variables(os.environ)
     content = {} if path is None else _read(path)
@@ -96,7 +101,7 @@ def load_settings(path: Path | None) -> WeirSettings:
     except ValidationError as error:
         raise ConfigurationError(_describe(error, path)) from None  # the cause would show secrets
     except ValueError as error:
-        raise ConfigurationError(f"environment: {error}") from error
+        raise ConfigurationError(f"environment: {error}; expected JSON") from None  # the cause would show secrets
     if settings.policy is not None and path is not None and not settings.policy.is_absolute():
         return settings.model_copy(update={"policy": path.parent / settings.policy})
     return settings
@@ -107,8 +112,12 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not YAML in UTF-8: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        # Neither all of the message nor the cause: they quote the line, which may hold a secret.
+        place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigurationError(f"{path}{place}: not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a value such as 2026-13-01 is a ValueError
+        raise ConfigurationError(f"{path}: not YAML in UTF-8: {type(error).__name__}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -118,20 +127,29 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     for name in environ:
-        section = name.removeprefix(_PREFIX).split(_NESTED)[0].lower()
-        if name.startswith(_PREFIX) and not name.startswith(_NOT_SETTINGS) and section not in WeirSettings.model_fields:
+        shouted = name.upper()  # pydantic reads variables in any case
+        if not shouted.startswith(_PREFIX) or shouted.startswith(_TEST_PREFIX) or shouted == _CONFIG_VARIABLE:
+            continue
+        if shouted.removeprefix(_PREFIX).split(_NESTED)[0].lower() not in WeirSettings.model_fields:
             known = ", ".join(sorted(WeirSettings.model_fields))
             raise ConfigurationError(f"environment variable {name}: unknown; expected {_PREFIX} and one of: {known}")
 
 
 def _describe(error: ValidationError, path: Path | None) -> str:
-    faults = []
-    for detail in error.errors(include_url=False):
-        key = ".".join(str(step) for step in detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            faults.append(f"{key}: unknown key")
-        else:
-            hidden = any(word in key for word in ("password", "api_key", "url"))
-            got = "" if hidden or detail["type"] == "missing" else f", got {detail['input']!r:.80}"
-            faults.append(f"{key}: {detail['msg']}{got}")
-    return f"{path or 'configuration'}: {'; '.join(faults)}"
+    return "; ".join(_describe_one(detail, path) for detail in error.errors(include_url=False))
+
+
+def _describe_one(detail: ErrorDetails, path: Path | None) -> str:
+    steps = [str(step) for step in detail["loc"]]
+    key = ".".join(steps)
+    variable = _PREFIX + _NESTED.join(steps).upper()
+    is_variable = any(name.upper() == variable for name in os.environ)
+    where = f"environment variable {variable}" if is_variable else f"{path or 'configuration'}: {key}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    value = detail["input"]
+    # A whole section may hold secrets, and so may what stands in the place of one.
+    is_shown = isinstance(value, str | int | float) and detail["type"] not in {"model_type", "dict_type", "missing"}
+    if not is_shown or any(word in key for word in _SECRET_WORDS):
+        return f"{where}: {detail['msg']}, got {type(value).__name__}"
+    return f"{where}: {detail['msg']}, got {value!r:.80}"

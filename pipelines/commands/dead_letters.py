@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -49,7 +50,7 @@ def list_letters(
         return
     table = Table(*_SHOWN, title=f"{len(facts)} dead letters in {settings.stream.dead_letters.topic}")
     for fact in facts:
-        table.add_row(*(str(fact.get(name, "")) for name in _SHOWN))
+        table.add_row(*(escape(str(fact.get(name, ""))) for name in _SHOWN))
     Console().print(table)
 
 

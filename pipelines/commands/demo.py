@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -85,8 +86,8 @@ def _counts(tally: Tally) -> str:
 def _report(result: DemoResult) -> Group:
     examples = [
         Panel(
-            f"[red]{example.before}[/red]\n[green]{example.after or '(nothing is delivered)'}[/green]",
-            title=f"{example.action.value}: {example.category}, harmfulness {example.harmfulness}",
+            f"[red]{escape(example.before)}[/red]\n[green]{escape(example.after or '(nothing is delivered)')}[/green]",
+            title=escape(f"{example.action.value}: {example.category}, harmfulness {example.harmfulness}"),
             title_align="left",
         )
         for example in result.examples[:_EXAMPLES]

@@ -75,7 +75,7 @@ class Message(_WireModel):
     """One message of a conversation, in the OpenAI chat format."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | tuple[ContentPart, ...] | None = None
+    content: Text | Annotated[tuple[ContentPart, ...], Field(fail_fast=True)] | None = None
     """Text, or text and image parts. None where nothing was said, as when an assistant calls a tool."""
     name: str | None = None
     refusal: str | None = None
@@ -121,7 +121,8 @@ class ConversationEvent(_WireModel):
     """Selects the policy's rules."""
     occurred_at: OccurredAt
     """When the response was given."""
-    messages: Annotated[tuple[Message, ...], Field(min_length=1)]
+    # Fails at the first message at fault: errors of millions of them would fill the memory.
+    messages: Annotated[tuple[Message, ...], Field(min_length=1, fail_fast=True)]
     """The conversation before the response, oldest first, in the OpenAI chat format."""
     response: Text | None = None
     """The MLLM's answer to the messages. None: the MLLM configured in Weir shall answer."""
