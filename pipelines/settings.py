@@ -5,6 +5,7 @@ and lists are JSON. Every key is known: a misspelt one is an error, in the file 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
 from protector_models.moderation.errors import ConfigurationError
@@ -100,8 +103,8 @@ def load_settings(path: Path | None) -> WeirSettings:
         settings = WeirSettings(**content)
     except ValidationError as error:
         raise ConfigurationError(_describe(error, path)) from None  # the cause would show secrets
-    except ValueError as error:
-        raise ConfigurationError(f"environment: {error}; expected JSON") from None  # the cause would show secrets
+    except SettingsError as error:
+        raise ConfigurationError(_describe_not_json(error)) from None  # the cause would show secrets
     if settings.policy is not None and path is not None and not settings.policy.is_absolute():
         return settings.model_copy(update={"policy": path.parent / settings.policy})
     return settings
@@ -115,7 +118,8 @@ def _read(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         # Neither all of the message nor the cause: they quote the line, which may hold a secret.
         place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        raise ConfigurationError(f"{path}{place}: not YAML: {error.problem or error.context}") from None
+        problem = error.problem if isinstance(error, ScannerError | ParserError) else type(error).__name__
+        raise ConfigurationError(f"{path}{place}: not YAML: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:  # a value such as 2026-13-01 is a ValueError
         raise ConfigurationError(f"{path}: not YAML in UTF-8: {type(error).__name__}") from None
     if content is None:
@@ -133,6 +137,14 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if shouted.removeprefix(_PREFIX).split(_NESTED)[0].lower() not in WeirSettings.model_fields:
             known = ", ".join(sorted(WeirSettings.model_fields))
             raise ConfigurationError(f"environment variable {name}: unknown; expected {_PREFIX} and one of: {known}")
+
+
+def _describe_not_json(error: SettingsError) -> str:
+    """Name the variables of the section in which one is not JSON: more of it pydantic does not tell."""
+    section = re.search(r'field "(\w+)"', str(error))
+    stem = _PREFIX + (section[1].upper() if section else "")
+    names = [name for name in sorted(os.environ) if name.upper().startswith(stem)]
+    return f"environment variable {' or '.join(names)}: expected JSON for a section or a list"
 
 
 def _describe(error: ValidationError, path: Path | None) -> str:

@@ -25,6 +25,8 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.verdict import Failure
 
 _PREFIX = "weir-"
+_FACT_BYTES = 1_000
+"""What a header holds at most: a letter must fit where its record did not."""
 RECORD_OVERHEAD_BYTES = 500
 """Room for what the broker itself adds to a record."""
 
@@ -59,7 +61,7 @@ def dead_letter(
         "attempt": str(attempt_of(record.headers) + 1),
         "versions": " ".join(f"{name}={version}" for name, version in sorted(versions.items())),
     }
-    own = tuple((_PREFIX + name, text.encode("utf-8", "replace")) for name, text in facts.items())
+    own = tuple((_PREFIX + name, text.encode("utf-8", "replace")[:_FACT_BYTES]) for name, text in facts.items())
     letter = OutgoingRecord(
         topic=topic, key=record.key, value=record.value, headers=(*original_headers(record.headers), *own)
     )

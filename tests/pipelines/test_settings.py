@@ -1,0 +1,246 @@
+"""The configuration: file and environment, errors that name what is wrong, secrets that stay hidden."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.settings import WeirSettings, load_settings
+from protector_models.moderation.errors import ConfigurationError
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("WEIR_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "weir.yaml"
+
+
+def error_of(path: Path | None, content: str | bytes | None = None) -> str:
+    if path is not None and content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert SECRET not in message + repr(caught.value.__cause__)
+    return message
+
+
+def test_without_file_and_variables_the_defaults_are_in_force() -> None:
+    assert load_settings(None) == WeirSettings()
+
+
+@pytest.mark.parametrize("content", ["", "# nothing but a comment\n", "---\n", "{}", "\ufeff"])
+def test_an_empty_file_leaves_the_defaults_in_force(file: Path, content: str) -> None:
+    file.write_text(content)
+    assert load_settings(file) == WeirSettings()
+
+
+def test_a_file_changes_what_it_names_and_nothing_else(file: Path) -> None:
+    file.write_text("stream: {group: g, dead_letters: {topic: d}}\nlog: {level: debug}\n")
+    settings = load_settings(file)
+    assert (settings.stream.group, settings.stream.dead_letters.topic, settings.log.level) == ("g", "d", "debug")
+    assert settings.stream.sink_topic == WeirSettings().stream.sink_topic
+    assert settings.stream.dead_letters.runaway_window == WeirSettings().stream.dead_letters.runaway_window
+
+
+def test_the_file_that_a_variable_names_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("stream: {group: g}")
+    monkeypatch.setenv("WEIR_CONFIG", str(file))
+    assert load_settings(None).stream.group == "g"
+
+
+def test_a_file_that_is_named_wins_over_the_one_of_the_variable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("stream: {group: g}")
+    monkeypatch.setenv("WEIR_CONFIG", str(file.with_name("other.yaml")))
+    assert load_settings(file).stream.group == "g"
+
+
+def test_a_variable_overrides_one_key_of_the_file_and_leaves_its_neighbours(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("stream: {group: file, sink_topic: file, dead_letters: {topic: file, runaway_window: 5}}")
+    monkeypatch.setenv("WEIR_STREAM__GROUP", "variable")
+    monkeypatch.setenv("WEIR_STREAM__DEAD_LETTERS__TOPIC", "variable")
+    stream = load_settings(file).stream
+    assert (stream.group, stream.sink_topic) == ("variable", "file")
+    assert (stream.dead_letters.topic, stream.dead_letters.runaway_window) == ("variable", 5)
+
+
+def test_lists_and_sections_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", '["a:1", "b:2"]')
+    monkeypatch.setenv("WEIR_SERVE__DETECTOR__RESOURCES", '{"Accelerator": 1}')
+    monkeypatch.setenv("WEIR_LOG", '{"level": "error"}')
+    settings = load_settings(None)
+    assert settings.kafka.bootstrap_servers == ("a:1", "b:2")
+    assert settings.serve.detector.resources == {"Accelerator": 1.0}
+    assert settings.log.level == "error"
+
+
+@pytest.mark.parametrize("key", ["WEIR_KAFKA__BOOTSTRAP_SERVERS", "WEIR_LOG"])
+def test_a_variable_that_is_not_json_where_it_must_be_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(key, SECRET)
+    assert error_of(None) == f"environment variable {key}: expected JSON for a section or a list"
+
+
+def test_a_relative_policy_is_beside_the_file(file: Path) -> None:
+    file.write_text("policy: rules/policy.yaml")
+    assert load_settings(file).policy == file.parent / "rules" / "policy.yaml"
+
+
+def test_an_absolute_policy_stays_where_it_is(file: Path) -> None:
+    file.write_text("policy: /etc/weir/policy.yaml")
+    assert load_settings(file).policy == Path("/etc/weir/policy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("kafak: {}", "kafak"),
+        ("stream: {grup: g}", "stream.grup"),
+        ("stream: {dead_letters: {topics: d}}", "stream.dead_letters.topics"),
+        (f"kafka: {{sasl_pasword: {SECRET}}}", "kafka.sasl_pasword"),
+        ("serve: {detector: {replicas: 3}}", "serve.detector.replicas"),
+    ],
+)
+def test_an_unknown_key_of_the_file_is_named(file: Path, content: str, named: str) -> None:
+    assert error_of(file, content) == f"{file}: {named}: unknown key"
+
+
+@pytest.mark.parametrize("name", ["WEIR_KAFAK__BOOTSTRAP_SERVERS", "WEIR_STREAM_GROUP", "WEIR_CONFIGS", "weir_kafak"])
+def test_a_variable_of_an_unknown_section_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, SECRET)
+    message = error_of(None)
+    assert message.startswith(f"environment variable {name}: unknown; expected WEIR_ and one of: detector,")
+
+
+@pytest.mark.parametrize("name", ["WEIR_STREAM__GRUP", "WEIR_STREAM__DEAD_LETTERS__TOPICS", "WEIR_KAFKA__SASL_PASWORD"])
+def test_a_variable_of_an_unknown_key_is_named_not_the_file(
+    file: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    assert error_of(file, "stream: {group: g}") == f"environment variable {name}: unknown key"
+
+
+def test_variables_of_others_and_of_the_tests_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEIRD", "OTHER_WEIR_KAFKA", "WEIR_TEST_KAFKA"):
+        monkeypatch.setenv(name, "x")
+    assert load_settings(None) == WeirSettings()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "stream: {batch_max_records: 0}",
+            "stream.batch_max_records: Input should be greater than or equal to 1, got 0",
+        ),
+        ("stream: {batch_max_records: many}", "stream.batch_max_records: Input should be a valid integer"),
+        ("stream: {delivery: twice}", "'exactly_once' or 'at_least_once', got 'twice'"),
+        ("kafka: {bootstrap_servers: []}", "kafka.bootstrap_servers: Tuple should have at least 1 item"),
+        ("kafka: localhost", "kafka: Input should be a valid dictionary"),
+        ("log: null", "log: Input should be"),
+        ("log: {level: loud}", "got 'loud'"),
+        ("redis: {ttl_s: -1}", "redis.ttl_s: Input should be greater than or equal to 1, got -1"),
+        ("serve: {detector: {min_replicas: 3}}", "expected at least min_replicas (3), got 1"),
+        ("mllm: {kind: openai}", "expected base_url and model to be set"),
+        ("policy: [a]", "policy: "),
+        ("kafka: {1: 2}", "kafka"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_expected(file: Path, content: str, expected: str) -> None:
+    message = error_of(file, content)
+    assert message.startswith(f"{file}: ")
+    assert expected in message
+
+
+def test_a_bad_variable_is_named_with_what_was_expected(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_STREAM__BATCH_MAX_RECORDS", "0")
+    message = error_of(file, "stream: {batch_max_records: 5}")
+    expected = (
+        "environment variable WEIR_STREAM__BATCH_MAX_RECORDS: Input should be greater than or equal to 1, got '0'"
+    )
+    assert message == expected
+
+
+def test_all_faults_are_told_at_once(file: Path) -> None:
+    message = error_of(file, "a: 1\nstream: {batch_max_records: 0}\nlog: {level: loud}")
+    assert all(named in message for named in ("a: unknown key", "stream.batch_max_records", "log.level"))
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "text", "5", "1: 2"])
+def test_a_file_that_is_no_mapping_of_sections_is_refused(file: Path, content: str) -> None:
+    assert "expected a mapping of sections" in error_of(file, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"kafka: {{sasl_password: {SECRET}",
+        f"redis:\n  url: 'redis://:{SECRET}@host\n",
+        f"a: b: {SECRET}",
+        f"\t{SECRET}: 1",
+        f"a: *{SECRET}",
+        b"\xff\xfe\xff",
+        "a: \x00",
+        "log: 2026-13-45",
+    ],
+)
+def test_a_file_that_is_not_yaml_is_refused_without_quoting_it(file: Path, content: str | bytes) -> None:
+    assert error_of(file, content).startswith(str(file))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert error_of(tmp_path / "none.yaml") == f"{tmp_path / 'none.yaml'}: cannot be read: No such file or directory"
+    assert error_of(tmp_path) == f"{tmp_path}: cannot be read: Is a directory"
+
+
+SECRETS = f"""
+kafka: {{sasl_password: {SECRET}, ssl_password: {SECRET}}}
+redis: {{url: "redis://:{SECRET}@host"}}
+mllm: {{api_key: {SECRET}}}
+"""
+
+
+def test_secrets_are_there_and_are_not_shown(file: Path) -> None:
+    file.write_text(SECRETS)
+    settings = load_settings(file)
+    assert settings.kafka.sasl_password is not None
+    assert settings.kafka.sasl_password.get_secret_value() == SECRET
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"redis: redis://:{SECRET}@host",
+        f"redis: {{url: [{SECRET}]}}",
+        f"redis: {{url: {{host: {SECRET}}}}}",
+        f"mllm: {{kind: openai, api_key: {SECRET}}}",
+        f"mllm: {{api_key: [{SECRET}]}}",
+        f"kafka: {SECRET}",
+        f"kafka: [{SECRET}]",
+        f"kafka: {{sasl_password: {{a: {SECRET}}}}}",
+        f"{SECRETS}\nlog: {{level: loud}}",
+    ],
+)
+def test_an_error_never_shows_what_may_be_a_secret(file: Path, content: str) -> None:
+    assert error_of(file, content)
+
+
+@pytest.mark.parametrize("name", ["WEIR_REDIS", "WEIR_KAFKA", "WEIR_MLLM", "WEIR_KAFKA__SASL_PASSWORD__VALUE"])
+@pytest.mark.parametrize("value", [SECRET, f'{{"url": "{SECRET}"', f'"{SECRET}"', f'["{SECRET}"]'])
+def test_an_error_never_shows_the_value_of_a_variable_that_may_be_a_secret(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert error_of(None)
