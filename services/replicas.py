@@ -6,8 +6,6 @@ is refused, and a call that the caller gives up is cancelled by Serve, on whatev
 
 from collections.abc import Callable, Sequence
 
-from ray import serve
-
 from protector_models.chat_endpoint import ChatEndpointGenerator
 from protector_models.deadlines import within
 from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
@@ -24,15 +22,6 @@ _WARM_UP_EXCHANGES = [
     Exchange(prompt="How are you? " * length, response="I am fine, thank you. " * length) for length in (1, 4, 16, 64)
 ]
 """Short and long ones: the first run on each length of input is the slow one."""
-
-
-def replica_rank() -> int:
-    """Return the rank of the replica that this runs in: 0, 1, ... without gaps while nothing changes.
-
-    Raises:
-        RayServeException: this is no replica.
-    """
-    return serve.get_replica_context().rank.rank
 
 
 class DetectorReplica:

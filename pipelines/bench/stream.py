@@ -32,7 +32,7 @@ from protector_models.moderation.memory_cache import MemoryVerdictCache
 from services.app import start_serve
 from services.local_redis import LocalRedis
 from services.metrics import PrometheusMetrics
-from services.remote import ServeHandle
+from services.remote import ServeHandle, ask
 
 _PARTITIONS = 4
 _WARM_UP_RECORDS = 64
@@ -242,9 +242,5 @@ def _wait_until(handle: ServeHandle, is_reached: Callable[[dict[str, Any]], bool
 
 def _status(handle: ServeHandle) -> dict[str, Any]:
     """Return the consumer's status; before it is connected there are no counts."""
-
-    async def ask() -> dict[str, Any]:
-        status: dict[str, Any] = await handle.options(method_name="status").remote()
-        return status
-
-    return asyncio.run(ask())
+    status: dict[str, Any] = asyncio.run(ask(handle, "status", timeout_s=60.0))
+    return status

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+_STATUS_TIMEOUT_S = 10.0
+
 
 class ConsumerStoppedError(WeirError):
     """A consumer gave up and starting it again would not help."""
@@ -72,21 +74,19 @@ def serve(
 
 def _watch(handle: "ServeHandle", interval_s: float) -> None:
     """Print what the consumers do, until one has stopped for good."""
+    # Imported here, not above: see `serve`.
+    from services.remote import ask  # noqa: PLC0415
+
     while True:
         time.sleep(interval_s)
         try:
-            status = asyncio.run(_ask(handle))
+            status: dict[str, Any] = asyncio.run(ask(handle, "status", timeout_s=_STATUS_TIMEOUT_S))
         except DependencyError as error:
             _log.warning("no status", reason=str(error))
             continue
         _log.info("status", **status)
         if status["stopped"]:
             raise ConsumerStoppedError(f"a consumer stopped: {status['stopped']}")
-
-
-async def _ask(handle: "ServeHandle") -> dict[str, Any]:
-    status: dict[str, Any] = await handle.options(method_name="status").remote()
-    return status
 
 
 def _create_topics(settings: WeirSettings, num_partitions: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import Protocol
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -22,13 +23,19 @@ from protector_models.moderation.ports import Metrics, VerdictCache
 from services.autoscaling import LAG_RECORDS, PARTITIONS
 from services.ray_metrics import RayMetrics
 from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ServeHandle
-from services.replicas import replica_rank
 
 _log = structlog.get_logger(__name__)
 
 
 class ConsumerStuckError(WeirError):
     """The worker does not poll any more."""
+
+
+class ReplicaRank(Protocol):
+    """What Serve tells of a replica's place among the others."""
+
+    rank: int
+    """0, 1, ...; a replica that takes over from a dead one has its rank."""
 
 
 class StreamConsumer:
@@ -43,7 +50,7 @@ class StreamConsumer:
         detoxifier: ServeHandle | None,
         mllm: ServeHandle | None,
     ) -> None:
-        """Start in the background: the replica is up before its models and its broker are.
+        """Put a consumer together; `reconfigure`, which Serve calls next, starts it.
 
         Args:
             settings: of the whole application.
@@ -58,15 +65,33 @@ class StreamConsumer:
         self._detector = detector
         self._detoxifier = detoxifier
         self._mllm = mllm
+        self._member: str | None = None
         self._worker: StreamWorker | None = None
         self._closing = False
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task: asyncio.Task[None] | None = None
+
+    async def reconfigure(self, user_config: object, rank: ReplicaRank) -> None:
+        """Run under the name that belongs to a rank; called by Serve at the start and whenever the rank changes.
+
+        The name is the consumer's identity in its group and in its transactions, so it must be nobody else's at a time.
+        Serve closes gaps between ranks after a scale-down: then the old name is given up before the new one is taken.
+        Returns at once at the start: the replica is up before its models and its broker are.
+
+        Args:
+            user_config: not used; Serve passes it first.
+            rank: of this replica.
+        """
+        del user_config
+        member = str(rank.rank)
+        if member != self._member:
+            await self._stop()
+            self._member = member
+            self._task = asyncio.create_task(self._run(member))
 
     async def status(self) -> dict[str, object]:
         """Return what the consumer is doing; `stopped` says why it works no more."""
-        stopped = None
-        if self._task.done() and not self._task.cancelled() and (error := self._task.exception()) is not None:
-            stopped = f"{type(error).__name__}: {error}"
+        error = self._error()
+        stopped = None if error is None else f"{type(error).__name__}: {error}"
         worker = {} if self._worker is None else asdict(self._worker.status())
         return {"connected": self._worker is not None, "stopped": stopped, **worker}
 
@@ -78,18 +103,17 @@ class StreamConsumer:
         Raises:
             WeirError: the worker ended, or does not poll any more.
         """
-        if self._task.done() and not self._closing:
-            error = self._task.exception()
-            if error is not None and not isinstance(error, RunawayDeadLettersError):
-                raise error
-        elif self._worker is not None:
+        error = self._error()
+        if error is not None and not isinstance(error, RunawayDeadLettersError):
+            raise error
+        if error is None and self._worker is not None and not self._closing:
             silent_s = self._worker.status().seconds_since_poll
             if silent_s > self._settings.stream.max_poll_interval_s:
                 raise ConsumerStuckError(f"no poll for {silent_s:.0f} s")
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return how many records wait in how many partitions of this replica; its deployment scales on them."""
-        if self._worker is None or self._task.done():
+        if self._worker is None or self._error() is not None:
             return {}
         try:
             lag = await self._worker.lag()
@@ -100,27 +124,39 @@ class StreamConsumer:
     async def close(self) -> None:
         """Drain: finish and publish what is in flight, give up the rest, leave the group."""
         self._closing = True
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._task is None:
+            return
         if self._worker is None:
             self._task.cancel()
         else:
             self._worker.stop()
         await asyncio.wait([self._task])
+        self._worker = None
 
-    async def _run(self) -> None:
+    def _error(self) -> BaseException | None:
+        """Return what ended the worker; None while it works, and after it was stopped."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        return self._task.exception()
+
+    async def _run(self, member: str) -> None:
         try:
             async with AsyncExitStack() as stack:
-                self._worker = await self._build_worker(stack)
+                self._worker = await self._build_worker(stack, member)
                 await self._worker.run()
         except Exception as error:
             _log.error("stream consumer stopped", error=type(error).__name__, reason=str(error))
             raise
 
-    async def _build_worker(self, stack: AsyncExitStack) -> StreamWorker:
+    async def _build_worker(self, stack: AsyncExitStack, member: str) -> StreamWorker:
         settings, metrics = self._settings, RayMetrics()
         cache = await stack.enter_async_context(verdict_cache(settings, metrics))
         moderator = await self._build_moderator(cache, metrics)
         return StreamWorker(
-            connection=await self._connect(),
+            connection=await self._connect(member),
             processor=RecordProcessor(
                 moderator=moderator,
                 settings=settings.stream,
@@ -154,7 +190,7 @@ class StreamConsumer:
             include_original=self._settings.output.include_original_response,
         )
 
-    async def _connect(self) -> KafkaConnection:
+    async def _connect(self, member: str) -> KafkaConnection:
         """Connect to Kafka under a name that this replica's successor will have, too; wait while no broker answers."""
         stream = self._settings.stream
         tries = AsyncRetrying(
@@ -166,4 +202,4 @@ class StreamConsumer:
             ),
             reraise=True,
         )
-        return await tries(asyncio.to_thread, connect, self._settings.kafka, stream, member=str(replica_rank()))
+        return await tries(asyncio.to_thread, connect, self._settings.kafka, stream, member=member)

@@ -91,8 +91,7 @@ class Moderator:
         self._rewriter = Rewriter(
             detector=detector, assessments=self._assessments, detoxifier=detoxifier, cache=cache, metrics=metrics
         )
-        self._revisions = {"detector": detector.revision}
-        self._revisions_rewritten = self._revisions | ({"detoxifier": detoxifier.revision} if detoxifier else {})
+        self._detoxifier = detoxifier
 
     async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
         """Moderate each event; the result has the length and order of `events`.
@@ -201,9 +200,12 @@ class Moderator:
         )
 
     def _revisions_of(self, item: _Decided, rewriting: Rewriting) -> dict[str, str]:
-        revisions = self._revisions if rewriting.status is StageStatus.SKIPPED else self._revisions_rewritten
+        # Asked each time: a model behind a deployment gets a new revision while this runs.
+        revisions = {"detector": self._detector.revision}
+        if rewriting.status is not StageStatus.SKIPPED and self._detoxifier is not None:
+            revisions["detoxifier"] = self._detoxifier.revision
         if item.answered.generation is StageStatus.COMPLETE and self._generator is not None:
-            return revisions | {"mllm": self._generator.revision}
+            revisions["mllm"] = self._generator.revision
         return revisions
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:

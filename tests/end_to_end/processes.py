@@ -28,6 +28,7 @@ def write_config(folder: Path, kafka: KafkaSettings, redis_url: str, *, name: st
             "in_flight_max_records": 64,
             "batch_max_records": 16,
         },
+        "serve": {"stream": {"min_replicas": 2, "max_replicas": 2}},
     }
     path = folder / "weir.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -34,7 +34,13 @@ def _event(number: int) -> tuple[bytes, bytes]:
 
 
 def _produce(kafka: KafkaSettings, topic: str, numbers: range) -> None:
-    producer = Producer({"bootstrap.servers": ",".join(kafka.bootstrap_servers), "partitioner": "murmur2_random"})
+    producer = Producer(
+        {
+            "bootstrap.servers": ",".join(kafka.bootstrap_servers),
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,  # or what it sends again would come after what it sent later
+        }
+    )
     for number in numbers:
         key, value = _event(number)
         producer.produce(topic, key=key, value=value)
@@ -71,7 +77,13 @@ class _Reader:
 
 def _committed(kafka: KafkaSettings, group: str) -> int:
     """Return how many records of the source topic the group has committed."""
-    consumer = Consumer({"bootstrap.servers": ",".join(kafka.bootstrap_servers), "group.id": group})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": ",".join(kafka.bootstrap_servers),
+            "group.id": group,
+            "isolation.level": "read_uncommitted",  # else it waits for the transactions that were killed to time out
+        }
+    )
     offsets = consumer.committed([TopicPartition(f"{group}.in", number) for number in range(PARTITIONS)], timeout=60)
     consumer.close()
     return sum(max(0, partition.offset) for partition in offsets)

@@ -5,10 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray import serve
+
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from services.remote import NamedHandle, RemoteHarmDetector
-from services.replicas import replica_rank
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
 from tests.protector_models.synchronous_detector import PlainDetector
@@ -49,7 +50,7 @@ class DrainingConsumer:
 
     async def identity(self) -> tuple[int, int]:
         """Return the process and the rank of this replica."""
-        return os.getpid(), replica_rank()
+        return os.getpid(), serve.get_replica_context().rank.rank
 
     async def close(self) -> None:
         """Score something, and write the number of results down."""
