@@ -74,7 +74,7 @@ def client_options(kafka: KafkaSettings, *, bootstrap_timeout_s: float = _BOOTST
 
 def producer_options(kafka: KafkaSettings, *, record_max_bytes: int, timeout_s: float) -> Options:
     """Return the options of an idempotent producer whose sends succeed or fail within about `timeout_s`."""
-    return client_options(kafka) | {
+    return client_options(kafka, bootstrap_timeout_s=min(_BOOTSTRAP_TIMEOUT_S, timeout_s)) | {
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": "lz4",

@@ -2,12 +2,17 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
+
+from kafka import KafkaConsumer  # type: ignore[import-untyped]  # kafka-python ships no type information
+from kafka import TopicPartition as KafkaTopicPartition
 
 from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record, TopicPartition
 from pipelines.streaming.embedded_broker import EmbeddedBroker
 from pipelines.streaming.kafka_broker import connect
+from pipelines.streaming.kafka_clients import consumer_options
 from pipelines.streaming.memory_broker import MemoryBroker
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
 from pipelines.streaming.topics import ensure_topics, produce, read_topic
@@ -33,6 +38,9 @@ class Bench(Protocol):
 
     def read(self, topic: str) -> list[Record]:
         """Return what a reader of committed records finds."""
+
+    def holds_uncommitted(self, topic: str) -> bool:
+        """Return whether the broker has records of a transaction that is not committed, if it takes any before."""
 
 
 class Connections:
@@ -71,6 +79,9 @@ class MemoryBench:
     def read(self, topic: str) -> list[Record]:
         return self.broker.read(topic)
 
+    def holds_uncommitted(self, topic: str) -> bool:
+        return True
+
 
 class KafkaBench:
     """A broker that speaks Kafka's protocol."""
@@ -91,6 +102,12 @@ class KafkaBench:
 
     def read(self, topic: str) -> list[Record]:
         return list(read_topic(self.kafka, topic, timeout_s=PATIENCE_S))
+
+    def holds_uncommitted(self, topic: str) -> bool:
+        options = consumer_options(self.kafka) | {"isolation_level": "read_uncommitted"}
+        with closing(KafkaConsumer(**options)) as consumer:
+            partitions = [KafkaTopicPartition(topic, number) for number in range(PARTITIONS)]
+            return any(consumer.end_offsets(partitions).values())
 
 
 class EmbeddedBench(KafkaBench):
@@ -121,6 +138,22 @@ def stream_settings(**changes: object) -> StreamSettings:
 def records_for(topic: str, number: int) -> list[OutgoingRecord]:
     """Build records with twenty different keys; the values are counted through."""
     return [OutgoingRecord(topic=topic, key=b"key-%d" % (i % 20), value=b"value-%d" % i) for i in range(number)]
+
+
+class BreakingRecords(list[OutgoingRecord]):
+    """Records in whose middle something breaks, once, and not before the broker has some of them."""
+
+    def __init__(self, records: Iterable[OutgoingRecord], *, bench: Bench, error: Exception) -> None:
+        super().__init__(records)
+        self._bench = bench
+        self._errors = [error]
+
+    def __iter__(self) -> Iterator[OutgoingRecord]:
+        for number, record in enumerate(super().__iter__()):
+            if number == len(self) // 2 and self._errors:
+                wait_until(lambda: self._bench.holds_uncommitted(record.topic))  # noqa: B023 - called at once
+                raise self._errors.pop()
+            yield record
 
 
 def poll_records(connection: BrokerConnection, number: int) -> list[Record]:

@@ -10,6 +10,7 @@ from tests.pipelines.streaming.brokers import (
     PARTITIONS,
     SESSION_TIMEOUT_S,
     Bench,
+    BreakingRecords,
     EmbeddedBench,
     KafkaBench,
     MemoryBench,
@@ -21,6 +22,7 @@ from tests.pipelines.streaming.brokers import (
     poll_until,
     records_for,
     values,
+    wait_until,
 )
 
 _TRANSACTIONS = "does not reliably hide the records of open and aborted transactions"
@@ -43,19 +45,6 @@ EMBEDDED_BROKER_LACKS = {
 
 class CrashError(Exception):
     """Something breaks in the middle of a publish."""
-
-
-class CrashingRecords(list[OutgoingRecord]):
-    """Records of which half can be had, once; after that all of them."""
-
-    broken = False
-
-    def __iter__(self) -> Iterator[OutgoingRecord]:
-        for number, record in enumerate(super().__iter__()):
-            if number == len(self) // 2 and not self.broken:
-                self.broken = True
-                raise CrashError
-            yield record
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +94,18 @@ def test_no_more_records_come_than_were_asked_for(bench: Bench) -> None:
         batch = connection.poll(timeout_s=0.2, max_records=7)
         assert len(batch) <= 7
         records += batch
+
+
+def test_polls_that_hardly_wait_are_enough_to_join_and_read(bench: Bench) -> None:
+    bench.append(records_for(bench.stream.source_topic, 20))
+    connection = bench.connect()
+    records: list[Record] = []
+
+    def has_all() -> bool:
+        records.extend(connection.poll(timeout_s=0.001, max_records=100))
+        return len(records) == 20
+
+    wait_until(has_all)
 
 
 def test_keys_values_tombstones_and_headers_come_back_as_they_were(bench: Bench) -> None:
@@ -186,7 +187,10 @@ def test_a_crash_before_the_commit_leaves_nothing_to_see(bench: Bench) -> None:
     connection = bench.connect()
     records = poll_records(connection, 100)
     with pytest.raises(CrashError):
-        connection.publish(CrashingRecords(large_copies(records, bench.stream.sink_topic)), next_offsets(records))
+        connection.publish(
+            BreakingRecords(large_copies(records, bench.stream.sink_topic), bench=bench, error=CrashError()),
+            next_offsets(records),
+        )
     # The process is gone; the next one of its name begins where it began.
     again = poll_records(bench.connect(), 100)
     assert values(again) == values(records)
@@ -197,7 +201,7 @@ def test_the_same_publish_after_a_failure_gives_no_duplicates(bench: Bench) -> N
     bench.append(records_for(bench.stream.source_topic, 100))
     connection = bench.connect()
     records = poll_records(connection, 100)
-    outgoing = CrashingRecords(large_copies(records, bench.stream.sink_topic))
+    outgoing = BreakingRecords(large_copies(records, bench.stream.sink_topic), bench=bench, error=CrashError())
     with pytest.raises(CrashError):
         connection.publish(outgoing, next_offsets(records))
     connection.publish(outgoing, next_offsets(records))
