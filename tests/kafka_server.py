@@ -1,4 +1,4 @@
-"""A real Apache Kafka for the tests that are marked `kafka`, and the embedded broker for those that are not."""
+"""A real Apache Kafka for the tests that are marked `kafka`."""
 
 import os
 from collections.abc import Iterator
@@ -26,13 +26,4 @@ def apache_kafka() -> Iterator[KafkaSettings]:
         yield KafkaSettings(bootstrap_servers=tuple(named.split(",")))
         return
     with ApacheKafka() as broker:
-        yield broker.settings
-
-
-@pytest.fixture(scope="session")
-def embedded_kafka() -> Iterator[KafkaSettings]:
-    """An embedded broker that all tests share."""
-    from pipelines.streaming.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - not before pytest_configure
-
-    with EmbeddedBroker() as broker:
         yield broker.settings

@@ -2,13 +2,14 @@
 
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.streaming.broker import FencedError, OutgoingRecord, Record, TopicPartition
+from pipelines.streaming.memory_group import MemoryGroup
+from pipelines.streaming.memory_log import MemoryLog
 from pipelines.streaming.settings import StreamSettings
 from protector_models.moderation.errors import BrokerUnavailableError
 
@@ -20,16 +21,6 @@ class PublishFault:
     kind: Literal["transient", "fenced"] = "transient"
     after_effect: bool = False
     """Whether everything was carried out and only the answer is missing."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """Who reads what, and how far."""
-
-    members: "dict[str, MemoryConnection]" = field(default_factory=dict)
-    owners: "dict[TopicPartition, MemoryConnection]" = field(default_factory=dict)
-    committed: dict[TopicPartition, int] = field(default_factory=dict)
-    withheld: set[TopicPartition] = field(default_factory=set)
 
 
 class MemoryBroker:
@@ -49,14 +40,13 @@ class MemoryBroker:
             clock: seconds, for the time that members have to let partitions go.
             wall_clock: seconds since 1970, for the records' timestamps.
         """
-        self._logs: dict[TopicPartition, list[Record]] = {
-            TopicPartition(topic, partition): [] for topic, number in topics.items() for partition in range(number)
-        }
-        self._groups: dict[str, _Group] = {}
+        self._log = MemoryLog(topics, wall_clock=wall_clock)
+        self._groups: dict[str, MemoryGroup] = {}
+        self._members: dict[tuple[str, str], MemoryConnection] = {}
+        """The last connection of each group and member."""
         self._faults: deque[PublishFault] = deque()
         self._is_down = False
         self._clock = clock
-        self._wall_clock = wall_clock
         self._changed = threading.Condition(threading.RLock())
 
     def connect(self, stream: StreamSettings, *, member: str) -> "MemoryConnection":
@@ -67,27 +57,31 @@ class MemoryBroker:
         """
         with self._changed:
             self._check_up()
-            group = self._groups.setdefault(stream.group, _Group())
+            group = self._groups.setdefault(stream.group, MemoryGroup())
             connection = MemoryConnection(self, group, stream)
-            earlier = group.members.get(member)
+            earlier = self._members.get((stream.group, member))
+            self._members[stream.group, member] = connection
             group.members[member] = connection
             if earlier is not None:
-                connection._take_over(earlier)
+                earlier._is_evicted = True
+                group.inherit(connection, earlier)
             self._rebalance(group)
             return connection
 
     def append(self, records: Iterable[OutgoingRecord]) -> None:
         """Store records, as a producer without transactions would."""
         with self._changed:
-            # All of them are placed before one is stored: it is all or nothing.
-            for source, record in [(self._place(record), record) for record in records]:
-                self._store(source, record)
+            self._log.append(records)
             self._changed.notify_all()
 
     def read(self, topic: str) -> list[Record]:
         """Return the records of a topic, per partition in offset order."""
         with self._changed:
-            return [record for partition, log in self._logs.items() if partition.topic == topic for record in log]
+            return [
+                record
+                for partition in self._log.partitions([topic])
+                for record in self._log.read(partition, begin=0, max_records=self._log.end(partition))
+            ]
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""
@@ -123,56 +117,24 @@ class MemoryBroker:
     def throw_out(self, group: str, member: str) -> None:
         """Take a member's partitions without asking, as after a session timeout; it joins again when it polls."""
         with self._changed:
-            connection = self._groups[group].members.pop(member)
-            connection._lose_everything()
+            connection = self._members[group, member]
+            self._groups[group].remove(connection)
             connection._rejoin_as = member
-            self._rebalance(self._groups[group])
-
-    def _place(self, record: OutgoingRecord) -> TopicPartition:
-        partitions = [partition for partition in self._logs if partition.topic == record.topic]
-        if not partitions:
-            raise BrokerUnavailableError(f"there is no topic {record.topic}")
-        return partitions[zlib.crc32(record.key or b"") % len(partitions)]
-
-    def _store(self, source: TopicPartition, record: OutgoingRecord) -> None:
-        log = self._logs[source]
-        log.append(
-            Record(
-                source=source,
-                offset=len(log),
-                timestamp_ms=round(self._wall_clock() * 1000),
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-            )
-        )
+            connection._give_up([*connection._positions, *connection._leaving])
 
     def _check_up(self) -> None:
         if self._is_down:
             raise BrokerUnavailableError("the broker in memory is down")
 
-    def _rebalance(self, group: _Group) -> None:
-        """Give free partitions to those who shall have them; ask the others to let go."""
-        members = [group.members[name] for name in sorted(group.members)]
-        subscribed = {connection._stream.source_topic for connection in members}
-        partitions = [partition for partition in self._logs if partition.topic in subscribed]
-        for number, partition in enumerate(partitions):
-            target = None if partition in group.withheld else members[number % len(members)]
-            owner = group.owners.get(partition)
-            if owner is target:
-                continue
-            if owner is not None:
-                owner._ask_back(partition)
-            elif target is not None:
-                group.owners[partition] = target
-                target._begin(partition)
+    def _rebalance(self, group: MemoryGroup) -> None:
+        group.rebalance(self._log.partitions(group.topics()))
         self._changed.notify_all()
 
 
 class MemoryConnection:
     """One member of a group. See `BrokerConnection` for the contract; made by `MemoryBroker.connect`."""
 
-    def __init__(self, broker: MemoryBroker, group: _Group, stream: StreamSettings) -> None:
+    def __init__(self, broker: MemoryBroker, group: MemoryGroup, stream: StreamSettings) -> None:
         self._broker = broker
         self._group = group
         self._stream = stream
@@ -185,6 +147,11 @@ class MemoryConnection:
         self._is_evicted = False
         self._is_closed = False
         self._rejoin_as: str | None = None
+
+    @property
+    def source_topic(self) -> str:
+        """The topic it reads."""
+        return self._stream.source_topic
 
     def poll(self, *, timeout_s: float, max_records: int) -> list[Record]:
         """Return the next records of the assigned partitions."""
@@ -256,7 +223,7 @@ class MemoryConnection:
         with self._broker._changed:
             self._check()
             return {
-                partition: len(self._broker._logs[partition]) - self._group.committed.get(partition, 0)
+                partition: self._broker._log.end(partition) - self._group.committed.get(partition, 0)
                 for partition in sorted(self._positions)
             }
 
@@ -266,10 +233,20 @@ class MemoryConnection:
             if self._is_closed:
                 return
             self._is_closed = True
-            for name, connection in list(self._group.members.items()):
-                if connection is self:
-                    del self._group.members[name]
+            self._group.remove(self)
             self._give_up([*self._positions, *self._leaving])
+
+    def begin(self, partition: TopicPartition) -> None:
+        """Read a partition from the committed offset on."""
+        if self._stream.auto_offset_reset == "latest":
+            # Stored, so that the group does not lose its place before it commits for the first time.
+            self._group.committed.setdefault(partition, self._broker._log.end(partition))
+        self._positions[partition] = self._group.committed.get(partition, 0)
+
+    def ask_back(self, partition: TopicPartition) -> None:
+        """Stop reading a partition and let it go in time."""
+        if self._positions.pop(partition, None) is not None:
+            self._leaving[partition] = self._broker._clock() + self._stream.drain_timeout_s
 
     def _check(self) -> None:
         self._broker._check_up()
@@ -291,22 +268,12 @@ class MemoryConnection:
         """Return the next records, beginning with another partition each time."""
         records: list[Record] = []
         for partition, position in list(self._positions.items()):
-            taken = self._broker._logs[partition][position : position + max_records - len(records)]
+            taken = self._broker._log.read(partition, begin=position, max_records=max_records - len(records))
             if taken:
                 del self._positions[partition]
                 self._positions[partition] = position + len(taken)
                 records += taken
         return records
-
-    def _begin(self, partition: TopicPartition) -> None:
-        if self._stream.auto_offset_reset == "latest":
-            # Stored, so that the group does not lose its place before it commits for the first time.
-            self._group.committed.setdefault(partition, len(self._broker._logs[partition]))
-        self._positions[partition] = self._group.committed.get(partition, 0)
-
-    def _ask_back(self, partition: TopicPartition) -> None:
-        if self._positions.pop(partition, None) is not None:
-            self._leaving[partition] = self._broker._clock() + self._stream.drain_timeout_s
 
     def _let_go_when_late(self) -> None:
         now = self._broker._clock()
@@ -318,26 +285,15 @@ class MemoryConnection:
             self._positions.pop(partition, None)
             self._leaving.pop(partition, None)
             self._lost.add(partition)
-            if self._group.owners.get(partition) is self:
-                del self._group.owners[partition]
+            self._group.release(partition, self)
         if self._group.members:
             self._broker._rebalance(self._group)
-
-    def _lose_everything(self) -> None:
-        self._give_up([*self._positions, *self._leaving])
 
     def _rejoin(self) -> None:
         if self._rejoin_as is not None:
             self._group.members[self._rejoin_as] = self
             self._rejoin_as = None
             self._broker._rebalance(self._group)
-
-    def _take_over(self, earlier: "MemoryConnection") -> None:
-        earlier._is_evicted = True
-        for partition, owner in list(self._group.owners.items()):
-            if owner is earlier:
-                self._group.owners[partition] = self
-                self._begin(partition)
 
 
 def _error(fault: PublishFault) -> BrokerUnavailableError:
