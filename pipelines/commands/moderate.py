@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def moderate(
     """Moderate the events of a JSONL file: one line out for each line in, in order.
 
     A line that cannot be moderated becomes an error record in its place, with its line number. Blank lines are skipped
-    and counted. The same input gives the same output, apart from "cached" where a cache outlives the run (redis.url).
+    and counted. The same input gives the same output, apart from "cached" after --resume or with a Redis (redis.url).
 
     Ends with 0 when every line is written, 1 when a model or service is gone, 2 for a wrong call or configuration,
     130 when interrupted; what is written so far is whole lines, and --resume goes on from there.
@@ -131,7 +132,7 @@ async def _moderate_all(
         ):
             # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
             with open_sink() as sink:
-                for batch in _batches(reader, settings):
+                for batch in _read_interruptibly(_batches(reader, settings)):
                     results = await moderate_encoded(
                         moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
                     )
@@ -153,6 +154,21 @@ def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]
             yield batch
             batch, num_bytes = [], 0
     if batch:
+        yield batch
+
+
+def _read_interruptibly(batches: Iterator[list[Line]]) -> Iterator[list[Line]]:
+    """Let Ctrl-C end a read that waits: asyncio only cancels its task, which would not learn of it before the read."""
+    handler = signal.getsignal(signal.SIGINT)
+    while True:
+        if callable(handler):  # not where the signal is ignored, as in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            batch = next(batches, None)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        if batch is None:
+            return
         yield batch
 
 
