@@ -1,7 +1,7 @@
 """`weir eval`: the models measured on labelled records."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -9,9 +9,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from protector_models.checkpoints import CheckpointError
-from protector_models.evaluation.harness import EvaluationReport, SetReport, evaluate_set, find_sets
-from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.training.records import RecordError
+
+if TYPE_CHECKING:
+    from protector_models.evaluation.harness import EvaluationReport, SetReport
 
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
 
@@ -31,7 +32,9 @@ def detector(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Harmfulness that counts as flagged; default: the card's.")
     ] = None,
-    weights: Annotated[Path, typer.Option(help="Weights directory of the detector.")] = SHIPPED_WEIGHTS,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
@@ -54,26 +57,32 @@ def detector(
         _print_tables(report)
 
 
-def _evaluate(data: list[Path], *, threshold: float | None, weights: Path, num_threads: int) -> EvaluationReport:
-    sets = find_sets(data)
-    judge = OnnxHarmDetector.load(weights, num_threads=num_threads)
+def _evaluate(
+    data: list[Path], *, threshold: float | None, weights: Path | None, num_threads: int
+) -> "EvaluationReport":
+    # Imported here, not above: the model's libraries take a second, and every other command would pay for them.
+    from protector_models.evaluation import harness  # noqa: PLC0415
+    from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+
+    sets = harness.find_sets(data)
+    judge = OnnxHarmDetector.load(weights or SHIPPED_WEIGHTS, num_threads=num_threads)
     used_threshold = judge.threshold if threshold is None else threshold
     reports: dict[str, SetReport] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for evaluation_set in sets:
             # How many rows a set has is known only after reading it, so the bar counts rows without a total.
             task = progress.add_task(evaluation_set.name, total=None)
-            reports[evaluation_set.name] = evaluate_set(
+            reports[evaluation_set.name] = harness.evaluate_set(
                 judge,
                 evaluation_set,
                 threshold=used_threshold,
                 report_rows=lambda num_rows, task=task: progress.advance(task, num_rows),  # type: ignore[misc]  # bound
             )
             progress.remove_task(task)
-    return EvaluationReport(detector=judge.revision, threshold=used_threshold, sets=reports)
+    return harness.EvaluationReport(detector=judge.revision, threshold=used_threshold, sets=reports)
 
 
-def _print_tables(report: EvaluationReport) -> None:
+def _print_tables(report: "EvaluationReport") -> None:
     table = Table(title=f"{report.detector} at threshold {report.threshold:.3f}")
     for column in ("set", "n", "harmful", *_SHOWN_METRICS):
         table.add_column(column, justify="left" if column == "set" else "right")
