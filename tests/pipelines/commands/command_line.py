@@ -1,16 +1,13 @@
 """Runs `weir` in this process, as a shell would: arguments and bytes in; status and bytes out."""
 
 import io
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-import structlog
 
 from pipelines.__main__ import main
+from tests.pipelines.logs import logs_of_its_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +27,7 @@ class Finished:
 def weir(*arguments: object, stdin: bytes = b"") -> Finished:
     """Run a command to its end."""
     streams = [io.TextIOWrapper(io.BytesIO(content), encoding="utf-8") for content in (stdin, b"", b"")]
-    with pytest.MonkeyPatch.context() as process, _logs_of_its_own():
+    with pytest.MonkeyPatch.context() as process, logs_of_its_own():
         process.setattr(sys, "argv", ["weir", *map(str, arguments)])
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
             process.setattr(sys, name, stream)
@@ -45,17 +42,3 @@ def weir(*arguments: object, stdin: bytes = b"") -> Finished:
     assert isinstance(out, io.BytesIO)
     assert isinstance(err, io.BytesIO)
     return Finished(status=status, stdout=out.getvalue(), stderr=err.getvalue().decode())
-
-
-@contextmanager
-def _logs_of_its_own() -> Iterator[None]:
-    """Keep what the command configures from the tests that follow."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
