@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from pipelines.commands.options import ConfigOption, JsonOption
+from pipelines.logs import configure_logs
 from pipelines.settings import load_settings
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
@@ -36,6 +37,7 @@ def list_letters(
 ) -> None:
     """List dead letters: where each came from, and why it is one. Values are not printed."""
     settings = load_settings(config)
+    configure_logs(settings.log)
     # Imported here, not above: kafka-python takes half a second, and every other command would pay for it.
     from pipelines.streaming.topics import read_topic  # noqa: PLC0415
 
@@ -64,6 +66,7 @@ def replay_letters(
     handled. A letter that fails again comes back with a higher attempt number.
     """
     settings = load_settings(config)
+    configure_logs(settings.log)
     # Imported here, not above: see `list_letters`.
     from pipelines.streaming.kafka_broker import connect  # noqa: PLC0415
     from pipelines.streaming.topics import end_offsets  # noqa: PLC0415
