@@ -147,6 +147,14 @@ class ApacheKafka:
         self.stop()
         self.start()
 
+    def freeze(self) -> None:
+        """Let it keep its connections and answer nothing, as behind a broken network."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        self._signal(signal.SIGCONT)
+
     def _format(self) -> None:
         self._port, controller_port = _free_ports(2)
         properties = self._directory / "server.properties"
@@ -164,6 +172,10 @@ class ApacheKafka:
     def _java_command(self) -> list[str]:
         log_level = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         return [self._java, _HEAP, log_level, "-cp", f"{self._jars}{os.sep}*"]
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _end(self, number: signal.Signals, *, timeout_s: float) -> None:
         process, self._process = self._process, None

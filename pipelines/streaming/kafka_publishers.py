@@ -118,12 +118,14 @@ class TransactionalPublisher:
     def _fill(self, records: Sequence[OutgoingRecord], next_offsets: NextOffsets, *, deadline: float) -> None:
         producer = self._producer
         producer.begin_transaction()
-        send = producer.send
-        for record in records:
-            send(record.topic, record.value, record.key, list(record.headers))
+        sent = _send(producer, records)
+        request = None
         if next_offsets:
             offsets = kafka_offsets(next_offsets)
             request = producer._transaction_manager.send_offsets_to_transaction(offsets, self._group_metadata())
+        # A commit is no proof: kafka-python 3.0.12 commits without the records that could not be sent in time.
+        _await_acknowledgements(producer, sent, timeout_s=max(0.0, deadline - time.monotonic()))
+        if request is not None:
             self._wait(request, deadline=deadline)
 
     def _commit(self, next_offsets: NextOffsets, *, deadline: float) -> None:
@@ -196,7 +198,8 @@ class AcknowledgedPublisher:
         if self._producer is None:
             self.open()
         try:
-            self._send(records[num_acknowledged:])
+            sent = _send(self._producer, records[num_acknowledged:])
+            _await_acknowledgements(self._producer, sent, timeout_s=self._timeout_s)
         except BaseException:
             # An idempotent producer that could not send in time may have lost count of what the broker has.
             self.close(timeout_s=0)
@@ -212,14 +215,24 @@ class AcknowledgedPublisher:
             close_producer(self._producer, timeout_s=timeout_s)
             self._producer = None
 
-    def _send(self, records: Sequence[OutgoingRecord]) -> None:
-        send = self._producer.send
-        sent = [send(record.topic, record.value, record.key, list(record.headers)) for record in records]
-        if sent:
-            self._producer.flush(timeout=self._timeout_s)
-        for future in sent:
-            if future.failed():
-                raise future.exception
+
+def _send(producer: Any, records: Sequence[OutgoingRecord]) -> list[Any]:
+    """Hand records to a producer; return a future for each."""
+    send = producer.send
+    return [send(record.topic, record.value, record.key, list(record.headers)) for record in records]
+
+
+def _await_acknowledgements(producer: Any, sent: Sequence[Any], *, timeout_s: float) -> None:
+    """Wait until the brokers have all that was sent.
+
+    Raises:
+        KafkaError: they refused a record, or did not take it in time.
+    """
+    if sent:
+        producer.flush(timeout=timeout_s)
+    for future in sent:
+        if future.failed():
+            raise future.exception
 
 
 def kafka_offsets(next_offsets: NextOffsets) -> dict[Any, Any]:

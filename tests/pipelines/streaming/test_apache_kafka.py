@@ -1,16 +1,21 @@
 """A broker of the test's own: started, stopped, killed, started again; connections live through it."""
 
 import gc
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from kafka.errors import KafkaError  # type: ignore[import-untyped]  # kafka-python ships no type information
 
 from pipelines.streaming.apache_kafka import ApacheKafka, fetch_jars
-from pipelines.streaming.broker import BrokerConnection, Record
+from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record
+from pipelines.streaming.kafka_clients import transaction_options
+from pipelines.streaming.kafka_publishers import TransactionalPublisher
 from pipelines.streaming.topics import end_offsets, is_answering
 from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError
 from tests.pipelines.streaming.brokers import (
+    PATIENCE_S,
     KafkaBench,
     copies,
     next_offsets,
@@ -19,6 +24,7 @@ from tests.pipelines.streaming.brokers import (
     poll_until,
     records_for,
     values,
+    wait_until,
 )
 
 # kafka-python leaves the sockets of refused connections to the garbage collector; see also the fixture `bench`.
@@ -34,10 +40,12 @@ def broker() -> Iterator[ApacheKafka]:
 @pytest.fixture
 def bench(broker: ApacheKafka) -> Iterator[KafkaBench]:
     broker.start()
+    broker.thaw()
     made = KafkaBench(broker.settings)
     made.stream = made.stream.model_copy(update={"transaction_timeout_s": 4.0})
     yield made
     broker.start()
+    broker.thaw()
     made.connections.close()
     gc.collect()
 
@@ -98,6 +106,58 @@ def test_a_broker_that_is_down_is_an_error_and_no_hang(broker: ApacheKafka, benc
     broker.start()
     publish_until_it_works(connection, records, bench.stream.sink_topic)
     assert values(bench.read(bench.stream.sink_topic)) == values(records)
+
+
+@pytest.mark.kafka
+def test_a_broker_that_does_not_answer_is_an_error_and_no_hang(broker: ApacheKafka, bench: KafkaBench) -> None:
+    bench.append(records_for(bench.stream.source_topic, 100))
+    connection = bench.connect()
+    records = poll_records(connection, 100)
+    broker.freeze()
+    with pytest.raises(BrokerUnavailableError):
+        connection.publish(copies(records, bench.stream.sink_topic), next_offsets(records))
+    broker.thaw()
+    publish_until_it_works(connection, records, bench.stream.sink_topic)
+    assert values(bench.read(bench.stream.sink_topic)) == values(records)
+
+
+class FreezingRecords(list[OutgoingRecord]):
+    """Records in whose middle the broker freezes for a while: when it has the first ones, and none of the others."""
+
+    def __init__(self, records: Iterable[OutgoingRecord], *, bench: KafkaBench, broker: ApacheKafka) -> None:
+        super().__init__(records)
+        self._bench = bench
+        self._broker = broker
+        self.thaw = threading.Timer(2.5, broker.thaw)
+
+    def __iter__(self) -> Iterator[OutgoingRecord]:
+        records = list(super().__iter__())
+        yield from records[: len(records) // 2]
+        wait_until(lambda: self._bench.holds_uncommitted(records[0].topic))
+        self._broker.freeze()
+        self.thaw.start()
+        yield from records[len(records) // 2 :]
+
+
+@pytest.mark.kafka
+def test_a_transaction_is_not_committed_without_records_that_came_too_late(
+    broker: ApacheKafka, bench: KafkaBench
+) -> None:
+    # They expire after 2 s, when the broker is frozen; the commit that follows finds it thawed.
+    options = transaction_options(bench.kafka, bench.stream, member="hasty")
+    publisher = TransactionalPublisher(
+        options=options | {"delivery_timeout_ms": 2_000, "request_timeout_ms": 1_900},
+        group_metadata=lambda: None,
+        committed=lambda _: None,
+        timeout_s=PATIENCE_S,
+    )
+    publisher.open()
+    records = FreezingRecords(records_for(bench.stream.sink_topic, 200), bench=bench, broker=broker)
+    with pytest.raises(KafkaError):
+        publisher.publish(records, {})
+    records.thaw.join()
+    publisher.close(timeout_s=5.0)
+    assert bench.read(bench.stream.sink_topic) == []
 
 
 @pytest.mark.kafka
