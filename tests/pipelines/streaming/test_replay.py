@@ -86,6 +86,12 @@ def test_letters_that_are_not_asked_for_are_passed_over_and_count_as_handled() -
     assert replay_all(broker) == ReplayCount()
 
 
+def test_letters_that_are_all_passed_over_are_handled_too() -> None:
+    broker = broker_with([letter(0), letter(1)])
+    assert replay_all(broker, lambda _: False) == ReplayCount(passed_over=2)
+    assert replay_all(broker) == ReplayCount()
+
+
 def test_letters_without_their_value_and_records_that_are_no_letters_do_not_hold_up_the_others() -> None:
     stranger = OutgoingRecord(topic="dead", key=None, value=b"x")
     broker = broker_with([letter(0, value=b"x" * 20_000), stranger, letter(1)])
