@@ -1,6 +1,6 @@
 """Dead letters: records that could not be moderated, kept whole, with headers that say where they came from and why.
 
-Headers (all UTF-8 text):
+Headers (all UTF-8 text, at most 1,000 bytes each):
 
     weir-original-topic        the topic the record was read from
     weir-original-partition    its partition

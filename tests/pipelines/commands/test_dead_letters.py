@@ -106,6 +106,7 @@ def test_an_empty_topic_has_no_letters(letters: Letters) -> None:
     assert letters.listed() == []
 
 
+@pytest.mark.kafka  # it needs none, but takes ten seconds to find that out
 def test_a_kafka_that_is_not_there_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEIR_KAFKA__BOOTSTRAP_SERVERS", '["127.0.0.1:1"]')
     finished = weir("dead-letters", "list")

@@ -54,6 +54,12 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
 
 
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    """The output for `LINES`, of one run."""
+    return weir("moderate", "-", stdin=b"\n".join(LINES)).stdout
+
+
 def results(content: bytes) -> list[str | int]:
     """Return what each line of an output stands for."""
     named: list[str | int] = []
@@ -69,14 +75,13 @@ def without_cached(content: bytes) -> bytes:
     return content.replace(b'"cached":true', b'"cached":false')
 
 
-def test_each_line_has_its_line_in_order_and_the_same_bytes_when_run_twice(source: Path, out: Path) -> None:
-    first = weir("moderate", source, "--out", out)
-    content = out.read_bytes()
-    second = weir("moderate", source, "--out", out)
-    assert (first.status, second.status) == (0, 0)
-    assert results(content) == RESULTS
-    assert out.read_bytes() == content
-    assert content.endswith(b"\n")
+def test_each_line_has_its_line_in_order_and_the_same_bytes_when_run_twice(
+    source: Path, out: Path, whole: bytes
+) -> None:
+    assert weir("moderate", source, "--out", out).status == 0
+    assert results(whole) == RESULTS
+    assert out.read_bytes() == whole
+    assert whole.endswith(b"\n")
 
 
 def test_the_summary_adds_up(source: Path, out: Path) -> None:
@@ -115,34 +120,30 @@ def test_strict_ends_with_3_where_a_line_could_not_be_moderated_and_writes_every
     assert weir("moderate", source, "--out", out, "--strict").status == 0
 
 
-def test_batches_of_any_size_give_the_same_bytes(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "value"), [("RECORDS", "1"), ("RECORDS", "2"), ("BYTES", "1")])
+def test_batches_of_any_size_give_the_same_bytes(
+    source: Path, out: Path, whole: bytes, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"WEIR_STREAM__BATCH_MAX_{name}", value)
     weir("moderate", source, "--out", out)
-    content = out.read_bytes()
-    for name, value in (("BATCH_MAX_RECORDS", "1"), ("BATCH_MAX_BYTES", "1"), ("BATCH_MAX_RECORDS", "2")):
-        with monkeypatch.context() as changed:
-            changed.setenv(f"WEIR_STREAM__{name}", value)
-            weir("moderate", source, "--out", out)
-        assert without_cached(out.read_bytes()) == without_cached(content)
+    assert without_cached(out.read_bytes()) == without_cached(whole)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 200, -1, -100])
-def test_resume_goes_on_after_the_last_whole_line(source: Path, out: Path, cut: int) -> None:
-    weir("moderate", source, "--out", out)
-    content = out.read_bytes()
-    out.write_bytes(content[:cut])
+def test_resume_goes_on_after_the_last_whole_line(source: Path, out: Path, whole: bytes, cut: int) -> None:
+    out.write_bytes(whole[:cut])
     finished = weir("moderate", source, "--out", out, "--resume", "--json")
-    assert without_cached(out.read_bytes()) == without_cached(content)
+    assert without_cached(out.read_bytes()) == without_cached(whole)
     facts = json.loads(finished.stdout)
-    assert facts["resumed_after"] == content[:cut].count(b"\n")
+    assert facts["resumed_after"] == whole[:cut].count(b"\n")
     counted = ("blank", "resumed_after", "allow", "rewrite", "review", "block", "error")
     assert facts["lines"] == sum(facts[name] for name in counted)
 
 
-def test_resume_after_the_end_changes_nothing(source: Path, out: Path) -> None:
-    weir("moderate", source, "--out", out)
-    content = out.read_bytes()
+def test_resume_after_the_end_changes_nothing(source: Path, out: Path, whole: bytes) -> None:
+    out.write_bytes(whole)
     assert weir("moderate", source, "--out", out, "--resume").status == 0
-    assert out.read_bytes() == content
+    assert out.read_bytes() == whole
 
 
 def test_resume_without_an_earlier_output_begins_at_the_beginning(source: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stream consumer without Ray: handles to deployments in this process, and the embedded broker."""
+"""A stream consumer without Ray: handles to deployments in this process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,9 +11,8 @@ from pipelines.settings import WeirSettings
 from pipelines.streaming.broker import OutgoingRecord, Record
 from pipelines.streaming.consumer import StreamConsumer
 from pipelines.streaming.dead_letter import RunawayDeadLettersError
-from pipelines.streaming.embedded_broker import EmbeddedBroker
 from pipelines.streaming.settings import DeadLetterSettings, KafkaSettings, StreamSettings
-from pipelines.streaming.topics import produce, read_topic
+from pipelines.streaming.topics import ensure_topics, produce, read_topic
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.verdict import ModeratedConversation
 from protector_models.policy_file import load_policy
@@ -26,6 +25,7 @@ from tests.pipelines.wire import encode
 from tests.protector_models.synchronous_detector import PlainDetector
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 
+NUM_PARTITIONS = 2
 NOBODY = KafkaSettings(bootstrap_servers=("127.0.0.1:1",))
 
 
@@ -42,21 +42,16 @@ def _logs() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
-    """A broker that speaks Kafka's protocol, in this process."""
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
-def settings_for(broker: EmbeddedBroker, **changes: object) -> WeirSettings:
+def settings_for(kafka: KafkaSettings, **changes: object) -> WeirSettings:
     """Build settings with topics that nobody else uses, and create them."""
     stream: StreamSettings = stream_settings(publish_interval_s=0.0, **changes)
     stream = stream.model_copy(
         update={"dead_letters": stream.dead_letters.model_copy(update={"topic": f"{stream.sink_topic}.dead"})}
     )
-    broker.create_topics(stream.source_topic, stream.sink_topic, stream.dead_letters.topic)
-    return WeirSettings(kafka=broker.settings, stream=stream)
+    ensure_topics(
+        kafka, dict.fromkeys((stream.source_topic, stream.sink_topic, stream.dead_letters.topic), NUM_PARTITIONS)
+    )
+    return WeirSettings(kafka=kafka, stream=stream)
 
 
 def working() -> FakeDeployment:
@@ -100,28 +95,32 @@ async def moderated_ids(settings: WeirSettings) -> list[str]:
     return [ModeratedConversation.model_validate_json(record.value or b"").event_id for record in records]
 
 
-async def test_it_moderates_tells_its_lag_and_goes_on_when_its_rank_stays(broker: EmbeddedBroker) -> None:
-    settings = settings_for(broker)
+@pytest.mark.kafka
+async def test_it_moderates_tells_its_lag_and_goes_on_under_another_rank(apache_kafka: KafkaSettings) -> None:
+    settings = settings_for(apache_kafka)
     await send(settings, *(encode(event_id=f"e{number}") for number in range(10)))
     async with consumer(settings, working()) as started:
         status = await status_when(started, lambda status: status.get("records_published") == 10)
         assert (status["connected"], status["stopped"], status["records_in_flight"]) == (True, None, 0)
         await started.check_health()
-        assert await started.record_autoscaling_stats() == {LAG_RECORDS: 0.0, PARTITIONS: 4.0}
+        assert await started.record_autoscaling_stats() == {LAG_RECORDS: 0.0, PARTITIONS: NUM_PARTITIONS}
 
-        # Another rank is for a real Kafka: the embedded broker forgets what was committed when its group is empty.
         await started.reconfigure(None, Rank(0))
+        assert (await started.status())["records_published"] == 10
+
+        await started.reconfigure(None, Rank(1))
         await send(settings, *(encode(event_id=f"e{number}") for number in range(10, 15)))
-        await status_when(started, lambda status: status["records_published"] == 15)
+        await status_when(started, lambda status: status.get("records_published") == 5)
     assert await moderated_ids(settings) == [f"e{number}" for number in range(15)]
     assert (await started.status())["stopped"] is None
     await started.check_health()
 
 
+@pytest.mark.kafka
 async def test_a_flood_of_dead_letters_stops_it_for_good_and_a_new_replica_would_do_no_better(
-    broker: EmbeddedBroker,
+    apache_kafka: KafkaSettings,
 ) -> None:
-    settings = settings_for(broker, dead_letters=DeadLetterSettings(runaway_window=5, runaway_share=0.5))
+    settings = settings_for(apache_kafka, dead_letters=DeadLetterSettings(runaway_window=5, runaway_share=0.5))
     await send(settings, *[b"nonsense"] * 20)
     async with consumer(settings, working()) as started:
         status = await status_when(started, is_stopped)
