@@ -5,7 +5,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import InvalidEventError
-from protector_models.moderation.verdict import ModeratedConversation, Verdict
+from protector_models.moderation.verdict import EventIdentity, Verdict
 
 _ERRORS_SHOWN = 3
 _ERRORS_LOOKED_AT = 1_000
@@ -44,17 +44,17 @@ def encode_moderated(event: ConversationEvent, verdict: Verdict) -> bytes:
     Raises:
         ValueError: the verdict holds text that has no UTF-8 form, such as a lone surrogate from an MLLM.
     """
-    # Both parts are validated already; validating them again would cost more than all the rest of this function.
-    moderated = ModeratedConversation.model_construct(
+    # The two parts of a `ModeratedConversation`, one after the other: making one of them first, even without validating
+    # it, would cost more than all the rest of this function.
+    identity = EventIdentity.model_construct(
         schema_version=event.schema_version,
         event_id=event.event_id,
         conversation_id=event.conversation_id,
         tenant=event.tenant,
         occurred_at=event.occurred_at,
-        **verdict.__dict__,
     )
     try:
-        return moderated.model_dump_json().encode()
+        return f"{identity.model_dump_json()[:-1]},{verdict.model_dump_json()[1:]}".encode()
     except (PydanticSerializationError, UnicodeError):
         raise ValueError("the response has no UTF-8 form; expected text without lone surrogates") from None
 

@@ -115,7 +115,7 @@ def _speed(result: DemoResult) -> Table:
     table.add_row("first verdict after", f"{result.first_verdict_s} s")
     table.add_row("throughput", f"{result.events_per_s} events/s")
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in result.latency_ms.items())
-    table.add_row("produced to read, at most 256 on the way", latency)
+    table.add_row("produced to read, at most 128 on the way", latency)
     verdicts = sum(result.actions.values())
     table.add_row("from the Redis cache", f"{result.cached} of {verdicts} verdicts")
     return table

@@ -22,7 +22,7 @@ from protector_models.moderation.errors import DependencyError
 from services.app import start_serve
 from services.local_redis import LocalRedis
 
-_OUTSTANDING = 256
+_OUTSTANDING = 128
 """Events sent and not yet answered: enough to keep every part busy, so few that latency is not just a queue."""
 _SILENCE_S = 120.0
 _PARTITIONS = 4

@@ -1,6 +1,7 @@
 """A stream consumer in a Ray Serve replica: a Kafka connection, and a Moderator whose models are other deployments."""
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetecto
 
 _log = structlog.get_logger(__name__)
 
+_GC_THRESHOLDS = (100_000, 50, 100)
+
 
 class ConsumerStuckError(WeirError):
     """The worker does not poll any more."""
@@ -50,7 +53,7 @@ class StreamConsumer:
         detoxifier: ServeHandle | None,
         mllm: ServeHandle | None,
     ) -> None:
-        """Put a consumer together; `reconfigure`, which Serve calls next, starts it.
+        """Put a consumer together; `reconfigure`, which Serve calls next, starts it. It has a process of its own.
 
         Args:
             settings: of the whole application.
@@ -60,6 +63,10 @@ class StreamConsumer:
             mllm: the deployment that answers events without a response; None: such events are dead letters.
         """
         configure_logs(settings.log)
+        # Records in flight are many small objects that die by themselves; looking through them all the time for cycles
+        # cost a seventh of the throughput of cached events.
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         self._settings = settings
         self._policy = policy
         self._detector = detector

@@ -1,6 +1,7 @@
 """Policy: versioned data that turns an assessment into an action. Pure; no model, no clock, no I/O."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -33,7 +34,8 @@ class Rule(_PolicyModel):
     action: Literal[Action.REWRITE, Action.REVIEW, Action.BLOCK]
 
 
-class Decision(_PolicyModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
     """What the rules say of one assessment."""
 
     action: Action
