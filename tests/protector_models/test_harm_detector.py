@@ -49,6 +49,12 @@ def detector() -> OnnxHarmDetector:
     return OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2)
 
 
+@pytest.fixture(scope="module")
+def brief_detector() -> OnnxHarmDetector:
+    """Reads few windows of a long text, for tests in which the rest of it changes nothing."""
+    return OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2, max_windows=4)
+
+
 def _assess(detector: OnnxHarmDetector, response: str, prompt: str = "") -> Assessment:
     (outcome,) = detector.assess([Exchange(prompt=prompt, response=response)])
     assert isinstance(outcome, Assessment)
@@ -130,13 +136,15 @@ POISON = {
 
 
 @pytest.mark.parametrize("name", POISON)
-def test_a_poison_item_gives_a_value_and_leaves_its_neighbours_alone(detector: OnnxHarmDetector, name: str) -> None:
+def test_a_poison_item_gives_a_value_and_leaves_its_neighbours_alone(
+    brief_detector: OnnxHarmDetector, name: str
+) -> None:
     neighbour = Exchange(prompt="hello", response=SAFE)
-    alone = detector.assess([neighbour])
+    alone = brief_detector.assess([neighbour])
     for prompt, response in (("", POISON[name]), (POISON[name], SAFE)):
         # Built without validation: the wire refuses lone surrogates, and the detector must not depend on that.
         poison = Exchange.model_construct(prompt=prompt, images=(), response=response)
-        before, outcome, after = detector.assess([neighbour, poison, neighbour])
+        before, outcome, after = brief_detector.assess([neighbour, poison, neighbour])
         assert [before] == alone == [after]
         assert isinstance(outcome, Assessment)
         assert outcome.coverage.characters_total == len(poison.prompt) + len(poison.response)

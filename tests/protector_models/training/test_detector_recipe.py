@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from protector_models.training.detector_recipe import DetectorRecipe, TrainingPr
 from protector_models.training.examples import ExampleSplit
 from tests.protector_models.training.builders import make_example
 
-RECIPE = DetectorRecipe(num_steps=12, batch_size=8, checkpoint_every=4)
-FAST = DetectorRecipe(num_steps=30, batch_size=8, encoder_lr=1e-2, head_lr=3e-2)
+RECIPE = DetectorRecipe(num_steps=6, batch_size=4, checkpoint_every=2)
+FAST = DetectorRecipe(num_steps=22, batch_size=8, encoder_lr=1e-2, head_lr=3e-2)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     whole = _train(split, tiny_encoder, tmp_path / "whole")
 
     def stop(progress: TrainingProgress) -> None:
-        if progress.step == 7:
+        if progress.step == 3:
             raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -73,7 +74,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_by_the_names_of_what_differs(
     split: ExampleSplit, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     _train(split, tiny_encoder, tmp_path)
-    other = DetectorRecipe(num_steps=12, batch_size=8, checkpoint_every=4, seed=2)
+    other = replace(RECIPE, seed=2)
     with pytest.raises(ValueError, match="differs in seed"):
         _train(split, tiny_encoder, tmp_path, other)
 
