@@ -1,0 +1,53 @@
+"""What the demonstration counts."""
+
+import json
+
+from pipelines.codec import encode_moderated
+from pipelines.demo.tally import Tally, shorten
+from pipelines.streaming.broker import Record, TopicPartition
+from protector_models.moderation.fakes import FakeHarmDetector, RecordedMetrics
+from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.verdict import Action, Verdict
+from tests import builders
+
+
+def _record(value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> Record:
+    return Record(source=TopicPartition("t", 0), offset=0, timestamp_ms=0, key=None, value=value, headers=headers)
+
+
+async def test_results_are_counted_by_action_category_and_error_and_add_up() -> None:
+    moderator = Moderator(
+        policy=builders.policy(),
+        detector=FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=10),
+        metrics=RecordedMetrics(),
+    )
+    responses = ["fine", "harm=0.9 category=hate one", "harm=0.9 category=hate two"]
+    events = [builders.event(response, event_id=f"e{number}") for number, response in enumerate(responses)]
+    tally = Tally()
+    for event, outcome in zip(events, await moderator.moderate(events), strict=True):
+        assert isinstance(outcome, Verdict)
+        tally.note_sent(event.model_dump_json().encode(), 1.0)
+        tally.note_verdict(_record(encode_moderated(event, outcome)), 1.5)
+    tally.note_sent(b"nonsense", 1.0)
+    tally.note_sent(json.dumps({"event_id": 7, "response": None}).encode(), 1.0)
+    tally.note_dead_letter(_record(b"nonsense", (("weir-error", b"InvalidEvent"),)))
+
+    result = tally.result(sent=4, first_verdict_s=1.0, elapsed_s=2.0)
+    assert result.sent == sum(result.actions.values()) + sum(result.dead_letters.values()) == tally.results()
+    assert result.actions[Action.ALLOW] == 1
+    assert result.categories == {"hate": {Action.REWRITE: 2}}
+    assert result.dead_letters == {"InvalidEvent": 1}
+    assert result.latency_ms == {"p50": 500.0, "p95": 500.0, "p99": 500.0}
+    assert result.events_per_s == 2.0
+    (example,) = result.examples
+    assert example.before == responses[1]
+    assert example.after == builders.SAFE_TEXT
+
+
+def test_a_long_text_is_shown_by_its_beginning_on_one_line() -> None:
+    assert shorten("a\nb") == "a b"
+    shown = shorten("word " * 100)
+    assert len(shown) == 160
+    assert shown.endswith("…")
