@@ -259,6 +259,8 @@ def test_a_warm_redis_gives_the_same_bytes_apart_from_cached(
 @contextmanager
 def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `weir` as a process of its own, one line a batch, with pipes; it is killed in the end."""
+    # Where the tests run in the background, Ctrl-C is ignored, and what they start would inherit that.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines", *arguments],
         stdin=subprocess.PIPE,
@@ -267,6 +269,7 @@ def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "WEIR_STREAM__BATCH_MAX_RECORDS": "1"},
     )
+    signal.signal(signal.SIGINT, earlier)
     with process:
         try:
             yield process
