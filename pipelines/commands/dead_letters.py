@@ -1,7 +1,7 @@
 """`weir dead-letters`: see what could not be moderated, and put it back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import Annotated
@@ -24,7 +24,7 @@ app = typer.Typer(help="See what could not be moderated, and put it back.", no_a
 StageOption = Annotated[str | None, typer.Option("--stage", help="Only letters that failed in this stage.")]
 ErrorOption = Annotated[str | None, typer.Option("--error", help="Only letters with this class of error.")]
 
-_SHOWN = ("original-topic", "original-partition", "original-offset", "stage", "error", "attempt", "message")
+_SHOWN = ("stage", "error", "attempt", "message")
 
 
 @app.command("list")
@@ -50,10 +50,16 @@ def list_letters(
     if as_json:
         typer.echo(json.dumps({"topic": settings.stream.dead_letters.topic, "dead_letters": facts}, indent=2))
         return
-    table = Table(*_SHOWN, title=f"{len(facts)} dead letters in {settings.stream.dead_letters.topic}")
+    table = Table("from", *_SHOWN, title=f"{len(facts)} dead letters in {settings.stream.dead_letters.topic}")
     for fact in facts:
-        table.add_row(*(escape(str(fact.get(name, ""))) for name in _SHOWN))
+        table.add_row(escape(_origin(fact)), *(escape(str(fact.get(name, ""))) for name in _SHOWN))
     Console().print(table)
+
+
+def _origin(fact: Mapping[str, object]) -> str:
+    """Return where a letter was read, as topic/partition@offset; a question mark for what its headers do not say."""
+    topic, partition, offset = (fact.get(f"original-{name}", "?") for name in ("topic", "partition", "offset"))
+    return f"{topic}/{partition}@{offset}"
 
 
 @app.command("replay")
