@@ -39,3 +39,6 @@ def configure_logs(settings: LogSettings) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # kafka-python tells every reconnection at warning and above; the worker tells what matters of it.
     logging.getLogger("kafka").setLevel(max(level, logging.ERROR))
+    # httpx tells the URL of every request at info, and httpcore every step of it at debug.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

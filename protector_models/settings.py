@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -37,7 +37,7 @@ class MllmSettings(_Section):
     kind: Literal["off", "openai"] = "off"
     """`openai`: any endpoint that speaks the OpenAI chat API."""
     base_url: str | None = None
-    """Where the API begins, such as http://localhost:8000/v1."""
+    """Where the API begins, such as http://localhost:8000/v1. Without a user or a password: it is shown and logged."""
     model: str | None = None
     """The model's name at the endpoint."""
     api_key: SecretStr | None = None
@@ -52,6 +52,14 @@ class MllmSettings(_Section):
     """Requests at the same time."""
     max_attempts: Annotated[int, Field(ge=1)] = 4
     """How often a request is made while the endpoint is busy or fails."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_userinfo(cls, base_url: str | None) -> str | None:
+        # Anywhere, not only where a parser finds a user: a password with a slash in it ends the host for most of them.
+        if base_url is not None and "@" in base_url:
+            raise ValueError("expected a URL without user, password and '@'; a key belongs in api_key")
+        return base_url
 
     @model_validator(mode="after")
     def _require_endpoint(self) -> Self:

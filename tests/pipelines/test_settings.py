@@ -227,6 +227,8 @@ def test_secrets_are_there_and_are_not_shown(file: Path) -> None:
         f"redis: {{url: {{host: {SECRET}}}}}",
         f"mllm: {{kind: openai, api_key: {SECRET}}}",
         f"mllm: {{api_key: [{SECRET}]}}",
+        f"mllm: {{base_url: 'https://user:{SECRET}@host/v1'}}",
+        f"mllm: {{kind: openai, model: m, base_url: 'https://{SECRET}@host/v1'}}",
         f"kafka: {SECRET}",
         f"kafka: [{SECRET}]",
         f"kafka: {{sasl_password: {{a: {SECRET}}}}}",
@@ -244,3 +246,10 @@ def test_an_error_never_shows_the_value_of_a_variable_that_may_be_a_secret(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert error_of(None)
+
+
+@pytest.mark.parametrize("url", [f"https://user:{SECRET}@host/v1", f"https://{SECRET}@host", f"user:{SECRET}@host:1/a"])
+def test_a_password_in_the_address_of_the_mllm_is_refused(file: Path, url: str) -> None:
+    message = error_of(file, f"mllm: {{base_url: '{url}'}}")
+    assert message.startswith(f"{file}: mllm.base_url: ")
+    assert "a key belongs in api_key" in message
