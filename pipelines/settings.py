@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
-from yaml.parser import ParserError
-from yaml.scanner import ScannerError
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
+from protector_models.yaml_file import read_yaml
 from services.settings import RedisSettings, ServeSettings
 
 _PREFIX = "WEIR_"
@@ -111,17 +109,7 @@ def load_settings(path: Path | None) -> WeirSettings:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        # Neither all of the message nor the cause: they quote the line, which may hold a secret.
-        place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        problem = error.problem if isinstance(error, ScannerError | ParserError) else type(error).__name__
-        raise ConfigurationError(f"{path}{place}: not YAML: {problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a value such as 2026-13-01 is a ValueError
-        raise ConfigurationError(f"{path}: not YAML in UTF-8: {type(error).__name__}") from None
+    content = read_yaml(path, name=str(path))
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -29,7 +29,7 @@ class Rule(_PolicyModel):
 
     category: str = ANY_CATEGORY
     """A category of the detector, or "any" for the overall harmfulness."""
-    threshold: Score
+    threshold: Annotated[Score, Field(strict=True)]
     """The rule applies where the score is at least this."""
     action: Literal[Action.REWRITE, Action.REVIEW, Action.BLOCK]
 
@@ -39,6 +39,8 @@ class Decision:
     """What the rules say of one assessment."""
 
     action: Action
+    found: Action
+    """What the rules alone ask for; `action` is more severe where something was not read."""
     category: str | None
     """The category to tell the reader of, and to choose a safe text by. None where the action is ALLOW."""
 
@@ -57,7 +59,7 @@ class TenantRules(_PolicyModel):
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] = "dead_letter"
     """What follows where the detector failed on this one response. "allow" fails open and is counted."""
     deliver_under_review: bool = False
-    """Whether a response is delivered while it waits for review."""
+    """Whether a response is delivered while it waits for review. Never one that a rule wants rewritten or blocked."""
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     """How often the detoxifier may try before the safe completion is delivered."""
     shadow: bool = False
@@ -80,12 +82,13 @@ class TenantRules(_PolicyModel):
             if _SEVERITY[rule.action] > _SEVERITY[action] and _score(assessment, rule.category) >= rule.threshold:
                 action = rule.action
                 category = assessment.top_category() if rule.category == ANY_CATEGORY else rule.category
+        found = action
         coverage = assessment.coverage
         if coverage.characters_evaluated < coverage.characters_total:
             action = _more_severe(action, self.on_unread_text)
         if coverage.images_evaluated < coverage.images_total:
             action = _more_severe(action, self.on_unread_images)
-        return Decision(action=action, category=category)
+        return Decision(action=action, found=found, category=category)
 
     def safe_completion(self, category: str | None) -> str:
         """Return the text to deliver in place of a response that is harmful in `category`."""
