@@ -100,6 +100,7 @@ class _Calls(Generic[ItemT, ResultT]):
         self._timeout_s = timeout_s
         self._settings = settings
         self._size = size
+        self._turns = asyncio.Semaphore(settings.max_concurrent)
 
     async def map(self, items: Sequence[ItemT]) -> list[ResultT]:
         """Return a result for each item, in order.
@@ -124,6 +125,10 @@ class _Calls(Generic[ItemT, ResultT]):
         return [result for call in calls for result in call.result()]
 
     async def _call(self, items: Sequence[ItemT]) -> list[ResultT]:
+        async with self._turns:
+            return await self._call_now(items)
+
+    async def _call_now(self, items: Sequence[ItemT]) -> list[ResultT]:
         ends_at_s = time.monotonic() + self._timeout_s
         tries = AsyncRetrying(
             stop=stop_after_attempt(self._settings.max_attempts),

@@ -84,7 +84,7 @@ class StreamDeploymentSettings(DeploymentSettings):
 
 
 class ModelDeadlines(_Section):
-    """How long a batch waits for a model before it is tried again."""
+    """How long one call waits for a model before its batch is tried again; a batch is cut into calls (`calls`)."""
 
     connect_s: Seconds = 120.0
     """The first call: replicas may still be starting."""
@@ -99,6 +99,9 @@ class CallSettings(_Section):
     max_characters: Annotated[int, Field(ge=1)] = 64_000
     """Characters of text in one call; a longer item is a call of its own."""
     max_items: Annotated[int, Field(ge=1)] = 64
+    max_concurrent: Annotated[int, Field(ge=1)] = 8
+    """Calls of one process that are sent and not answered; the time of a further one begins when it is its turn. Enough
+    to keep several replicas busy; with more, long texts would wait out their deadline in the queue."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
     """How often a call is made while the replica that took it dies."""
 

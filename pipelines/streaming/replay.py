@@ -8,6 +8,7 @@ from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record,
 from pipelines.streaming.dead_letter import replayed
 from pipelines.streaming.in_flight import next_offsets
 from pipelines.streaming.settings import StreamSettings
+from protector_models.moderation.errors import BrokerUnavailableError
 
 _POLL_S = 0.25
 _BATCH_RECORDS = 500
@@ -42,6 +43,7 @@ def replay(
     is_wanted: Callable[[Record], bool],
     on_progress: Callable[[ReplayCount], None],
     quiet_s: float = 5.0,
+    join_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> ReplayCount:
     """Replay the dead letters before `ends` that no earlier replay has handled.
@@ -53,16 +55,24 @@ def replay(
         ends: where to stop, per partition: what fails again must not be replayed for ever.
         is_wanted: tells which letters to replay.
         on_progress: told the counts now and then.
-        quiet_s: the replay is over when nothing came for so long.
+        quiet_s: the replay is over when nothing came for so long, once the group has given us the topic.
+        join_timeout_s: how long that may take.
         clock: monotonic seconds.
 
     Raises:
-        BrokerUnavailableError: the broker went away; what is done is done, a further replay goes on from there.
+        BrokerUnavailableError: the broker went away, or did not let us in; what is done is done, a further replay goes
+            on from there.
     """
     count = ReplayCount()
-    heard_at = clock()
+    started = heard_at = clock()
+    has_joined = False
     while clock() - heard_at < quiet_s:
         records = connection.poll(timeout_s=_POLL_S, max_records=_BATCH_RECORDS)
+        if not has_joined:
+            has_joined = bool(records) or bool(connection.lag())
+            if not has_joined and clock() - started > join_timeout_s:
+                raise BrokerUnavailableError(f"the group gave us no partition within {join_timeout_s:.0f} s")
+            heard_at = clock()
         records = [record for record in records if record.offset < ends.get(record.source, 0)]
         if records:
             outgoing = [letter for record in records if (letter := _letter(record, is_wanted, count)) is not None]

@@ -25,6 +25,10 @@ _log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.25
 _BUSY_POLL_S = 0.02
 
+_MAX_FENCINGS = 5
+"""In a row, without a publish between them. After a rebalance there is one; a member that another process has replaced
+for good is fenced again each time it has moderated the same records again."""
+
 T = TypeVar("T")
 
 
@@ -82,6 +86,7 @@ class StreamWorker:
         self._stopping = asyncio.Event()
         self._ready_since: float | None = None
         self._troubled_since: float | None = None
+        self._fencings = 0
         self._must_rewind = False
         self._leaving: frozenset[TopicPartition] = frozenset()
         self._polled_at = clock()
@@ -114,6 +119,7 @@ class StreamWorker:
 
         Raises:
             RunawayDeadLettersError: too many records became dead letters.
+            FencedError: another process has this member's place for good.
             DependencyError: a model or the broker stayed away for longer than the settings allow.
         """
         try:
@@ -133,8 +139,12 @@ class StreamWorker:
             self._take_in(polled.records)
             if self._is_publishing_due():
                 await self._publish()
-            self._troubled_since = None
+            if self._in_flight.num_records == 0:
+                self._troubled_since = None
         except FencedError as error:
+            self._fencings += 1
+            if self._fencings > _MAX_FENCINGS:
+                raise
             _log.warning("partitions moved; what is in flight is dropped and read again", reason=str(error))
             self._abandon()
             self._must_rewind = True
@@ -214,7 +224,8 @@ class StreamWorker:
                 raise
             self._metrics.count("weir_commits_total", result="committed")
         self._in_flight.remove(batches)
-        self._ready_since = None
+        self._ready_since = self._troubled_since = None
+        self._fencings = 0
         self._published += len(kept)
         self._runaway.observe(num_records=len(kept), num_dead_letters=dead_letters)
         for kind, number in (("moderated", len(kept) - dead_letters), ("dead_letter", dead_letters)):

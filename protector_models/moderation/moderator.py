@@ -1,9 +1,12 @@
 """The one path from events to verdicts; streaming, HTTP, backfill and evaluation differ only in what they pass in."""
 
+import logging
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -32,6 +35,8 @@ from protector_models.moderation.verdict import (
     StageStatus,
     Verdict,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +185,7 @@ class Moderator:
             self._metrics.count("weir_failures_decided_by_policy_total", action=action.value)
         delivered_action = Action.ALLOW if rules.shadow else action
         original = item.answered.exchange.response
-        response = _deliverable(delivered_action, original, rewriting, rules)
+        response = _deliverable(delivered_action, item.decision, original, rewriting, rules)
         return Verdict(
             action=delivered_action,
             category=item.decision.category,
@@ -231,7 +236,11 @@ async def moderate_isolating(moderator: Moderates, events: Sequence[Conversation
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is put down to one event, which fails
         if len(events) <= 1:
-            return [Failure(stage=Stage.ASSESS, error=type(error).__name__, message="unexpected error") for _ in events]
+            # Without the error's own text, which may quote the conversation.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"unexpected error at {Path(place.filename).name}:{place.lineno} ({place.name})"
+            _log.error("%s: %s", type(error).__name__, message)
+            return [Failure(stage=Stage.ASSESS, error=type(error).__name__, message=message) for _ in events]
     half = len(events) // 2
     return [*await moderate_isolating(moderator, events[:half]), *await moderate_isolating(moderator, events[half:])]
 
@@ -249,16 +258,19 @@ def _decision(rules: TenantRules, output: Assessment | ItemFailure) -> Decision:
         return rules.decide(output)
     # With "dead_letter" the decision is never used: the event ends as a failure.
     action = Action.BLOCK if rules.on_failure == "dead_letter" else rules.on_failure
-    return Decision(action=action, category=None)
+    return Decision(action=action, found=action, category=None)
 
 
-def _deliverable(action: Action, original: str, rewriting: Rewriting, rules: TenantRules) -> str | None:
+def _deliverable(
+    action: Action, decision: Decision, original: str, rewriting: Rewriting, rules: TenantRules
+) -> str | None:
     match action:
         case Action.ALLOW:
             return original
         case Action.REWRITE:
             return rewriting.text
         case Action.REVIEW:
-            return original if rules.deliver_under_review else None
+            is_harmful = decision.found in {Action.REWRITE, Action.BLOCK}
+            return original if rules.deliver_under_review and not is_harmful else None
         case Action.BLOCK:
             return None

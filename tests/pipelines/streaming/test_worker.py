@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pipelines.streaming.broker import TopicPartition
+from pipelines.streaming.broker import FencedError, TopicPartition
 from pipelines.streaming.dead_letter import RunawayDeadLettersError, facts_of
 from pipelines.streaming.memory_broker import PublishFault
 from pipelines.streaming.settings import DeadLetterSettings
@@ -283,3 +283,39 @@ async def test_a_few_dead_letters_do_not_stop_the_worker() -> None:
         rig.send_bytes(*([b"nonsense"] if number % 3 == 0 else []))
     async with running(rig.worker()):
         await until(lambda: len(rig.moderated_ids()) == 50)
+
+
+async def test_a_flood_that_comes_over_several_publishes_stops_the_worker() -> None:
+    dead_letters = DeadLetterSettings(topic="dead", runaway_window=20, runaway_share=0.5)
+    settings = SETTINGS.model_copy(update={"dead_letters": dead_letters, "publish_max_records": 4})
+    rig = build_rig(settings=settings)
+    task = asyncio.create_task(rig.worker().run())
+    for number in range(20):
+        rig.send_bytes(b"nonsense")
+        await until(lambda number=number: task.done() or len(rig.dead_letters()) > number)  # type: ignore[misc]  # bound
+        if task.done():
+            break
+    with pytest.raises(RunawayDeadLettersError):
+        await asyncio.wait_for(task, 30)
+    assert len(rig.dead_letters()) == 19
+
+
+async def test_a_member_that_is_fenced_for_good_ends_instead_of_moderating_the_same_records_for_ever() -> None:
+    rig = build_rig()
+    rig.broker.fail_publishes(PublishFault(kind="fenced"), times=1_000)
+    rig.send("e0")
+    with pytest.raises(FencedError):
+        await asyncio.wait_for(rig.worker().run(), 60)
+    assert rig.moderator.called.count("e0") < 10
+    assert rig.broker.committed("g").get(IN_0, 0) == 0
+
+
+async def test_the_broker_is_asked_again_after_a_pause() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"retry_initial_s": 0.2, "retry_max_s": 0.2}))
+    worker = rig.worker()
+    rig.broker.go_down()
+    async with running(worker):
+        await asyncio.sleep(0.5)
+        # Without a pause there would be thousands.
+        assert 1 <= rig.metrics.total("weir_batch_retries_total") <= 10
+        rig.broker.come_up()

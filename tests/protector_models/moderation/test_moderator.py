@@ -193,3 +193,14 @@ async def test_batches_at_the_same_time_score_a_common_exchange_once() -> None:
     outcomes = await asyncio.gather(*(rig.moderator.moderate(batch) for batch in batches))
     assert len({verdicts(batch)[0].model_dump_json() for batch in outcomes}) == 1
     assert len(rig.detector.assessed) == len(set(rig.detector.assessed)) == 6
+
+
+async def test_a_harmful_response_is_not_delivered_under_review_because_an_image_was_not_read() -> None:
+    rig = build_rig(policy=policy(deliver_under_review=True))
+    withheld, delivered = verdicts(
+        await rig.moderator.moderate(
+            [event("harm=0.9", images=["unreadable"]), event("harm=0.1", images=["unreadable"])]
+        )
+    )
+    assert (withheld.action, withheld.response) == (Action.REVIEW, None)
+    assert (delivered.action, delivered.response) == (Action.REVIEW, "harm=0.1")

@@ -31,7 +31,7 @@ assessments = st.builds(
 
 
 def test_a_score_below_every_threshold_is_allowed() -> None:
-    assert policy().decide(assessment(0.4999)) == Decision(action=Action.ALLOW, category=None)
+    assert policy().decide(assessment(0.4999)) == Decision(action=Action.ALLOW, found=Action.ALLOW, category=None)
 
 
 def test_a_score_on_the_threshold_is_acted_on() -> None:
@@ -57,7 +57,7 @@ def test_a_rule_of_a_category_looks_at_that_category_alone() -> None:
     rules = policy(rules=[rule(0.5, Action.BLOCK, category="weapons")])
     assert rules.decide(assessment(0.9, categories={"hate": 0.9})).action is Action.ALLOW
     decision = rules.decide(assessment(0.9, categories={"hate": 0.9, "weapons": 0.6}))
-    assert decision == Decision(action=Action.BLOCK, category="weapons")
+    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="weapons")
 
 
 def test_a_rule_of_any_category_names_the_highest_one() -> None:
@@ -88,7 +88,7 @@ def test_unread_images_are_the_least_that_is_done(action: Action) -> None:
 def test_what_was_not_read_never_makes_an_action_milder() -> None:
     rules = policy(rules=[rule(0.5, Action.BLOCK)])
     decision = rules.decide(assessment(0.9, categories={"hate": 0.9}, characters_unread=1, images_unread=1))
-    assert decision == Decision(action=Action.BLOCK, category="hate")
+    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="hate")
 
 
 def test_a_category_without_a_text_of_its_own_gets_the_default() -> None:
