@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.config import ProxyLocation
 from ray.serve.schema import LoggingConfig
 
 from protector_models.detoxifier import SafeCompletionDetoxifier
@@ -90,7 +90,7 @@ def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> 
     """Connect to Ray, or start it on this machine, and start Ray Serve on it. Nothing happens where both run already.
 
     Args:
-        settings: which Ray, and whether Serve listens for HTTP.
+        settings: which Ray.
         show_replica_logs: print what replicas log on this process's standard error, too.
 
     Raises:
@@ -99,10 +99,8 @@ def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> 
     if not ray.is_initialized():
         _start_ray(settings, show_replica_logs=show_replica_logs)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    http = settings.http
     serve.start(
-        proxy_location=ProxyLocation.EveryNode if http else ProxyLocation.Disabled,
-        http_options=HTTPOptions(host=http.host, port=http.port) if http else None,
+        proxy_location=ProxyLocation.Disabled,  # nothing is served over HTTP
         logging_config=_SERVE_LOGGING,
     )
 

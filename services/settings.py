@@ -106,20 +106,11 @@ class CallSettings(_Section):
     """How often a call is made while the replica that took it dies."""
 
 
-class HttpSettings(_Section):
-    """Ray Serve's own HTTP proxy."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8_000
-
-
 class ServeSettings(_Section):
     """The application on Ray Serve."""
 
     address: str | None = None
     """Of a running Ray cluster, such as "auto"; null starts Ray in this process and on this machine alone."""
-    http: HttpSettings | None = None
-    """Null: no HTTP proxy is started."""
     detector: DeploymentSettings = Field(default_factory=DeploymentSettings)
     detoxifier: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)
     mllm: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)

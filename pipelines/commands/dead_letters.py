@@ -18,6 +18,7 @@ from pipelines.settings import load_settings
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
 from pipelines.streaming.replay import ReplayCount, replay, replay_settings
+from protector_models.moderation.errors import ConfigurationError
 
 app = typer.Typer(help="See what could not be moderated, and put it back.", no_args_is_help=True)
 
@@ -64,13 +65,22 @@ def _origin(fact: Mapping[str, object]) -> str:
 
 @app.command("replay")
 def replay_letters(
-    config: ConfigOption = None, stage: StageOption = None, error: ErrorOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    stage: StageOption = None,
+    error: ErrorOption = None,
+    discard_others: Annotated[
+        bool, typer.Option("--discard-others", help="Needed with --stage or --error: the others count as handled.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put dead letters back into the topics they came from, each once, in one pass over the topic.
 
     Goes on where the last replay ended, up to the present end. Letters that --stage or --error pass over count as
-    handled. A letter that fails again comes back with a higher attempt number.
+    handled and are not replayed later either, so --discard-others must be said with them. A letter that fails again
+    comes back with a higher attempt number.
     """
+    if (stage or error) and not discard_others:
+        raise ConfigurationError("--stage and --error pass letters over for good: expected --discard-others with them")
     settings = load_settings(config)
     configure_logs(settings.log)
     # Imported here, not above: see `list_letters`.

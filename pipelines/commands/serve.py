@@ -12,7 +12,7 @@ import typer
 from pipelines.commands.options import ConfigOption
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.moderation.errors import DependencyError, WeirError
+from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, DependencyError, WeirError
 
 if TYPE_CHECKING:
     from services.remote import ServeHandle
@@ -57,8 +57,7 @@ def serve(
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        if create_topics is not None:
-            _create_topics(settings, create_topics)
+        _prepare_topics(settings, create_topics)
         start_serve(settings.serve, show_replica_logs=True)
         signal.signal(signal.SIGTERM, _terminate)  # once more: Ray has put its own in place
         handle = run(settings)
@@ -67,7 +66,9 @@ def serve(
     except (KeyboardInterrupt, _Terminated):
         _log.info("draining")
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once is enough: the drain has its own bound
+        # Said once is enough: the drain has its own bound.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop()
     _log.info("stopped")
 
@@ -89,13 +90,29 @@ def _watch(handle: "ServeHandle", interval_s: float) -> None:
             raise ConsumerStoppedError(f"a consumer stopped: {status['stopped']}")
 
 
-def _create_topics(settings: WeirSettings, num_partitions: int) -> None:
+def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:
+    """Make missing topics, or say which are missing. A broker that is not there yet is waited for by the consumers.
+
+    Raises:
+        ConfigurationError: topics are missing and nobody asked for them to be made.
+    """
     # Imported here, not above: see `serve`.
-    from pipelines.streaming.topics import ensure_topics  # noqa: PLC0415
+    from pipelines.streaming.topics import ensure_topics, missing_topics  # noqa: PLC0415
 
     stream = settings.stream
     names = (stream.source_topic, stream.sink_topic, stream.dead_letters.topic)
-    ensure_topics(settings.kafka, dict.fromkeys(names, num_partitions))
+    if num_partitions is not None:
+        ensure_topics(settings.kafka, dict.fromkeys(names, num_partitions))
+        return
+    try:
+        missing = missing_topics(settings.kafka, names, timeout_s=_STATUS_TIMEOUT_S)
+    except BrokerUnavailableError as error:
+        _log.warning("no broker yet; the consumers go on trying", reason=str(error))
+        return
+    if missing:
+        raise ConfigurationError(
+            f"Kafka has no topic {', '.join(missing)}; expected it to be there, or --create-topics"
+        )
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

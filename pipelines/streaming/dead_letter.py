@@ -25,6 +25,11 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.verdict import Failure
 
 _PREFIX = "weir-"
+_FACTS = (
+    *("original-topic", "original-partition", "original-offset", "original-timestamp", "group", "stage", "error"),
+    *("message", "attempt", "versions", "value-omitted-bytes"),
+)
+_OWN = frozenset(_PREFIX + name for name in _FACTS)
 _FACT_BYTES = 1_000
 """What a header holds at most: a letter must fit where its record did not."""
 RECORD_OVERHEAD_BYTES = 500
@@ -79,7 +84,7 @@ def attempt_of(headers: Headers) -> int:
 
 def original_headers(headers: Headers) -> Headers:
     """Return the headers of a record without those that a dead letter adds."""
-    return tuple((name, value) for name, value in headers if not name.startswith(_PREFIX))
+    return tuple((name, value) for name, value in headers if name not in _OWN)
 
 
 def facts_of(headers: Headers) -> dict[str, str]:

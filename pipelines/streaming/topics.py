@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -54,11 +54,9 @@ def ensure_topics(
         BrokerUnavailableError: the broker is away, or refuses to create them.
     """
     with kafka_errors(kafka), closing(_admin(kafka, timeout_s=timeout_s)) as admin:
-        existing = {topic["name"] for topic in admin.describe_topics(list(topics)) if not topic["error_code"]}
         missing = {
-            name: {"num_partitions": partitions, "replication_factor": replication_factor}
-            for name, partitions in topics.items()
-            if name not in existing
+            name: {"num_partitions": topics[name], "replication_factor": replication_factor}
+            for name in _missing(admin, topics)
         }
         if not missing:
             return
@@ -69,6 +67,16 @@ def ensure_topics(
             if error not in (NoError, TopicAlreadyExistsError):
                 raise error(f"topic {topic['name']}: {topic.get('error_message')}")
         admin.wait_for_topics(list(missing), timeout_ms=round(timeout_s * 1000))
+
+
+def missing_topics(kafka: KafkaSettings, topics: Sequence[str], *, timeout_s: float = _TIMEOUT_S) -> list[str]:
+    """Return which of the topics are not there.
+
+    Raises:
+        BrokerUnavailableError: the broker is away.
+    """
+    with kafka_errors(kafka), closing(_admin(kafka, timeout_s=timeout_s)) as admin:
+        return _missing(admin, topics)
 
 
 def end_offsets(kafka: KafkaSettings, topic: str, *, timeout_s: float = _TIMEOUT_S) -> dict[TopicPartition, int]:
@@ -161,6 +169,12 @@ def produce(
         finally:
             close_producer(producer, timeout_s=1.0)
     return number
+
+
+def _missing(admin: Any, topics: Iterable[str]) -> list[str]:
+    names = list(topics)
+    existing = {topic["name"] for topic in admin.describe_topics(names) if not topic["error_code"]}
+    return [name for name in names if name not in existing]
 
 
 def _admin(kafka: KafkaSettings, *, timeout_s: float) -> Any:
