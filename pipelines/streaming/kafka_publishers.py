@@ -157,15 +157,24 @@ class TransactionalPublisher:
     def _was_committed(self, next_offsets: NextOffsets) -> bool:
         """Find out what became of a commit that was never answered, now that a new producer has ended it.
 
+        It was carried out for all its partitions or for none. Those that this call still has were ours all the time,
+        so they tell which; others may have gone to a member that has committed more since.
+
         Raises:
-            FencedError: it was carried out, but this call asks for something else.
+            FencedError: it was carried out, but this call asks for something else; or this call has none of its
+                partitions, so that nobody can tell.
         """
-        was_committed = all(self._committed(partition) == offset for partition, offset in self._in_doubt.items())
-        is_same = self._in_doubt == dict(next_offsets)
-        self._in_doubt = {}
-        if was_committed and not is_same:
+        # All are asked for, since the connection takes note of the answers for its next rewind.
+        committed = {partition: self._committed(partition) for partition in self._in_doubt}
+        in_doubt, self._in_doubt = self._in_doubt, {}
+        telling = in_doubt.keys() & next_offsets.keys()
+        if not telling:
+            raise FencedError("an earlier publish may have been committed; read again from the committed offsets")
+        if any((committed[partition] or 0) < in_doubt[partition] for partition in telling):
+            return False
+        if any(in_doubt.get(partition) != offset for partition, offset in next_offsets.items()):
             raise FencedError("an earlier publish was committed after all; read again from the committed offsets")
-        return was_committed
+        return True
 
 
 class AcknowledgedPublisher:
