@@ -55,7 +55,9 @@ class ChatEndpointGenerator:
     """Answers conversations over HTTP. Implements `ResponseGenerator`.
 
     Text and image parts are passed on as they are. A conversation that the endpoint refuses, cannot digest (status 500
-    on every try) or answers with nonsense is an `ItemFailure`; an endpoint that is gone, busy or late raises.
+    on every try) or answers with nonsense is an `ItemFailure`. An endpoint that is gone, busy or late raises; but where
+    it gave any text to others of the batch, what it kept failing on is an `ItemFailure` as well: one conversation that
+    breaks the model, or a gateway before it, must not hold up the others for ever.
     """
 
     def __init__(
@@ -124,22 +126,32 @@ class ChatEndpointGenerator:
         """Answer each conversation.
 
         Raises:
-            ModelUnavailableError: the endpoint is gone, busy or late.
+            ModelUnavailableError: the endpoint is gone, busy or late, and none of the conversations got a text.
         """
-        return await within(self._deadline_s, lambda: self._answer_all(events), waiting_for=self._revision)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._try_to_answer(event)) for event in events]
+        outcomes = [task.result() for task in tasks]
+        is_alive = any(isinstance(outcome, str) for outcome in outcomes)
+        answers: list[str | ItemFailure] = []
+        for outcome in outcomes:
+            if not isinstance(outcome, ModelUnavailableError):
+                answers.append(outcome)
+            elif is_alive:
+                answers.append(ItemFailure(error="EndpointError", message=f"{outcome}; others were answered"))
+            else:
+                raise outcome
+        return answers
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _answer_all(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+    async def _try_to_answer(self, event: ConversationEvent) -> str | ItemFailure | ModelUnavailableError:
+        """Return the error and do not raise it: it must not end the requests of the others."""
         try:
-            async with asyncio.TaskGroup() as group:
-                answers = [group.create_task(self._answer(event)) for event in events]
-        except ExceptionGroup as failures:
-            # The first failure cancelled the other requests; it stands for the batch.
-            raise failures.exceptions[0] from None
-        return [answer.result() for answer in answers]
+            return await within(self._deadline_s, lambda: self._answer(event), waiting_for=self._revision)
+        except ModelUnavailableError as error:
+            return error
 
     async def _answer(self, event: ConversationEvent) -> str | ItemFailure:
         tries = AsyncRetrying(

@@ -16,6 +16,7 @@ class Reply:
     status: int = 200
     body: str | Mapping[str, object] = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0
 
 
 def answer(content: object, **message: object) -> Reply:
@@ -53,6 +54,7 @@ class ChatServer:
         await self.gate.wait()
         self.at_once -= 1
         reply = self.reply(number, body)
+        await asyncio.sleep(reply.delay_s)
         if isinstance(reply.body, str):
             return web.Response(status=reply.status, text=reply.body, headers=reply.headers)
         return web.json_response(reply.body, status=reply.status, headers=reply.headers)

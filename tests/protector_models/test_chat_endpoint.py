@@ -1,7 +1,7 @@
 """The MLLM behind a chat endpoint, asked over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -109,6 +109,74 @@ async def test_a_conversation_that_the_endpoint_fails_on_every_time_fails_alone(
         ItemFailure(error="EndpointError", message="status 500 on 4 tries"),
         "Fine.",
     ]
+
+
+def fine_but(poisoned: Reply) -> Callable[[int, dict[str, Any]], Reply]:
+    """Answer every conversation but those that speak of poison."""
+    return lambda _number, body: poisoned if "poison" in str(body) else answer("Fine.")
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504, 401, 404])
+@pytest.mark.parametrize("prompts", [("poison", "a"), ("a", "poison"), ("poison", "a", "b", "poison", "c")])
+async def test_what_an_endpoint_that_answers_others_keeps_failing_on_fails_alone(
+    status: int, prompts: tuple[str, ...]
+) -> None:
+    reply = Reply(status=status, headers={"Retry-After": "0"})
+    async with open_chat_server(fine_but(reply)) as server, open_generator(server, concurrency=1) as generator:
+        answers = await generator.generate([event(None, prompt=prompt) for prompt in prompts])
+
+    for prompt, outcome in zip(prompts, answers, strict=True):
+        if prompt == "poison":
+            assert isinstance(outcome, ItemFailure)
+            assert outcome.error == "EndpointError"
+            assert f"status {status}" in outcome.message
+        else:
+            assert outcome == "Fine."
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"timeout_s": 0.2, "max_attempts": 2}, "ReadTimeout"),
+        ({"deadline_s": 1.0}, "no result within 1 s"),
+    ],
+    ids=["each try", "the deadline"],
+)
+async def test_a_conversation_that_the_endpoint_never_finishes_fails_alone(
+    limits: dict[str, Any], expected: str
+) -> None:
+    async with (
+        open_chat_server(fine_but(Reply(delay_s=60))) as server,
+        open_generator(server, **limits) as generator,
+    ):
+        answers = await generator.generate([event(None), event(None, prompt="poison"), event(None)])
+
+    assert (answers[0], answers[2]) == ("Fine.", "Fine.")
+    assert isinstance(answers[1], ItemFailure)
+    assert answers[1].error == "EndpointError"
+    assert expected in answers[1].message
+
+
+async def test_a_failure_ends_no_tries_of_the_others() -> None:
+    def late_answer(number: int, body: dict[str, Any]) -> Reply:
+        if "poison" in str(body):
+            return Reply(status=404)
+        return BUSY if number < 4 else answer("Here I am.")
+
+    async with open_chat_server(late_answer) as server, open_generator(server, max_attempts=6) as generator:
+        answers = await generator.generate([event(None, prompt="poison"), event(None)])
+
+    assert isinstance(answers[0], ItemFailure)
+    assert answers[1] == "Here I am."
+
+
+async def test_an_endpoint_that_only_refuses_and_fails_is_unavailable() -> None:
+    def refuse_or_fail(_number: int, body: dict[str, Any]) -> Reply:
+        return Reply(status=400 if "bad" in str(body) else 503, headers={"Retry-After": "0"})
+
+    async with open_chat_server(refuse_or_fail) as server, open_generator(server) as generator:
+        with pytest.raises(ModelUnavailableError, match="status 503"):
+            await generator.generate([event(None, prompt="bad"), event(None)])
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422, 302])
