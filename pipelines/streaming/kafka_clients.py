@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from kafka import KafkaConsumer  # type: ignore[import-untyped]  # kafka-python ships no type information
 from kafka.cluster import collect_hosts  # type: ignore[import-untyped]  # kafka-python ships no type information
 from kafka.errors import (  # type: ignore[import-untyped]  # kafka-python ships no type information
     CommitFailedError,
@@ -21,6 +22,7 @@ from kafka.errors import (  # type: ignore[import-untyped]  # kafka-python ships
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]  # kafka-python ships no type information
 
 from pipelines.streaming.broker import FencedError, Record, TopicPartition
+from pipelines.streaming.kafka_records import read_past_unreadable_records
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
 from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError
 
@@ -147,11 +149,14 @@ def build(make: Callable[..., T], options: Options) -> T:
         return networks[-1]
 
     try:
-        return make(**options, kafka_client=network)
+        client = make(**options, kafka_client=network)
     except BaseException:
         for opened in networks:
             opened.close()
         raise
+    if isinstance(client, KafkaConsumer):
+        read_past_unreadable_records(client)
+    return client
 
 
 def close_producer(producer: Any, *, timeout_s: float) -> None:
