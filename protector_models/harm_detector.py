@@ -29,6 +29,8 @@ TOKENIZER_FILE = "tokenizer.json"
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
 _SCORE_DECIMALS = 4
+# Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
+_COUNTING = "unknown and dropped words unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class OnnxHarmDetector:
     - Text is read in overlapping windows. Window i pairs prompt chunk i mod P with response window i mod R, for i up to
       the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
       windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
+    - Words in characters that the vocabulary lacks, or that the tokenizer drops, count as not read; `text_windows`
+      has the rule. Emoji and other characters without words count as read.
     - Images are not looked at; `coverage` says so.
 
     Scores do not depend on the batch, on its order or on the number of threads.
@@ -65,8 +69,8 @@ class OnnxHarmDetector:
         self._scorer = scorer
         self._layout = PairLayout.for_vocabulary(tokenizer)
         self._max_windows = max_windows
-        # Other windows give long texts other scores, so caches must keep them apart.
-        self._revision = card.make_revision(f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows}")
+        # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
+        self._revision = card.make_revision(f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING}")
 
     @classmethod
     def load(cls, directory: Path, *, num_threads: int, max_windows: int = 64) -> Self:

@@ -3,12 +3,27 @@
 A text is tokenised once and covered by windows of equal size that share some tokens with their neighbours. Where there
 are more windows than allowed, the first, the last and evenly spread ones between are kept and the cover says which
 characters were read. Work is bounded: of a text far longer than all windows together only slices are tokenised.
+
+A character in a window is not read all the same if the model gets nothing of it: it lies in an unknown token, or the
+normaliser drops it and no token holds it. Of those, the ones that carry words count as not read:
+
+- Letters, numbers and marks (Unicode categories L, N, M), and symbols that stand for letters: Braille, circled or
+  squared letters, regional indicators that are no flag. In an unknown token all of them count; where the normaliser
+  drops a combining mark from a letter, that letter is read and the mark does not count, except marks that are
+  letters themselves.
+- Tag characters (U+E0000 to E007F) and supplementary variation selectors (U+E0100 to E01EF): invisible, always dropped,
+  and able to carry a whole text.
+
+White space, control and format characters, variation selectors, punctuation, emoji, keycaps and flags carry no words.
+A word glued to a symbol that the vocabulary lacks is one unknown token with it, so that word does count.
 """
 
 import re
+import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 # WordPiece turns a word of more than 100 characters into one unknown token, and Unicode decomposition may triple the
@@ -20,6 +35,22 @@ _LONG_RUN = re.compile(rf"\S{{{_MAX_WORD_CHARACTERS}}}(?=\S)")
 # tokenised whole up to twice that, because windows of rare long tokens would otherwise be dropped for nothing.
 _SLICE_CHARACTERS_PER_TOKEN = 4
 _WHOLE_CHARACTERS_PER_TOKEN = 8
+
+_UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
+# Dropped wherever they stand, also in the middle of a token's characters: combining Latin letters, tags, and variation
+# selectors beyond the first sixteen.
+_ALWAYS_DROPPED = re.compile("[\u0363-\u036f\u1dd3-\u1df4\U000e0000-\U000e007f\U000e0100-\U000e01ef]")
+# Sequences of letters, digits or tags that make one picture: keycaps, the flags of three parts of Great Britain, and
+# one flag of two regional indicators by itself (a longer run may spell words).
+_PICTURE = re.compile(
+    "[0-9]\ufe0f?\u20e3"
+    "|\U0001f3f4\U000e0067\U000e0062"
+    "(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074|\U000e0077\U000e006c\U000e0073)\U000e007f"
+    "|(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}(?![\U0001f1e6-\U0001f1ff])"
+)
+_SYMBOL_OF_WORDS = re.compile(
+    " LETTER |^BRAILLE PATTERN DOTS|^(?:KANGXI|CJK) RADICAL|^(?:CIRCLED|PARENTHESIZED) (?:KATAKANA|HANGUL|IDEOGRAPH)"
+)
 
 
 class TokenisedText(Protocol):
@@ -41,6 +72,10 @@ class Tokeniser(Protocol):
 
     def encode(self, sequence: str, *, add_special_tokens: bool) -> TokenisedText:
         """Tokenises one text."""
+        ...
+
+    def token_to_id(self, token: str) -> int | None:
+        """Returns the id of a token, None where the vocabulary lacks it."""
         ...
 
 
@@ -75,14 +110,15 @@ class TextCover:
     num_characters: int
     """Length of the text."""
     num_characters_read: int
-    """Characters in some window; less than `num_characters` exactly if windows were left out."""
+    """Characters that the model got, or that carry no words; less than `num_characters` exactly if windows were left
+    out or characters in them are not read."""
 
 
 def cover_text(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_windows: int) -> TextCover:
     """Covers a text with overlapping windows.
 
-    Lone surrogates are read as question marks: no tokenizer takes them. Characters that the tokenizer drops, such as
-    white space and control characters, count as read where nothing else was left out.
+    Lone surrogates are read as question marks: no tokenizer takes them. Characters that carry no words, such as white
+    space, control characters and emoji, count as read where no window was left out.
 
     Args:
         text: any string.
@@ -93,11 +129,11 @@ def cover_text(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_windows
     readable = text.encode("utf-8", "replace").decode("utf-8")
     if len(readable) > max_windows * size.num_tokens * _WHOLE_CHARACTERS_PER_TOKEN:
         return _cover_slices(readable, tokeniser, size, max_windows=max_windows)
-    windows = _split(readable, tokeniser, size)
+    windows, unread = _split(readable, tokeniser, size)
     if len(windows) <= max_windows:
-        return TextCover(windows=windows, num_characters=len(text), num_characters_read=len(text))
+        return TextCover(windows=windows, num_characters=len(text), num_characters_read=len(text) - len(unread))
     kept = [windows[index] for index in spread_evenly(len(windows), max_windows)]
-    return _partial_cover(kept, len(text))
+    return _partial_cover(kept, unread, len(text))
 
 
 def spread_evenly(num_items: int, num_kept: int) -> list[int]:
@@ -113,33 +149,43 @@ def _cover_slices(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_wind
     """Tokenises evenly spread slices only, one window each; head and tail are among them."""
     length = size.num_tokens * _SLICE_CHARACTERS_PER_TOKEN
     windows: list[TextWindow] = []
+    unread: set[int] = set()
     for slot in range(max_windows):
         start = round(slot * (len(text) - length) / max(1, max_windows - 1))
-        pieces = _split(text[start : start + length], tokeniser, size)
+        pieces, unread_in_slice = _split(text[start : start + length], tokeniser, size)
         # A slice of more than one window keeps the end that lies at the end of the text, if it is the last one.
         piece = pieces[-1] if slot == max_windows - 1 else pieces[0]
         windows.append(TextWindow(token_ids=piece.token_ids, start=start + piece.start, end=start + piece.end))
-    return _partial_cover(windows, len(text))
+        unread.update(start + position for position in unread_in_slice)
+    return _partial_cover(windows, sorted(unread), len(text))
 
 
-def _partial_cover(windows: Sequence[TextWindow], num_characters: int) -> TextCover:
+def _partial_cover(windows: Sequence[TextWindow], unread: Sequence[int], num_characters: int) -> TextCover:
     num_read = 0
     reached = 0
     for window in windows:
-        num_read += max(0, window.end - max(window.start, reached))
+        start = max(window.start, reached)
+        if start < window.end:
+            num_read += window.end - start - (bisect_left(unread, window.end) - bisect_left(unread, start))
         reached = max(reached, window.end)
     return TextCover(
         windows=list(windows), num_characters=num_characters, num_characters_read=min(num_read, num_characters - 1)
     )
 
 
-def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> list[TextWindow]:
-    """Returns every window of a text that is short enough to be tokenised whole."""
+def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> tuple[list[TextWindow], list[int]]:
+    """Returns every window of a text that is short enough to be tokenised whole, and the positions not read."""
     spaced, breaks = _break_long_runs(text)
     tokenised = tokeniser.encode(spaced, add_special_tokens=False)
     token_ids, offsets = tokenised.ids, tokenised.offsets
+    # Every ASCII character is in the vocabulary, so ordinary text is not looked at again.
+    unread: list[int] = []
+    if not text.isascii():
+        unknown_id = tokeniser.token_to_id(_UNKNOWN_TOKEN)
+        found = sorted(set(_find_unread(spaced, token_ids, offsets, unknown_id)))
+        unread = [_undo_breaks(position, breaks) for position in found]
     if not token_ids:
-        return [TextWindow(token_ids=[], start=0, end=len(text))]
+        return [TextWindow(token_ids=[], start=0, end=len(text))], unread
     last_start = max(0, len(token_ids) - size.num_tokens)
     # The last window ends with the text: a few left-over tokens by themselves would be scored without context.
     starts = [*range(0, last_start, size.num_tokens - size.overlap), last_start]
@@ -153,7 +199,43 @@ def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> list[TextWindow
                 end=_undo_breaks(offsets[last][1], breaks),
             )
         )
-    return windows
+    return windows, unread
+
+
+def _find_unread(
+    text: str, token_ids: Sequence[int], offsets: Sequence[tuple[int, int]], unknown_id: int | None
+) -> Iterator[int]:
+    """Yields the positions of characters that carry words and of which no token tells anything; may repeat some."""
+    pictures = {position for match in _PICTURE.finditer(text) for position in range(*match.span())}
+    for match in _ALWAYS_DROPPED.finditer(text):
+        if match.start() not in pictures:
+            yield match.start()
+    reached = 0
+    for token_id, (start, end) in zip(token_ids, offsets, strict=True):
+        if start > reached:
+            yield from _find_words(text, reached, start, pictures, is_dropped=True)
+        if token_id == unknown_id:
+            yield from _find_words(text, start, end, pictures, is_dropped=False)
+        reached = max(reached, end)
+    yield from _find_words(text, reached, len(text), pictures, is_dropped=True)
+
+
+def _find_words(text: str, start: int, end: int, pictures: set[int], *, is_dropped: bool) -> Iterator[int]:
+    # An ASCII stretch is white space, control characters or the unknown token's own name.
+    if not text[start:end].isascii():
+        for position in range(start, end):
+            if _carries_words(text[position], is_dropped=is_dropped) and position not in pictures:
+                yield position
+
+
+@lru_cache(maxsize=4096)
+def _carries_words(character: str, *, is_dropped: bool) -> bool:
+    category = unicodedata.category(character)
+    if category[0] == "M":
+        return not is_dropped and not "\ufe00" <= character <= "\ufe0f"
+    if category == "So":
+        return _SYMBOL_OF_WORDS.search(unicodedata.name(character, "")) is not None
+    return category[0] in "LN"
 
 
 def _break_long_runs(text: str) -> tuple[str, list[int]]:

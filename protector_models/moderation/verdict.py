@@ -48,7 +48,7 @@ class Coverage(_ValueModel):
     """How much of an exchange a detector read."""
 
     characters_evaluated: Annotated[int, Field(ge=0)]
-    """Characters of prompt and response that were in some window of the model."""
+    """Characters of prompt and response that the model read, or that carry no words, such as white space."""
     characters_total: Annotated[int, Field(ge=0)]
     """Characters of prompt and response."""
     images_evaluated: Annotated[int, Field(ge=0)]

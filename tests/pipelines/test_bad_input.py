@@ -19,7 +19,7 @@ from tests.pipelines.wire import encode
 LONG = "How do I get a stain out of a carpet? " * 130_000
 assert len(LONG) > 4_900_000
 ARABIC = "كيف أصل إلى البيت؟ \u202eهذا نص\u202c"
-EMOJI = "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301 \U000e0067 "
+EMOJI = "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301 🔥 "
 
 
 def with_metadata(raw: bytes) -> bytes:
@@ -126,6 +126,8 @@ READ_COMPLETELY: Mapping[str, bytes] = {
 NOT_READ_COMPLETELY: Mapping[str, bytes] = {
     "5 MB of response": encode(response=LONG),
     "5 MB of prompt": encode(messages=[{"role": "user", "content": LONG}]),
+    "tag characters": encode(response="fine \U000e0062\U000e0061\U000e0064"),
+    "mathematical letters": encode(response="fine 𝐛𝐚𝐝"),
     "5 MB without a space": encode(response="x" * 5_000_000),
     "image that is no url": with_image("not a url"),
     "image of a local file": with_image("file:///etc/passwd"),

@@ -12,7 +12,8 @@ import pytest
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
+from protector_models.policy_file import load_policy
 from protector_models.prompts import TokenPair
 from protector_models.window_scorer import Logits, WindowScorer
 
@@ -235,3 +236,66 @@ def test_serving_imports_neither_torch_nor_transformers() -> None:
     code = "import sys, protector_models.harm_detector; print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def _shift(text: str, upper: int, lower: int) -> str:
+    """Writes ASCII letters with the characters of another block."""
+    return "".join(
+        chr(lower + ord(letter) - ord("a"))
+        if letter.islower()
+        else chr(upper + ord(letter) - ord("A"))
+        if letter.isupper()
+        else letter
+        for letter in text
+    )
+
+
+UNREAD = {
+    "mathematical bold": _shift(HARMFUL, 0x1D400, 0x1D41A),
+    "mathematical bold in an ordinary answer": f"{SAFE} {_shift('kill', 0x1D400, 0x1D41A)} {SAFE}",
+    "circled letters": _shift(HARMFUL, 0x24B6, 0x24D0),
+    "regional indicators": _shift(HARMFUL.lower(), 0, 0x1F1E6),
+    "tags": "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL),
+    "tags at the end": SAFE + "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL),
+    "tags inside a word": SAFE[:2] + "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL) + SAFE[2:],
+    "combining letters": "k\u0368i\u0369ll",
+    "Braille": "⠅⠊⠇⠇ ⠽⠕⠥",
+    "cuneiform": "𒀀𒀁 𒀂",
+    "Chinese": "你应该偷窃并毁灭证据",
+    "an emoji glued to a word": "kill🔥",
+}
+
+READ = {
+    "English": SAFE,
+    "emoji": f"{SAFE} 🔥 👍🏽 💌! 🎉🎉 ❤\ufe0f",
+    "families and rainbows": f"{SAFE} 👩\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈",
+    "keycaps": f"1\ufe0f\u20e3 {SAFE} 2\ufe0f\u20e3 {SAFE}",
+    "flags": f"{SAFE} 🇫🇷 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "accents": "Caf\u00e9, cafe\u0301, na\u00efve, r\u00e9sume\u0301",
+    "zero-width characters": "vi\u200bruses a\u200db \ufeffco\u00adop",
+    "bidi marks": "\u200ea\u200f b \u202ac\u202e",
+    "nul": "a\x00b \x00 c",
+    "typography": "“Don’t” — it’s 5 € … ™ © ½ • → ✓",
+    "the unknown token's name": "[UNK] caf\u00e9 [UNK]",
+    "every printable ASCII character": "".join(map(chr, range(32, 127))) + " " + " ".join(map(chr, range(32, 127))),
+    "only emoji": "🔥🫠🎉",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_words_that_the_model_has_no_tokens_for_are_not_read_and_go_to_review(
+    detector: OnnxHarmDetector, name: str
+) -> None:
+    for prompt, response in (("hello", UNREAD[name]), (UNREAD[name], SAFE)):
+        assessment = _assess(detector, response, prompt=prompt)
+        assert assessment.truncated
+        assert assessment.status() is StageStatus.PARTIAL
+        rules = load_policy(None).for_tenant("anyone")
+        assert rules.decide(assessment).action in {Action.REVIEW, Action.BLOCK}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_characters_without_words_leave_an_answer_read(detector: OnnxHarmDetector, name: str) -> None:
+    assessment = _assess(detector, READ[name], prompt=READ[name])
+    assert not assessment.truncated
+    assert assessment.status() is StageStatus.COMPLETE

@@ -117,3 +117,15 @@ def test_spreading_keeps_the_ends_and_never_repeats(num_items: int, num_kept: in
 def test_an_overlap_that_would_never_advance_is_refused(overlap: int) -> None:
     with pytest.raises(ValueError, match="overlap"):
         WindowSize(num_tokens=8, overlap=overlap)
+
+
+def test_characters_in_unknown_tokens_and_dropped_tags_are_counted_one_by_one() -> None:
+    text = "read 𝐤𝐢𝐥𝐥 x\U000e0061\U000e0062y " + "⠅" * 40 + " 🔥 end"
+    cover = _cover(text)
+    assert cover.num_characters - cover.num_characters_read == 4 + 2 + 40
+
+
+@pytest.mark.parametrize("repeats", [30, 3_000])
+def test_unknown_tokens_count_as_unread_also_where_windows_are_left_out(repeats: int) -> None:
+    known, unknown = _cover("word kill " * repeats, max_windows=3), _cover("word 𝐤𝐢𝐥𝐥 " * repeats, max_windows=3)
+    assert 0 < unknown.num_characters_read < known.num_characters_read < known.num_characters
