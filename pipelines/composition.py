@@ -14,13 +14,28 @@ from protector_models.in_process import InProcessHarmDetector
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy import DEFAULT_TEXT, Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
 from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
 
 _BATCH_TIMEOUT_S = 3_600.0
 """Nobody waits for a batch from a file: this only ends a run that hangs."""
+_CATEGORIES = frozenset(
+    [
+        "harassment",
+        "hate",
+        "illicit",
+        "self_harm",
+        "sexual",
+        "sexual_minors",
+        "violence",
+        "privacy",
+        "deception",
+        "unsafe_advice",
+    ]
+)
+"""The categories of this project: a policy may have texts for them though the detector in force knows fewer."""
 
 
 def detector_checkpoint(settings: WeirSettings) -> Path:
@@ -32,8 +47,9 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
     """Return the policy that is configured, once it is known to fit the detector.
 
     Raises:
-        ConfigurationError: the policy or the checkpoint cannot be used, or a rule looks at a category that the detector
-            does not know and would therefore never apply.
+        ConfigurationError: the policy or the checkpoint cannot be used, a rule looks at a category that the detector
+            does not know and would therefore never apply, or a safe completion is for a category that nobody knows and
+            would therefore never be delivered.
     """
     policy = load_policy(settings.policy)
     known = CheckpointCard.load(detector_checkpoint(settings)).categories
@@ -41,6 +57,13 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
         raise ConfigurationError(
             f"policy {policy.version}: rules over {', '.join(sorted(unknown))}: "
             f"expected 'any' or a category of the detector: {', '.join(sorted(known))}"
+        )
+    named = {*policy.safe_completions}.union(*(tenant.safe_completions for tenant in policy.tenants.values()))
+    possible = _CATEGORIES.union(known)
+    if unknown := named - possible - {DEFAULT_TEXT}:
+        raise ConfigurationError(
+            f"policy {policy.version}: safe_completions of {', '.join(sorted(unknown))}: "
+            f"expected {DEFAULT_TEXT!r} or a category: {', '.join(sorted(possible))}"
         )
     return policy
 
