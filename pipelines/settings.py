@@ -1,7 +1,8 @@
 """The configuration of the whole application: one YAML file, overridable by environment variables.
 
 `WEIR_KAFKA__BOOTSTRAP_SERVERS='["a:9092"]'` overrides `kafka.bootstrap_servers`; two underscores lead into a section,
-and lists are JSON. Every key is known: a misspelt one is an error, in the file and in the environment.
+and lists are JSON. Every key is known: a misspelt one is an error, in the file and in the environment. Relative paths
+in the file are relative to the file, those in variables to the working directory.
 """
 
 import os
@@ -96,16 +97,13 @@ def load_settings(path: Path | None) -> WeirSettings:
     if path is None and (named := os.environ.get(_CONFIG_VARIABLE)):
         path = Path(named)
     _refuse_unknown_variables(os.environ)
-    content = {} if path is None else _read(path)
+    content = {} if path is None else _with_paths_beside(path, _read(path))
     try:
-        settings = WeirSettings(**content)
+        return WeirSettings(**content)
     except ValidationError as error:
         raise ConfigurationError(_describe(error, path)) from None  # the cause would show secrets
     except SettingsError as error:
         raise ConfigurationError(_describe_not_json(error)) from None  # the cause would show secrets
-    if settings.policy is not None and path is not None and not settings.policy.is_absolute():
-        return settings.model_copy(update={"policy": path.parent / settings.policy})
-    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -115,6 +113,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigurationError(f"{path}: expected a mapping of sections, got {type(content).__name__}")
     return content
+
+
+def _with_paths_beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content with its relative paths made relative to the file; whatever is no path stays as it is."""
+    resolved = dict(content)
+    if isinstance(policy := content.get("policy"), str):
+        resolved["policy"] = str(path.parent / policy)
+    detector = content.get("detector")
+    if isinstance(detector, dict) and isinstance(checkpoint := detector.get("checkpoint"), str):
+        resolved["detector"] = {**detector, "checkpoint": str(path.parent / checkpoint)}
+    return resolved
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

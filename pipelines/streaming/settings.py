@@ -1,10 +1,21 @@
 """Settings of the broker and of the streaming worker."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def _legal_topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise ValueError("expected the name of a topic: 1 to 249 letters of ASCII, digits, '.', '_' and '-'")
+    return name
+
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Topic = Annotated[str, AfterValidator(_legal_topic)]
 
 
 class _Section(BaseModel):
@@ -34,7 +45,7 @@ class KafkaSettings(_Section):
 class DeadLetterSettings(_Section):
     """Where records go that cannot be moderated, and when so many of them stop the worker."""
 
-    topic: str = "weir.dead-letters"
+    topic: Topic = "weir.dead-letters"
     runaway_window: Annotated[int, Field(ge=1)] = 1_000
     """How many of the last records are looked at."""
     runaway_share: Annotated[float, Field(gt=0, le=1)] | None = 0.9
@@ -44,9 +55,9 @@ class DeadLetterSettings(_Section):
 class StreamSettings(_Section):
     """What the streaming worker reads, writes and holds in flight."""
 
-    source_topic: str = "weir.conversations"
-    sink_topic: str = "weir.moderated"
-    group: str = "weir"
+    source_topic: Topic = "weir.conversations"
+    sink_topic: Topic = "weir.moderated"
+    group: Annotated[str, Field(min_length=1)] = "weir"
     """The consumer group; also the stem of transactional and static member ids."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
@@ -78,3 +89,13 @@ class StreamSettings(_Section):
     session_timeout_s: Seconds = 45.0
     max_poll_interval_s: Seconds = 300.0
     transaction_timeout_s: Seconds = 60.0
+
+    @model_validator(mode="after")
+    def _require_distinct_topics(self) -> Self:
+        topics = (self.source_topic, self.sink_topic, self.dead_letters.topic)
+        if len(set(topics)) < len(topics):
+            raise ValueError(
+                "expected three different topics as source_topic, sink_topic and dead_letters.topic, "
+                f"got {', '.join(topics)}"
+            )
+        return self

@@ -67,7 +67,7 @@ def test_a_file_that_is_named_wins_over_the_one_of_the_variable(file: Path, monk
 def test_a_variable_overrides_one_key_of_the_file_and_leaves_its_neighbours(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file.write_text("stream: {group: file, sink_topic: file, dead_letters: {topic: file, runaway_window: 5}}")
+    file.write_text("stream: {group: file, sink_topic: file, dead_letters: {topic: dead, runaway_window: 5}}")
     monkeypatch.setenv("WEIR_STREAM__GROUP", "variable")
     monkeypatch.setenv("WEIR_STREAM__DEAD_LETTERS__TOPIC", "variable")
     stream = load_settings(file).stream
@@ -94,6 +94,23 @@ def test_a_variable_that_is_not_json_where_it_must_be_is_named(key: str, monkeyp
 def test_a_relative_policy_is_beside_the_file(file: Path) -> None:
     file.write_text("policy: rules/policy.yaml")
     assert load_settings(file).policy == file.parent / "rules" / "policy.yaml"
+
+
+def test_a_relative_checkpoint_is_beside_the_file(file: Path) -> None:
+    file.write_text("detector: {checkpoint: weights, max_windows: 3}")
+    detector = load_settings(file).detector
+    assert (detector.checkpoint, detector.max_windows) == (file.parent / "weights", 3)
+
+
+@pytest.mark.parametrize("content", ["{}", "policy: mine.yaml\ndetector: {checkpoint: mine, max_windows: 3}"])
+def test_a_relative_path_in_a_variable_is_in_the_working_directory(
+    file: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(content)
+    monkeypatch.setenv("WEIR_POLICY", "p.yaml")
+    monkeypatch.setenv("WEIR_DETECTOR__CHECKPOINT", "weights")
+    settings = load_settings(file)
+    assert (settings.policy, settings.detector.checkpoint) == (Path("p.yaml"), Path("weights"))
 
 
 def test_an_absolute_policy_stays_where_it_is(file: Path) -> None:
@@ -153,6 +170,14 @@ def test_variables_of_others_and_of_the_tests_are_left_alone(monkeypatch: pytest
         ("serve: {detector: {min_replicas: 3}}", "expected at least min_replicas (3), got 1"),
         ("mllm: {kind: openai}", "expected base_url and model to be set"),
         ("policy: [a]", "policy: "),
+        ("stream: {source_topic: ''}", "stream.source_topic: Value error, expected the name of a topic"),
+        ("stream: {sink_topic: a/b}", "got 'a/b'"),
+        ("stream: {sink_topic: '..'}", "expected the name of a topic"),
+        ('stream: {sink_topic: "a\\n"}', "expected the name of a topic"),
+        (f"stream: {{dead_letters: {{topic: {'x' * 250}}}}}", "stream.dead_letters.topic: Value error, expected the"),
+        ("stream: {group: ''}", "stream.group: String should have at least 1 character"),
+        ("stream: {source_topic: a, sink_topic: a}", "expected three different topics as source_topic, sink_topic"),
+        ("stream: {dead_letters: {topic: weir.moderated}}", "got weir.conversations, weir.moderated, weir.moderated"),
         ("kafka: {1: 2}", "kafka"),
     ],
 )
