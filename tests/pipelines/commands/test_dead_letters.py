@@ -122,10 +122,16 @@ def test_each_letter_goes_back_once_and_those_not_asked_for_count_as_handled(
     letters = Letters(apache_kafka, tmp_path)
     ensure_topics(apache_kafka, {letters.source: 1, letters.topic: 2})
     letters.append(*(letters.letter(n, stage=Stage.DECODE if n == 2 else Stage.ASSESS) for n in range(4)))
-    assert letters.replay("--stage", "assess") == {"replayed": 3, "passed_over": 1, "impossible": 0}
+    assert letters.replay("--stage", "assess", "--discard-others") == {"replayed": 3, "passed_over": 1, "impossible": 0}
     assert letters.replay() == {"replayed": 0, "passed_over": 0, "impossible": 0}
     letters.append(letters.letter(8))
-    assert letters.replay("--stage", "verify") == {"replayed": 0, "passed_over": 1, "impossible": 0}
+    assert letters.replay("--stage", "verify", "--discard-others") == {"replayed": 0, "passed_over": 1, "impossible": 0}
     letters.append(letters.letter(9))
     assert letters.replay() == {"replayed": 1, "passed_over": 0, "impossible": 0}
     assert letters.back() == [SECRET + b" %d" % n for n in (0, 1, 3, 9)]
+
+
+def test_a_filtered_replay_must_say_that_it_discards_the_others() -> None:
+    finished = weir("dead-letters", "replay", "--stage", "decode")
+    assert finished.status == 2
+    assert "--discard-others" in finished.stderr
