@@ -12,6 +12,9 @@ from protector_models.moderation.errors import BrokerUnavailableError
 
 Headers = tuple[tuple[str, bytes], ...]
 
+UNREADABLE_HEADER = "kafka-unreadable"
+"""A record without a value that has this header stands for one that could not be read; the header says why."""
+
 
 class TopicPartition(NamedTuple):
     """One partition of a topic."""

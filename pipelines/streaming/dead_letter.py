@@ -20,7 +20,7 @@ Headers that the record had before are kept, but for older ones of these names.
 from collections import deque
 from collections.abc import Mapping
 
-from pipelines.streaming.broker import Headers, OutgoingRecord, Record
+from pipelines.streaming.broker import UNREADABLE_HEADER, Headers, OutgoingRecord, Record
 from protector_models.moderation.errors import WeirError
 from protector_models.moderation.verdict import Failure
 
@@ -107,6 +107,8 @@ def replayed(letter: Record) -> OutgoingRecord:
         raise ValueError(
             f"its value of {facts['value-omitted-bytes']} bytes was too large to keep; replay the original"
         )
+    if UNREADABLE_HEADER in dict(letter.headers):
+        raise ValueError("it stands for a record that could not be read; replay the original record")
     if "original-topic" not in facts:
         raise ValueError("it has no header weir-original-topic; expected a dead letter of Weir")
     attempt = (_PREFIX + "attempt", str(attempt_of(letter.headers)).encode())

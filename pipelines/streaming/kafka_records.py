@@ -16,8 +16,7 @@ from kafka.record.default_records import (  # type: ignore[import-untyped]  # ka
 )
 from kafka.record.util import decode_varint  # type: ignore[import-untyped]  # kafka-python ships no type information
 
-UNREADABLE_HEADER = "kafka-unreadable"
-"""A record that stands for one that could not be read has this header; its value says why."""
+from pipelines.streaming.broker import UNREADABLE_HEADER
 
 
 def read_past_unreadable_records(consumer: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.streaming.broker import Headers, OutgoingRecord, Record
+from pipelines.streaming.broker import UNREADABLE_HEADER, Headers, OutgoingRecord, Record, TopicPartition
 from pipelines.streaming.dead_letter import (
     RECORD_OVERHEAD_BYTES,
     RunawayDeadLettersError,
@@ -185,3 +185,26 @@ def test_the_limit_looks_at_a_group_and_the_fewest_groups_before_it_that_fill_th
 
     expected = next((position for position in range(len(groups)) if is_too_much(position)), None)
     assert trips_at(RunawayLimit(window=window, share=0.5), groups) == expected
+
+
+def test_a_letter_that_stands_for_a_record_nobody_could_read_is_not_replayed() -> None:
+    unreadable = Record(
+        source=TopicPartition("in", 0),
+        offset=3,
+        timestamp_ms=0,
+        key=None,
+        value=None,
+        headers=((UNREADABLE_HEADER, b"header name"),),
+    )
+    failure = Failure(stage=Stage.DECODE, error="InvalidEvent", message="the record has no value")
+    letter = dead_letter(unreadable, failure, topic="dead", group="g", versions={}, record_max_bytes=10_000)
+    read = Record(
+        source=TopicPartition("dead", 0),
+        offset=0,
+        timestamp_ms=0,
+        key=letter.key,
+        value=letter.value,
+        headers=letter.headers,
+    )
+    with pytest.raises(ValueError, match="could not be read"):
+        replayed(read)
