@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 from kafka import KafkaProducer
 from kafka.record.default_records import DefaultRecordBatch  # type: ignore[import-untyped]  # no type information
 
+from pipelines.streaming.broker import UNREADABLE_HEADER
 from pipelines.streaming.kafka_clients import build, producer_options
-from pipelines.streaming.kafka_records import UNREADABLE_HEADER
 from pipelines.streaming.settings import KafkaSettings
 from protector_models.moderation.errors import BrokerUnavailableError
 from tests.pipelines.streaming.brokers import KafkaBench, next_offsets, poll_for, poll_records
