@@ -1,8 +1,32 @@
 """Loads the servers that tests share, and lets hypothesis draw the same examples in every run."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 pytest_plugins = ["tests.kafka_server", "tests.redis_server"]
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("repeatable")
+
+
+_TRAINING = ("tests/protector_models/training", "tests/pipelines/commands/test_train.py")
+"""Tests marked `training`: where they are not wanted they are not even imported."""
+
+
+def _trains(path: Path) -> bool:
+    return any(part in path.as_posix() for part in _TRAINING)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the tests of training out where the marker expression does."""
+    is_unwanted = "not training" in str(config.getoption("markexpr"))
+    return True if is_unwanted and _trains(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of training."""
+    for item in items:
+        if _trains(item.path):
+            item.add_marker(pytest.mark.training)
