@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
+from protector_models.normalisation import NORMALISATION
 from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout, TokenPair
 from protector_models.text_windows import TextCover, WindowSize, cover_text
 from protector_models.window_scorer import Logits, WindowScorer
@@ -38,6 +39,8 @@ class _Reading:
     """How one exchange is read: its windows and what they cover."""
 
     windows: list[TokenPair]
+    response_indices: list[int]
+    """For each window, the response window it holds; the same one stands beside several chunks of a longer prompt."""
     coverage: Coverage
 
     @property
@@ -56,8 +59,9 @@ class OnnxHarmDetector:
     - Text is read in overlapping windows. Window i pairs prompt chunk i mod P with response window i mod R, for i up to
       the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
       windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
-    - Words in characters that the vocabulary lacks, or that the tokenizer drops, count as not read; `text_windows`
-      has the rule. Emoji and other characters without words count as read.
+    - Text is read in its normal form (`normalisation`): disguised words are read as what they stand for. Words that are
+      in characters without tokens even then count as not read; `text_windows` has the rule. Emoji and other
+      characters without words count as read.
     - Images are not looked at; `coverage` says so.
 
     Scores do not depend on the batch, on its order or on the number of threads.
@@ -70,7 +74,9 @@ class OnnxHarmDetector:
         self._layout = PairLayout.for_vocabulary(tokenizer)
         self._max_windows = max_windows
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
-        self._revision = card.make_revision(f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING}")
+        self._revision = card.make_revision(
+            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {NORMALISATION}"
+        )
 
     @classmethod
     def load(cls, directory: Path, *, num_threads: int, max_windows: int = 64) -> Self:
@@ -131,15 +137,20 @@ class OnnxHarmDetector:
             images_evaluated=0,
             images_total=len(exchange.images),
         )
-        return _Reading(windows=self._pair_windows(prompt, response), coverage=coverage)
+        num_windows = max(len(prompt.windows), len(response.windows))
+        response_indices = [index % len(response.windows) for index in range(num_windows)]
+        return _Reading(
+            windows=self._pair_windows(prompt, response, response_indices),
+            response_indices=response_indices,
+            coverage=coverage,
+        )
 
-    def _pair_windows(self, prompt: TextCover, response: TextCover) -> list[TokenPair]:
+    def _pair_windows(self, prompt: TextCover, response: TextCover, response_indices: Sequence[int]) -> list[TokenPair]:
         return [
             self._layout.join(
-                prompt.windows[index % len(prompt.windows)].token_ids,
-                response.windows[index % len(response.windows)].token_ids,
+                prompt.windows[index % len(prompt.windows)].token_ids, response.windows[response_index].token_ids
             )
-            for index in range(max(len(prompt.windows), len(response.windows)))
+            for index, response_index in enumerate(response_indices)
         ]
 
     def _conclude(self, reading: _Reading, logits: Sequence[Logits]) -> Assessment | ItemFailure:

@@ -1,21 +1,22 @@
 """Overlapping token windows over a text, so that a long text is read and not cut.
 
+The text is read in its normal form (`normalisation`); windows and counts refer to the text as it was given.
+
 A text is tokenised once and covered by windows of equal size that share some tokens with their neighbours. Where there
 are more windows than allowed, the first, the last and evenly spread ones between are kept and the cover says which
 characters were read. Work is bounded: of a text far longer than all windows together only slices are tokenised.
 
-A character in a window is not read all the same if the model gets nothing of it: it lies in an unknown token, or the
-normaliser drops it and no token holds it. Of those, the ones that carry words count as not read:
+A character in a window is not read all the same if the model gets nothing of it: in the normal form it lies in an
+unknown token, or the tokenizer drops it and no token holds it. What has a token there was read, such as mathematical,
+circled or full-width letters. Of the others, the ones that carry words count as not read:
 
-- Letters, numbers and marks (Unicode categories L, N, M), and symbols that stand for letters: Braille, circled or
-  squared letters, regional indicators that are no flag. In an unknown token all of them count; where the normaliser
-  drops a combining mark from a letter, that letter is read and the mark does not count, except marks that are
-  letters themselves.
+- Letters, numbers and marks (Unicode categories L, N, M), and symbols that stand for letters, such as Braille. In an
+  unknown token all of them count; where the tokenizer drops a combining mark from a letter, that letter is read and the
+  mark does not count, except marks that are letters themselves.
 - Tag characters (U+E0000 to E007F) and supplementary variation selectors (U+E0100 to E01EF): invisible, always dropped,
   and able to carry a whole text.
 
 White space, control and format characters, variation selectors, punctuation, emoji, keycaps and flags carry no words.
-A word glued to a symbol that the vocabulary lacks is one unknown token with it, so that word does count.
 """
 
 import re
@@ -25,6 +26,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+
+from protector_models.normalisation import normalise
 
 # WordPiece turns a word of more than 100 characters into one unknown token, and Unicode decomposition may triple the
 # characters of a word before it is counted: a longer run is broken, so that text without spaces is read as well.
@@ -175,15 +178,16 @@ def _partial_cover(windows: Sequence[TextWindow], unread: Sequence[int], num_cha
 
 def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> tuple[list[TextWindow], list[int]]:
     """Returns every window of a text that is short enough to be tokenised whole, and the positions not read."""
-    spaced, breaks = _break_long_runs(text)
+    normal = normalise(text, tokeniser.token_to_id)
+    spaced, breaks = _break_long_runs(normal.text)
     tokenised = tokeniser.encode(spaced, add_special_tokens=False)
     token_ids, offsets = tokenised.ids, tokenised.offsets
     # Every ASCII character is in the vocabulary, so ordinary text is not looked at again.
     unread: list[int] = []
-    if not text.isascii():
+    if not spaced.isascii():
         unknown_id = tokeniser.token_to_id(_UNKNOWN_TOKEN)
-        found = sorted(set(_find_unread(spaced, token_ids, offsets, unknown_id)))
-        unread = [_undo_breaks(position, breaks) for position in found]
+        found = set(_find_unread(spaced, token_ids, offsets, unknown_id))
+        unread = sorted({normal.place(_undo_breaks(position, breaks)) for position in found})
     if not token_ids:
         return [TextWindow(token_ids=[], start=0, end=len(text))], unread
     last_start = max(0, len(token_ids) - size.num_tokens)
@@ -195,8 +199,8 @@ def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> tuple[list[Text
         windows.append(
             TextWindow(
                 token_ids=token_ids[first : last + 1],
-                start=_undo_breaks(offsets[first][0], breaks),
-                end=_undo_breaks(offsets[last][1], breaks),
+                start=normal.place(_undo_breaks(offsets[first][0], breaks)),
+                end=normal.place(_undo_breaks(offsets[last][1], breaks)),
             )
         )
     return windows, unread

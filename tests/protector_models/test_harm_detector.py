@@ -251,10 +251,6 @@ def _shift(text: str, upper: int, lower: int) -> str:
 
 
 UNREAD = {
-    "mathematical bold": _shift(HARMFUL, 0x1D400, 0x1D41A),
-    "mathematical bold in an ordinary answer": f"{SAFE} {_shift('kill', 0x1D400, 0x1D41A)} {SAFE}",
-    "circled letters": _shift(HARMFUL, 0x24B6, 0x24D0),
-    "regional indicators": _shift(HARMFUL.lower(), 0, 0x1F1E6),
     "tags": "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL),
     "tags at the end": SAFE + "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL),
     "tags inside a word": SAFE[:2] + "".join(chr(0xE0000 + ord(letter)) for letter in HARMFUL) + SAFE[2:],
@@ -262,7 +258,16 @@ UNREAD = {
     "Braille": "⠅⠊⠇⠇ ⠽⠕⠥",
     "cuneiform": "𒀀𒀁 𒀂",
     "Chinese": "你应该偷窃并毁灭证据",
-    "an emoji glued to a word": "kill🔥",
+    "a letter without a token glued to a word": "kill𒀀",
+}
+
+DISGUISED = {
+    "mathematical bold": _shift(HARMFUL, 0x1D400, 0x1D41A),
+    "circled letters": _shift(HARMFUL, 0x24B6, 0x24D0),
+    "full-width letters": _shift(HARMFUL, 0xFF21, 0xFF41),
+    "regional indicators": _shift(HARMFUL.lower(), 0, 0x1F1E6),
+    "zero-width characters": "\u200b".join(HARMFUL),
+    "Cyrillic look-alikes": HARMFUL.translate(str.maketrans("aeopcxiy", "аеорсхіу")),
 }
 
 READ = {
@@ -279,6 +284,7 @@ READ = {
     "the unknown token's name": "[UNK] caf\u00e9 [UNK]",
     "every printable ASCII character": "".join(map(chr, range(32, 127))) + " " + " ".join(map(chr, range(32, 127))),
     "only emoji": "🔥🫠🎉",
+    "emoji glued to words": "kill🔥now❤\ufe0f",
 }
 
 
@@ -299,3 +305,27 @@ def test_characters_without_words_leave_an_answer_read(detector: OnnxHarmDetecto
     assessment = _assess(detector, READ[name], prompt=READ[name])
     assert not assessment.truncated
     assert assessment.status() is StageStatus.COMPLETE
+
+
+@pytest.mark.parametrize("name", DISGUISED)
+def test_disguised_words_are_read_as_what_they_stand_for(detector: OnnxHarmDetector, name: str) -> None:
+    plain, disguised = _assess(detector, HARMFUL), _assess(detector, DISGUISED[name])
+    assert disguised.harmfulness == plain.harmfulness
+    assert disguised.categories == plain.categories
+    assert disguised.coverage.characters_evaluated == disguised.coverage.characters_total == len(DISGUISED[name])
+
+
+def test_every_window_says_which_response_window_it_holds(detector: OnnxHarmDetector) -> None:
+    reading = detector._read(Exchange(prompt="word " * 500, response="other " * 400))
+    assert len(reading.response_indices) == len(reading.windows)
+    assert set(reading.response_indices) == set(range(max(reading.response_indices) + 1))
+    held = {
+        index: {
+            tuple(token for token, half in zip(window.input_ids, window.segment_ids, strict=True) if half)
+            for window, response_index in zip(reading.windows, reading.response_indices, strict=True)
+            if response_index == index
+        }
+        for index in reading.response_indices
+    }
+    assert len(reading.windows) > len(held)
+    assert all(len(windows) == 1 for windows in held.values())

@@ -120,12 +120,27 @@ def test_an_overlap_that_would_never_advance_is_refused(overlap: int) -> None:
 
 
 def test_characters_in_unknown_tokens_and_dropped_tags_are_counted_one_by_one() -> None:
-    text = "read 𝐤𝐢𝐥𝐥 x\U000e0061\U000e0062y " + "⠅" * 40 + " 🔥 end"
+    text = "read 𒀀𒀁𒀂𒀃 x\U000e0061\U000e0062y " + "⠅" * 40 + " 🔥 end"
     cover = _cover(text)
     assert cover.num_characters - cover.num_characters_read == 4 + 2 + 40
 
 
 @pytest.mark.parametrize("repeats", [30, 3_000])
 def test_unknown_tokens_count_as_unread_also_where_windows_are_left_out(repeats: int) -> None:
-    known, unknown = _cover("word kill " * repeats, max_windows=3), _cover("word 𝐤𝐢𝐥𝐥 " * repeats, max_windows=3)
+    known, unknown = _cover("word kill " * repeats, max_windows=3), _cover("word 𒀀𒀁𒀂𒀃 " * repeats, max_windows=3)
     assert 0 < unknown.num_characters_read < known.num_characters_read < known.num_characters
+
+
+def test_disguised_words_have_the_tokens_of_what_they_stand_for() -> None:
+    plain = _cover("how to kill a man").windows[0].token_ids
+    assert _cover("𝐡𝐨𝐰 ｔｏ k\u200bill а mаn").windows[0].token_ids == plain
+
+
+def test_windows_of_a_text_that_is_read_in_another_form_refer_to_the_text_given() -> None:
+    text = "𝐡𝐨𝐰 t o  k i l l a fish with ﬁre and\u200bon " * 5 + "end"
+    cover = _cover(text, size=WindowSize(num_tokens=8, overlap=0))
+    assert cover.windows[0].start == 0
+    assert cover.windows[-1].end == len(text)
+    assert all(before.end <= after.end for before, after in zip(cover.windows, cover.windows[1:], strict=False))
+    assert text[cover.windows[0].start : cover.windows[0].end].startswith("𝐡𝐨𝐰 t o  k i l l")
+    assert cover.num_characters_read == cover.num_characters == len(text)
