@@ -96,6 +96,8 @@ async def in_process_moderator(
             detector_checkpoint(settings),
             num_threads=detector.num_threads or usable_cpus(),
             max_windows=detector.max_windows,
+            engine=detector.engine,
+            device=detector.device,
         )
         harm_detector = InProcessHarmDetector(model, timeout_s=_BATCH_TIMEOUT_S)
         stack.callback(harm_detector.close)

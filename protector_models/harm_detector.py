@@ -15,11 +15,13 @@ from tokenizers import Tokenizer
 
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
 from protector_models.normalisation import NORMALISATION
 from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout, TokenPair
+from protector_models.settings import Device, Engine
 from protector_models.text_windows import TextCover, WindowSize, cover_text
-from protector_models.window_scorer import Logits, WindowScorer
+from protector_models.window_scorer import Logits, OnnxWindowScorer, WindowScorer
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "harm_detector"
 """The weights that ship with the project."""
@@ -75,20 +77,31 @@ class OnnxHarmDetector:
         self._max_windows = max_windows
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
         self._revision = card.make_revision(
-            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {NORMALISATION}"
+            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION}"
         )
 
     @classmethod
-    def load(cls, directory: Path, *, num_threads: int, max_windows: int = 64) -> Self:
+    def load(
+        cls,
+        directory: Path,
+        *,
+        num_threads: int,
+        max_windows: int = 64,
+        engine: Engine = "onnx",
+        device: Device = "cpu",
+    ) -> Self:
         """Loads a weights directory after checking its hashes; takes well under a second.
 
         Args:
             directory: holds card.json, model.onnx and tokenizer.json.
-            num_threads: windows scored at once.
+            num_threads: CPU threads that compute; the ONNX engine scores a window on each.
             max_windows: the most windows read of one exchange, at least 1.
+            engine: what runs the encoder; torch takes seconds to load, and rounds otherwise than the int8 engine.
+            device: where torch computes.
 
         Raises:
             CheckpointError: a file is missing, damaged or of another prompt layout.
+            ConfigurationError: the engine or the device is not to be had here.
             ValueError: a number is out of range.
         """
         if max_windows < 1:
@@ -102,7 +115,7 @@ class OnnxHarmDetector:
         tokenizer: Tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        scorer = WindowScorer.load(directory / MODEL_FILE, num_threads=num_threads)
+        scorer = _load_scorer(directory / MODEL_FILE, num_threads=num_threads, engine=engine, device=device)
         return cls(card, tokenizer, scorer, max_windows=max_windows)
 
     @property
@@ -171,3 +184,14 @@ class OnnxHarmDetector:
             truncated=reading.is_truncated,
             coverage=reading.coverage,
         )
+
+
+def _load_scorer(model_file: Path, *, num_threads: int, engine: Engine, device: Device) -> WindowScorer:
+    if engine == "onnx":
+        return OnnxWindowScorer.load(model_file, num_threads=num_threads)
+    try:
+        # Takes seconds to import: only where it computes.
+        from protector_models.torch_window_scorer import TorchWindowScorer  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(f"detector.engine: 'torch' needs torch, transformers and onnx: {error}") from error
+    return TorchWindowScorer.load(model_file, device=device, num_threads=num_threads)

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+Engine = Literal["onnx", "torch"]
+Device = Literal["cpu", "cuda"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,10 +20,21 @@ class DetectorSettings(_Section):
 
     checkpoint: Path | None = None
     """The folder of a checkpoint; null is the one that Weir ships."""
+    engine: Engine = "onnx"
+    """What runs the encoder. `onnx`: int8 on the CPU. `torch`: the same weights in fp32, for GPUs. Scores of the
+    two differ a little, and so do their revisions."""
+    device: Device = "cpu"
+    """Where torch computes; `cuda` is the first GPU that the process sees, under Ray the one that Ray gave it."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """Threads that one call computes on; null: as many as the deployment, or else the machine, has CPUs."""
     max_windows: Annotated[int, Field(ge=1)] = 64
     """Windows of one text that are read; what lies beyond them is reported as not read."""
+
+    @model_validator(mode="after")
+    def _require_fitting_device(self) -> Self:
+        if self.engine == "onnx" and self.device != "cpu":
+            raise ValueError(f"engine 'onnx': expected device 'cpu', got {self.device!r}; a GPU takes engine 'torch'")
+        return self
 
 
 class DetoxifierSettings(_Section):

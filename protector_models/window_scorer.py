@@ -1,16 +1,16 @@
-"""Runs the exported encoder over windows with ONNX Runtime, several at a time, each in a run of its own.
+"""The port of the engines that run the encoder, and the one that ships: ONNX Runtime, each window in a run of its own.
 
 One window a run is what makes a score independent of its neighbours: dynamic int8 takes the scale of the activations
 over the whole input tensor, so in a shared run a window's score would move with the others. It also needs no padding,
-and on two cores it was faster than runs of eight (docs/experiments.md has the table).
+and runs of eight are no faster (docs/design/0005-detector-engine.md has the figures).
 
-Shapes: T tokens of one window, K logits of one window, W windows.
+Shapes: T tokens of one window, K logits of one window.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,52 @@ import onnxruntime  # type: ignore[import-untyped]  # ships no types
 from protector_models.checkpoints import CheckpointError
 from protector_models.prompts import TokenPair
 
-INPUT_NAMES = ("input_ids", "attention_mask", "segment_ids")
-"""Inputs of the exported graph, each int64 [batch, T]; the output `logits` is float32 [batch, K]."""
+INPUT_NAMES = ("input_ids", "segment_ids")
+"""Inputs of the exported graph, each int64 [1, T]; the output `logits` is float32 [1, K]. There is no mask: one window
+a run has no padding, and adding a mask of zeros to every attention score took 4% of the time."""
+
+_MASK_NAME = "attention_mask"
+"""Graphs exported before have it as a third input; it is all ones."""
+
+_SLOW_FUSIONS = ["SkipLayerNormFusion"]
+"""Adding and normalising in one kernel took 310 microseconds where LayerNormalization and Add took 55 (128 tokens, ONNX
+Runtime 1.31): an eighth of the whole run."""
 
 Logits = npt.NDArray[np.float32]
 
 
-class WindowScorer:
-    """Scores windows on a fixed number of threads. Safe to call from several threads at once."""
+class WindowScorer(Protocol):
+    """An engine: what runs the encoder over windows. Several threads may call it at once."""
+
+    @property
+    def engine(self) -> str:
+        """What beside weights and windows decides a logit's bits; part of the detector's revision."""
+        ...
+
+    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
+        """Scores each window, whatever it is scored with. It computes on the calling thread's time and may be repeated.
+
+        Returns:
+            Logits [K] per window, in order: the answer's, then one per category.
+
+        Raises:
+            RuntimeError: the engine failed, for instance for want of memory.
+        """
+        ...
+
+
+class OnnxWindowScorer:
+    """Scores windows on the CPU, on a fixed number of threads. Implements `WindowScorer`."""
 
     def __init__(self, session: onnxruntime.InferenceSession, executor: ThreadPoolExecutor) -> None:
         self._session = session
         self._executor = executor
+        self._takes_mask = _MASK_NAME in {graph_input.name for graph_input in session.get_inputs()}
+
+    @property
+    def engine(self) -> str:
+        """ONNX Runtime, with the order of sums that its fused and unfused kernels give."""
+        return f"onnx without {' '.join(_SLOW_FUSIONS)}"
 
     @classmethod
     def load(cls, model_file: Path, *, num_threads: int) -> Self:
@@ -54,7 +88,10 @@ class WindowScorer:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(
-                str(model_file), sess_options=options, providers=["CPUExecutionProvider"]
+                str(model_file),
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_SLOW_FUSIONS,
             )
         except Exception as error:  # ONNX Runtime's errors share no public base class
             raise CheckpointError(f"{model_file}: ONNX Runtime cannot load it: {type(error).__name__}") from error
@@ -77,7 +114,9 @@ class WindowScorer:
     def _run(self, window: TokenPair) -> Logits:
         ids_1T = np.array([window.input_ids], dtype=np.int64)
         segments_1T = np.array([window.segment_ids], dtype=np.int64)
-        inputs = dict(zip(INPUT_NAMES, (ids_1T, np.ones_like(ids_1T), segments_1T), strict=True))
+        inputs = dict(zip(INPUT_NAMES, (ids_1T, segments_1T), strict=True))
+        if self._takes_mask:
+            inputs[_MASK_NAME] = np.ones_like(ids_1T)
         (logits_1K,) = self._session.run(None, inputs)
         logits_K: Logits = np.asarray(logits_1K, dtype=np.float32)[0]
         return logits_K

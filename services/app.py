@@ -72,7 +72,14 @@ def bind_detector(settings: DetectorSettings, checkpoint: Path, deployment: Depl
         deployment: where it runs.
     """
     num_threads = settings.num_threads or max(1, int(deployment.num_cpus))
-    load = partial(OnnxHarmDetector.load, checkpoint, num_threads=num_threads, max_windows=settings.max_windows)
+    load = partial(
+        OnnxHarmDetector.load,
+        checkpoint,
+        num_threads=num_threads,
+        max_windows=settings.max_windows,
+        engine=settings.engine,
+        device=settings.device,
+    )
     return deploy(DetectorReplica, deployment, load, concurrency=deployment.concurrency)
 
 

@@ -11,8 +11,14 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 
 
-_TRAINING = ("tests/protector_models/training", "tests/pipelines/commands/test_train.py")
-"""Tests marked `training`: where they are not wanted they are not even imported."""
+_TRAINING = (
+    "tests/protector_models/training",
+    "tests/protector_models/test_torch_window_scorer.py",
+    "tests/protector_models/test_plain_encoder.py",
+    "tests/pipelines/bench/test_detector.py",
+    "tests/pipelines/commands/test_train.py",
+)
+"""Tests marked `training`, as they import torch: where they are not wanted they are not even imported."""
 
 
 def _trains(path: Path) -> bool:

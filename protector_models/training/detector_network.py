@@ -80,6 +80,8 @@ class ServedNetwork(nn.Module):
     The heads are written as a product and a sum over the last axis, not as a matrix product: a float matrix product
     takes another kernel, with another order of summing, for one row than for many, and a score must not depend on
     how many windows share its batch.
+
+    It reads windows without padding, one a run, and needs no mask: see `protector_models.window_scorer`.
     """
 
     def __init__(self, network: DetectorNetwork) -> None:
@@ -91,7 +93,8 @@ class ServedNetwork(nn.Module):
         self.register_buffer("weight_KH", torch.cat([head.weight.detach() for head in heads]))
         self.register_buffer("bias_K", torch.cat([head.bias.detach() for head in heads]))
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
-        """Returns logits [B, K]."""
-        pooled_BH = self.network.pool(ids_BT, mask_BT, segments_BT)
+    def forward(self, ids_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Returns logits [B, K] of windows of one length."""
+        hidden_BTH = self.network.encoder(input_ids=ids_BT, token_type_ids=segments_BT).last_hidden_state
+        pooled_BH = hidden_BTH.mean(1)
         return (pooled_BH.unsqueeze(1) * self.weight_KH).sum(-1) + self.bias_K

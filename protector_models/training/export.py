@@ -29,7 +29,7 @@ def export_fp32(network: DetectorNetwork, directory: Path) -> Path:
     network.encoder.set_attn_implementation("eager")
     served = ServedNetwork(network).eval()
     ids_BT = torch.randint(1000, 2000, (2, 24), generator=torch.Generator().manual_seed(0))
-    inputs = (ids_BT, torch.ones_like(ids_BT), torch.zeros_like(ids_BT))
+    inputs = (ids_BT, torch.zeros_like(ids_BT))
     file = directory / FP32_FILE
     axes = {name: {0: "batch", 1: "tokens"} for name in INPUT_NAMES} | {"logits": {0: "batch"}}
     with warnings.catch_warnings():

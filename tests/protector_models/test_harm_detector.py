@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
 from protector_models.policy_file import load_policy
 from protector_models.prompts import TokenPair
-from protector_models.window_scorer import Logits, WindowScorer
+from protector_models.window_scorer import Logits, OnnxWindowScorer
 
 HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
 SAFE = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
@@ -92,7 +93,7 @@ def test_a_score_is_the_same_bits_alone_in_any_batch_and_in_any_order(detector: 
 
 
 def test_raw_logits_are_bit_equal_whatever_shares_the_batch() -> None:
-    scorer = WindowScorer.load(SHIPPED_WEIGHTS / "model.onnx", num_threads=2)
+    scorer = OnnxWindowScorer.load(SHIPPED_WEIGHTS / "model.onnx", num_threads=2)
     rng = random.Random(4)
     windows = [
         TokenPair(
@@ -190,14 +191,15 @@ def test_no_category_scores_above_harmfulness(detector: OnnxHarmDetector) -> Non
         assert "sexual_minors" not in outcome.categories
 
 
-class BrokenScorer(WindowScorer):
+class BrokenScorer:
     """Gives NaN for windows of one length, and finite logits for all others."""
+
+    engine = "broken"
 
     def __init__(self, broken_length: int) -> None:
         self._broken_length = broken_length
 
-    def score(self, windows: object) -> list[Logits]:
-        assert isinstance(windows, list)
+    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
         return [
             np.full(10, np.nan if len(window.input_ids) == self._broken_length else 0.0, dtype=np.float32)
             for window in windows
@@ -223,7 +225,7 @@ def test_weights_of_another_layout_are_refused(tmp_path: Path) -> None:
 def test_a_graph_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(CheckpointError, match=r"model\.onnx"):
-        WindowScorer.load(tmp_path / "model.onnx", num_threads=1)
+        OnnxWindowScorer.load(tmp_path / "model.onnx", num_threads=1)
 
 
 @pytest.mark.parametrize(("num_threads", "max_windows"), [(0, 64), (1, 0)])

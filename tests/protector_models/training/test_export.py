@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from protector_models.prompts import TokenPair
-from protector_models.training.category_map import TRAINED_CATEGORIES
+from protector_models.torch_window_scorer import TorchWindowScorer
 from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
 from protector_models.training.export import copy_tokenizer, export_fp32, quantise
-from protector_models.window_scorer import WindowScorer
+from protector_models.window_scorer import OnnxWindowScorer
 
 WINDOWS = [
     TokenPair(input_ids=[101, *range(2000, 2000 + length), 102], segment_ids=[0] * (length + 2)) for length in (1, 30)
@@ -18,21 +18,32 @@ WINDOWS = [
 @pytest.fixture(scope="module")
 def network(tiny_encoder: Path) -> DetectorNetwork:
     torch.manual_seed(1)
-    return DetectorNetwork.from_pretrained(tiny_encoder).eval()
+    network = DetectorNetwork.from_pretrained(tiny_encoder).eval()
+    with torch.no_grad():
+        # As after training: no two tensors are equal. The exporter writes equal ones once, under one name.
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return network
 
 
 def _score_with_torch(network: DetectorNetwork, window: TokenPair) -> list[float]:
     ids_BT = torch.tensor([window.input_ids])
     with torch.inference_mode():
-        logits_BK = ServedNetwork(network)(ids_BT, torch.ones_like(ids_BT), torch.tensor([window.segment_ids]))
+        logits_BK = ServedNetwork(network)(ids_BT, torch.tensor([window.segment_ids]))
     return [float(logit) for logit in logits_BK[0]]
 
 
 def test_the_exported_graph_gives_the_logits_of_the_network(network: DetectorNetwork, tmp_path: Path) -> None:
-    scorer = WindowScorer.load(export_fp32(network, tmp_path), num_threads=1)
+    scorer = OnnxWindowScorer.load(export_fp32(network, tmp_path), num_threads=1)
     for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
-        assert logits_K.shape == (1 + len(TRAINED_CATEGORIES),)
+        assert logits_K.shape == ServedNetwork(network).bias_K.shape
         # float32 sums in another order: about 1e-6 of logits near 1.
+        np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=1e-4)
+
+
+def test_the_torch_engine_reads_the_same_network_back_from_the_graph(network: DetectorNetwork, tmp_path: Path) -> None:
+    scorer = TorchWindowScorer.load(export_fp32(network, tmp_path), device="cpu", num_threads=1)
+    for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
         np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=1e-4)
 
 
@@ -40,7 +51,7 @@ def test_int8_is_smaller_and_close(network: DetectorNetwork, tmp_path: Path) -> 
     fp32_file = export_fp32(network, tmp_path)
     int8_file = quantise(fp32_file, tmp_path)
     assert int8_file.stat().st_size < 0.35 * fp32_file.stat().st_size
-    scorer = WindowScorer.load(int8_file, num_threads=1)
+    scorer = OnnxWindowScorer.load(int8_file, num_threads=1)
     for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
         # One layer of untrained weights: 8 bits leave errors of some hundredths in logits near 1.
         np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=0.15)
