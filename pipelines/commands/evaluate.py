@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.commands.evaluation_tables import print_report
 from protector_models.checkpoints import CheckpointError
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.harness import EvaluationReport, SetReport
+    from protector_models.evaluation.baselines import BaselineJudge
+    from protector_models.evaluation.harness import EvaluatedSet
+    from protector_models.evaluation.report import EvaluationReport
 
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
 
-_SHOWN_METRICS = ("f1", "precision", "recall", "auroc", "tpr_at_1pct_fpr", "fpr")
+
+class _OutputError(Exception):
+    """The HTML file cannot be made; the message says why."""
 
 
 @app.callback()
@@ -36,67 +40,110 @@ def detector(
         Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Score at most so many labelled rows of each set, drawn at random.")
+    ] = None,
+    perturb: Annotated[
+        bool, typer.Option("--perturb", help="Score the rows again under each perturbation: a dozen more passes.")
+    ] = False,
+    worst: Annotated[int, typer.Option(min=0, help="List so many of the worst errors of each set, by id.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Also write a report with curves to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Score labelled records with the harm detector: metrics with 95% bootstrap intervals, and the trivial rows.
+    """Score labelled records with the harm detector: metrics with 95% bootstrap intervals, and rows to beat.
 
     Each directory that holds record files is a set under its name; a file given by itself is one too. A metric that a
-    set cannot give (one class only, say) is null in JSON and "-" in the table. Rows without a label are counted and not
-    scored. A record that is only a prompt is judged as a text standing alone.
+    set cannot give (one class only, say) is null in JSON and "-" in the tables. Rows without a label are counted and
+    not scored. A record that is only a prompt is judged as a text standing alone. Figures of other guards stand beside
+    ours where the set is one that they published on. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 the data or the weights cannot be used, and the message names file and line.
+    Exit codes: 0 done; 1 the data or the weights cannot be used (the message names file and line), or no report can be
+    written.
     """
     try:
-        report = _evaluate(data, threshold=threshold, weights=weights, num_threads=threads)
-    except (RecordError, CheckpointError) as error:
+        if html is not None:
+            _check_can_write(html)
+        report, evaluated = _evaluate(
+            data,
+            threshold=threshold,
+            weights=weights,
+            num_threads=threads,
+            max_rows=max_rows,
+            is_perturbed=perturb,
+            num_worst=worst,
+        )
+        if as_json:
+            typer.echo(report.model_dump_json(indent=2))
+        else:
+            print_report(report)
+        if html is not None:
+            _write_html(html, report, evaluated)
+    except (RecordError, CheckpointError, _OutputError) as error:
         Console(stderr=True).print(f"weir eval detector: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        _print_tables(report)
 
 
 def _evaluate(
-    data: list[Path], *, threshold: float | None, weights: Path | None, num_threads: int
-) -> "EvaluationReport":
+    data: list[Path],
+    *,
+    threshold: float | None,
+    weights: Path | None,
+    num_threads: int,
+    max_rows: int | None,
+    is_perturbed: bool,
+    num_worst: int,
+) -> "tuple[EvaluationReport, dict[str, EvaluatedSet]]":
     # Imported here, not above: the model's libraries take a second, and every other command would pay for them.
-    from protector_models.evaluation import harness  # noqa: PLC0415
+    from protector_models.evaluation import harness, perturbations, record_sets, report  # noqa: PLC0415
     from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
 
-    sets = harness.find_sets(data)
-    judge = OnnxHarmDetector.load(weights or SHIPPED_WEIGHTS, num_threads=num_threads)
-    used_threshold = judge.threshold if threshold is None else threshold
-    reports: dict[str, SetReport] = {}
-    with Progress(console=Console(stderr=True)) as progress:
-        for evaluation_set in sets:
-            # How many rows a set has is known only after reading it, so the bar counts rows without a total.
-            task = progress.add_task(evaluation_set.name, total=None)
-            reports[evaluation_set.name] = harness.evaluate_set(
-                judge,
-                evaluation_set,
-                threshold=used_threshold,
-                report_rows=lambda num_rows, task=task: progress.advance(task, num_rows),  # type: ignore[misc]  # bound
+    # All data is read before any is scored: a fault in the last file shows at once, and the bar knows its end.
+    sets = [record_sets.read_rows(found, max_rows=max_rows) for found in record_sets.find_sets(data)]
+    directory = weights or SHIPPED_WEIGHTS
+    judge = OnnxHarmDetector.load(directory, num_threads=num_threads)
+    plan = harness.EvaluationPlan(
+        threshold=judge.threshold if threshold is None else threshold,
+        baselines=_compose_learned_rows(directory),
+        num_worst=num_worst,
+        perturbations=tuple(perturbations.PERTURBATIONS) if is_perturbed else (),
+    )
+    evaluated: dict[str, EvaluatedSet] = {}
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("reading", total=sum(plan.count_assessments(rows) for rows in sets))
+        for rows in sets:
+            progress.update(task, description=rows.name)
+            evaluated[rows.name] = harness.evaluate_set(
+                judge, rows, plan, report_rows=lambda num_rows: progress.advance(task, num_rows)
             )
-            progress.remove_task(task)
-    return harness.EvaluationReport(detector=judge.revision, threshold=used_threshold, sets=reports)
+    figures = report.EvaluationReport(
+        detector=judge.revision,
+        threshold=plan.threshold,
+        max_rows=max_rows,
+        sets={name: found.report for name, found in evaluated.items()},
+    )
+    return figures, evaluated
 
 
-def _print_tables(report: "EvaluationReport") -> None:
-    table = Table(title=f"{report.detector} at threshold {report.threshold:.3f}")
-    for column in ("set", "n", "harmful", *_SHOWN_METRICS):
-        table.add_column(column, justify="left" if column == "set" else "right")
-    for name, figures in report.sets.items():
-        values = figures.model_dump()
-        cells = [_format(values[metric], figures.intervals[metric]) for metric in _SHOWN_METRICS]
-        table.add_row(name, str(figures.n), str(figures.harmful), *cells, style="bold")
-        for row, baseline in figures.baselines.items():
-            f1, auroc = _format(baseline.f1, None), _format(baseline.auroc, None)
-            table.add_row(f"  {row}", "", "", f1, "", "", auroc, "", "", style="dim")
-    Console().print(table)
+def _compose_learned_rows(_weights: Path) -> "list[BaselineJudge]":
+    """Returns the learned rows that a weights directory has the components for."""
+    return []
 
 
-def _format(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+def _check_can_write(html: Path) -> None:
+    """Finds out before the work whether there will be a report."""
+    try:
+        from protector_models.evaluation import html_report  # noqa: F401, PLC0415  # is it installed?
+    except ModuleNotFoundError as error:
+        raise _OutputError(f'--html needs {error.name}: install the "eval" extra of weir') from error
+    if not html.parent.is_dir() or html.is_dir():
+        raise _OutputError(f"--html: expected a file in a directory that exists, got {html}")
+
+
+def _write_html(html: Path, report: "EvaluationReport", evaluated: "dict[str, EvaluatedSet]") -> None:
+    from protector_models.evaluation.html_report import render_html  # noqa: PLC0415  # heavy, see above
+
+    try:
+        html.write_text(render_html(report, evaluated), encoding="utf-8")
+    except OSError as error:
+        raise _OutputError(f"--html: {html} cannot be written: {error.strerror}") from error

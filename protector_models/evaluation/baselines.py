@@ -1,12 +1,14 @@
-"""Trivial judges: what a detector has to beat before its figures mean anything."""
+"""Trivial and learned judges: what a detector has to beat before its figures mean anything."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from protector_models.evaluation.metrics import Labels, auroc, f1_at
+from protector_models.moderation.conversation import Exchange
 
 _REFUSAL = re.compile(
     r"\b(?:i(?:'|’)?m sorry|i am sorry|i apologi[sz]e|i can(?:'|’)?t|i cannot|i can not|i won(?:'|’)?t|i will not"
@@ -23,6 +25,31 @@ class BaselineRow:
 
     f1: float | None
     auroc: float | None
+
+
+class BaselineJudge(Protocol):
+    """A small model whose row stands beside the detector's. It blocks, and may be called many times."""
+
+    @property
+    def name(self) -> str:
+        """Name of the row, such as "bag of words"."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """Score from which on a row counts as flagged, chosen on held-out data; None: the row has no F1."""
+        ...
+
+    def score_rows(self, exchanges: Sequence[Exchange]) -> list[float]:
+        """Scores each exchange, in order, higher being more harmful."""
+        ...
+
+    def score_categories(self, exchanges: Sequence[Exchange]) -> list[Mapping[str, float]]:
+        """Scores each exchange for our categories, in order; empty mappings where it has none.
+
+        Its one score of harm then stands for each category.
+        """
+        ...
 
 
 def is_refusal(response: str) -> bool:

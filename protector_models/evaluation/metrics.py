@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 Metric = Callable[[Labels, Scores], float | None]
 
 _NUM_CALIBRATION_BINS = 15
@@ -31,6 +32,15 @@ class Estimate:
 
     value: float | None
     interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationBin:
+    """The rows whose scores fall into one bin; at least one."""
+
+    num_rows: int
+    mean_score: float
+    harmful_share: float
 
 
 def auroc(labels_N: Labels, scores_N: Scores) -> float | None:
@@ -93,49 +103,78 @@ def expected_calibration_error(labels_N: Labels, scores_N: Scores) -> float | No
     """Returns the mean gap of score and harmful share over 15 equal bins; None without rows or with one class only."""
     if len(labels_N) == 0 or labels_N.all() or not labels_N.any():
         return None
+    bins = calibration_bins(labels_N, scores_N)
+    return sum(abs(found.mean_score - found.harmful_share) * found.num_rows for found in bins) / len(labels_N)
+
+
+def calibration_bins(labels_N: Labels, scores_N: Scores) -> list[CalibrationBin]:
+    """Cuts [0, 1] into 15 equal bins and returns those that hold a row, from the lowest up."""
     bins_N = np.minimum((scores_N * _NUM_CALIBRATION_BINS).astype(np.int64), _NUM_CALIBRATION_BINS - 1)
-    gaps = [
-        abs(float(scores_N[bins_N == index].mean()) - float(labels_N[bins_N == index].mean()))
-        * float((bins_N == index).mean())
+    return [
+        CalibrationBin(
+            num_rows=int((bins_N == index).sum()),
+            mean_score=float(scores_N[bins_N == index].mean()),
+            harmful_share=float(labels_N[bins_N == index].mean()),
+        )
         for index in np.unique(bins_N)
     ]
-    return sum(gaps)
 
 
-def rank_within_prompts(prompts: Sequence[str], labels_N: Labels, scores_N: Scores) -> float | None:
-    """Returns the share of harmful/safe pairs of one prompt in which the harmful one scores higher; ties count half.
+def roc_points(labels_N: Labels, scores_N: Scores) -> tuple[Scores, Scores]:
+    """Returns false and true positive rate from (0, 0) to (1, 1), one point per distinct score; needs both classes."""
+    num_true_K, num_flagged_K = _cumulate_by_threshold(labels_N, scores_N)
+    num_harmful = int(labels_N.sum())
+    fpr_K = (num_flagged_K - num_true_K) / (len(labels_N) - num_harmful)
+    return np.insert(fpr_K, 0, 0.0), np.insert(num_true_K / num_harmful, 0, 0.0)
 
-    Rows without a prompt are left out; None where no prompt has both kinds.
+
+def rank_within_prompts(
+    prompts: Sequence[str], labels_N: Labels, scores_N: Scores, *, num_resamples: int, seed: int
+) -> Estimate:
+    """Computes the share of harmful/safe pairs of one prompt in which the harmful one scores higher; ties count half.
+
+    Rows without a prompt are left out; None where no prompt has both kinds. Prompts are resampled for the interval, not
+    rows: the pairs of one prompt share their answers, and are no independent draws.
     """
     rows_by_prompt: dict[str, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompts):
         if prompt:
             rows_by_prompt[prompt].append(row)
-    num_right = 0.0
-    num_pairs = 0
+    num_right: list[float] = []
+    num_pairs: list[int] = []
     for rows in rows_by_prompt.values():
-        harmful = [scores_N[row] for row in rows if labels_N[row]]
-        safe = [scores_N[row] for row in rows if not labels_N[row]]
-        num_right += sum(1.0 if h > s else 0.5 if h == s else 0.0 for h in harmful for s in safe)
-        num_pairs += len(harmful) * len(safe)
-    return num_right / num_pairs if num_pairs else None
+        harmful_H, safe_S = scores_N[rows][labels_N[rows]], scores_N[rows][~labels_N[rows]]
+        if harmful_H.size and safe_S.size:
+            gaps_HS = harmful_H[:, None] - safe_S[None, :]
+            num_right.append(float((gaps_HS > 0).sum() + 0.5 * (gaps_HS == 0).sum()))
+            num_pairs.append(gaps_HS.size)
+    right_P, pairs_P = np.array(num_right), np.array(num_pairs)
+    return estimate_rows(
+        lambda prompts_P: float(right_P[prompts_P].sum() / pairs_P[prompts_P].sum()),
+        len(pairs_P),
+        num_resamples=num_resamples,
+        seed=seed,
+    )
 
 
 def estimate(metric: Metric, labels_N: Labels, scores_N: Scores, *, num_resamples: int, seed: int) -> Estimate:
-    """Computes a metric and its 95% percentile interval over resampled rows.
+    """Computes a metric and its interval over resampled rows; see `estimate_rows`."""
+    return estimate_rows(
+        lambda rows: metric(labels_N[rows], scores_N[rows]), len(labels_N), num_resamples=num_resamples, seed=seed
+    )
 
-    Resamples in which the metric does not exist are left out; with none left there is no interval.
+
+def estimate_rows(measure: Callable[[Rows], float | None], num_rows: int, *, num_resamples: int, seed: int) -> Estimate:
+    """Computes a figure of some rows, given by their numbers, and its 95% percentile interval over resampled ones.
+
+    Resamples in which the figure does not exist are left out; with none left there is no interval.
     """
-    value = metric(labels_N, scores_N) if len(labels_N) else None
+    value = measure(np.arange(num_rows)) if num_rows else None
     if value is None:
         return Estimate(value=None, interval=None)
     rng = np.random.default_rng(seed)
-    values: list[float] = []
-    for _ in range(num_resamples):
-        rows = rng.integers(0, len(labels_N), len(labels_N))
-        resampled = metric(labels_N[rows], scores_N[rows])
-        if resampled is not None:
-            values.append(resampled)
+    drawn = (measure(rng.integers(0, num_rows, num_rows)) for _ in range(num_resamples))
+    values = [found for found in drawn if found is not None]
     if not values:
         return Estimate(value=value, interval=None)
     low, high = np.percentile(values, [2.5, 97.5])

@@ -31,7 +31,9 @@ class LabelledRecord:
     prompt: str
     """The user's turn; empty where the record has none."""
     response: str
-    """The model's answer; empty where the record has none."""
+    """The model's answer; empty where the record has none, and where the model said nothing."""
+    has_response: bool
+    """Whether the record has an answer, which may be empty: the label is about it then."""
     text: str
     """A text standing alone; empty where the record is an answer or a prompt."""
     label: int | None
@@ -92,6 +94,7 @@ def _parse_record(line: str, *, place: str) -> LabelledRecord:
         record_id=_read_text(fields, "id", place=place) or place,
         prompt=prompt,
         response=response,
+        has_response=fields.get("response") is not None,
         text=text,
         label=label,
         category=_read_category(fields, place=place),

@@ -1,10 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
+from protector_models.evaluation.perturbations import PERTURBATIONS
 from tests.protector_models.training.builders import make_record, write_records
 
 
@@ -26,11 +28,12 @@ def test_json_has_one_entry_per_set_with_every_metric(runner: CliRunner, records
     result = runner.invoke(app, ["detector", "--data", str(records), "--json"])
     assert result.exit_code == 0
     report = json.loads(result.stdout)
-    assert set(report) == {"detector", "threshold", "sets"}
+    assert set(report) == {"detector", "threshold", "max_rows", "sets"}
     figures = report["sets"]["small"]
-    metrics = {"f1", "precision", "recall", "auroc", "auprc", "tpr_at_1pct_fpr", "fpr", "ece"}
-    assert metrics | {"n", "harmful", "within_prompt", "intervals", "baselines"} <= set(figures)
+    metrics = {"f1", "precision", "recall", "auroc", "auprc", "tpr_at_1pct_fpr", "fpr", "ece", "within_prompt"}
+    assert metrics | {"n", "harmful", "intervals", "baselines"} <= set(figures)
     assert set(figures["intervals"]) == metrics
+    assert all(low <= figures[metric] <= high for metric, (low, high) in figures["intervals"].items())
     assert set(figures["baselines"]) == {"not a refusal", "always harmful", "length"}
     assert (figures["n"], figures["harmful"], figures["auroc"]) == (8, 4, 1.0)
 
@@ -46,6 +49,52 @@ def test_the_table_shows_the_set_and_the_trivial_rows(runner: CliRunner, records
     assert result.exit_code == 0
     assert "small" in result.stdout
     assert "not a refusal" in result.stdout
+
+
+def test_all_that_can_be_asked_for_is_in_the_json_and_in_the_page(
+    runner: CliRunner, records: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    asked = ["--json", "--perturb", "--worst", "2", "--max-rows", "3", "--html", str(page), "--threshold", "1.0"]
+    result = runner.invoke(app, ["detector", "--data", str(records), *asked])
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    figures = report["sets"]["small"]
+    assert (report["max_rows"], figures["n"], figures["labelled"]) == (3, 3, 8)
+    assert set(figures["perturbations"]) == set(PERTURBATIONS)
+    assert {"auroc", "f1", "delta_auroc", "delta_f1"} <= set(figures["perturbations"]["base64"])
+    assert set(figures["worst"][0]) == {"id", "label", "score"}
+    assert "a sample, not the whole" in page.read_text(encoding="utf-8")
+
+
+def test_the_tables_show_what_was_asked_for(runner: CliRunner, tmp_path: Path) -> None:
+    rows = [make_record(id="odd[/b]", text="I hate them", label=1, category="H"), make_record(text="Hi", label=0)]
+    file = write_records(tmp_path / "xstest_response.jsonl", rows)
+    result = runner.invoke(app, ["detector", "--data", str(file), "--perturb", "--worst", "2", "--threshold", "1.0"])
+    assert result.exit_code == 0
+    for shown in ("LibrAI LongFormer, 149M", "leetspeak", "mean of the labels", "odd[/b]"):
+        assert shown in result.stdout
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_page_needs_the_extra_and_says_so_before_the_work(
+    runner: CliRunner, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("protector_models.evaluation", missing))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / "a.html")])
+    assert result.exit_code == 1
+    assert 'install the "eval" extra of weir' in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    runner: CliRunner, records: Path, tmp_path: Path
+) -> None:
+    result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / "gone" / "a.html")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "gone/a.html" in "".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("content", ['{"response": "x"}', "not json"])

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-SLOW = ("ray", "kafka", "torch", "transformers", "onnxruntime", "redis")
+SLOW = ("ray", "kafka", "torch", "transformers", "onnxruntime", "redis", "sklearn", "matplotlib")
 
 
 def imported_after(code: str, *, stdin: bytes = b"") -> set[str]:

@@ -66,10 +66,35 @@ def test_scores_that_are_the_harmful_share_are_calibrated() -> None:
     assert metrics.expected_calibration_error(*_rows([0, 0, 1, 0], [1.0] * 4)) == pytest.approx(0.75)
 
 
+def _rank(prompts: list[str], labels: list[int], scores: list[float]) -> metrics.Estimate:
+    return metrics.rank_within_prompts(prompts, *_rows(labels, scores), num_resamples=100, seed=0)
+
+
 def test_pairs_are_ranked_within_their_prompt_only() -> None:
-    labels_N, scores_N = _rows([1, 0, 1, 0, 0], [0.2, 0.1, 0.5, 0.9, 0.0])
-    assert metrics.rank_within_prompts(["a", "a", "b", "b", ""], labels_N, scores_N) == 0.5
-    assert metrics.rank_within_prompts(["a", "b", "c", "d", "e"], labels_N, scores_N) is None
+    assert _rank(["a", "a", "b", "b", ""], [1, 0, 1, 0, 0], [0.2, 0.1, 0.5, 0.9, 0.0]).value == 0.5
+    assert _rank(["a", "a", "a"], [1, 0, 0], [0.5, 0.5, 0.1]).value == 0.75
+    assert _rank(["a", "b", "c", "d", "e"], [1, 0, 1, 0, 0], [0.2, 0.1, 0.5, 0.9, 0.0]).value is None
+
+
+def test_the_interval_of_pairs_is_over_prompts() -> None:
+    # Many pairs of one prompt are one draw: nothing is known about other prompts, however many pairs there are.
+    one = _rank(["a"] * 40, [1, 0] * 20, [0.1, 0.2, 0.3, 0.0] * 10)
+    assert one.interval == metrics.Interval(low=0.75, high=0.75)
+    several = _rank(["a", "a", "b", "b", "c", "c", "d", "d"], [1, 0] * 4, [0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9])
+    assert several.value == 0.75
+    assert several.interval is not None
+    assert several.interval.low < 0.75 < several.interval.high
+
+
+@given(_two_class_rows())
+def test_roc_points_are_the_curve_of_scikit_learn_and_calibration_bins_hold_every_row(
+    rows: tuple[Labels, Scores],
+) -> None:
+    fpr_K, tpr_K = metrics.roc_points(*rows)
+    expected_fpr_K, expected_tpr_K, _ = roc_curve(*rows, drop_intermediate=False)
+    assert fpr_K.tolist() == pytest.approx(expected_fpr_K.tolist())
+    assert tpr_K.tolist() == pytest.approx(expected_tpr_K.tolist())
+    assert sum(found.num_rows for found in metrics.calibration_bins(*rows)) == len(rows[0])
 
 
 def test_an_interval_holds_its_estimate_and_shrinks_with_more_rows() -> None:

@@ -1,0 +1,104 @@
+"""An evaluation as tables on a terminal."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from protector_models.evaluation.report import EvaluationReport, SetReport
+
+_METRICS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "tpr_at_1pct_fpr": "TPR at\n1% FPR",
+    "fpr": "FPR",
+    "ece": "ECE",
+    "within_prompt": "within\nprompt",
+}
+# The tables need as much; a pipe or a file has no width of its own.
+_FILE_COLUMNS = 160
+
+
+def print_report(report: "EvaluationReport") -> None:
+    """Prints the figures of every set, and below them whatever else was asked for."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _FILE_COLUMNS)
+    console.print(_tabulate_figures(report))
+    for name, figures in report.sets.items():
+        for table in _tabulate_details(name, figures):
+            console.print(table)
+
+
+def _tabulate_figures(report: "EvaluationReport") -> Table:
+    drawn = (
+        "" if report.max_rows is None else f", on at most {report.max_rows} rows of each set, drawn with a fixed seed"
+    )
+    table = _make_table(f"{report.detector} at threshold {report.threshold:.3f}{drawn}", "set", "n", "harmful")
+    for title in _METRICS.values():
+        table.add_column(title, justify="right")
+    for name, figures in report.sets.items():
+        share = "-" if figures.harmful_share is None else f"{figures.harmful_share:.1%}"
+        values = figures.model_dump(include=set(_METRICS))
+        cells = [_format(values[metric], figures.intervals[metric]) for metric in _METRICS]
+        table.add_row(Text(name), str(figures.n), share, *cells, style="bold")
+        for row, baseline in figures.baselines.items():
+            shown = {"f1": _format(baseline.f1), "auroc": _format(baseline.auroc)}
+            table.add_row(Text(f"  {row}"), "", "", *(shown.get(metric, "") for metric in _METRICS), style="dim")
+        for guard in figures.published:
+            table.add_row(Text(f"  {guard.model}, {guard.size}"), "", "", _format(guard.f1), style="dim italic")
+    if any(figures.published for figures in report.sets.values()):
+        table.caption = "In italics: F1 of other guards as published, not run here."
+    return table
+
+
+def _tabulate_details(name: str, figures: "SetReport") -> Iterator[Table]:
+    if figures.perturbations:
+        titles = ("AUROC", "change", "F1", "change", "FPR", "change", "read in part", "no score")
+        table = _make_table(f"{name}: the judged text perturbed", "perturbation", *titles)
+        for row, found in figures.perturbations.items():
+            changes = (
+                cell
+                for value, change in (
+                    (found.auroc, found.delta_auroc),
+                    (found.f1, found.delta_f1),
+                    (found.fpr, found.delta_fpr),
+                )
+                for cell in (_format(value), "-" if change is None else f"{change:+.3f}")
+            )
+            table.add_row(row, *changes, str(found.partly_read), str(found.failed))
+        yield table
+    if figures.categories is not None:
+        table = _make_table(f"{name}: categories", "label", "read as", "n", "AUROC")
+        for label, of_label in figures.categories.per.items():
+            table.add_row(label, of_label.read_as or "-", str(of_label.n), _format(of_label.auroc))
+        macro = _format(figures.categories.macro_auroc, figures.categories.macro_interval)
+        table.add_row("mean of the labels", "", "", macro, style="bold")
+        for row, value in figures.categories.baselines.items():
+            table.add_row(Text(f"  {row}"), "", "", _format(value), style="dim")
+        yield table
+    if figures.worst:
+        table = _make_table(f"{name}: worst errors", "record", "label", "score")
+        for error in figures.worst:
+            table.add_row(Text(error.id), "harmful" if error.label else "safe", _format(error.score))
+        yield table
+
+
+def _make_table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=Text(title))
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _format(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if interval is None else f"{value:.3f}\n{interval[0]:.2f}-{interval[1]:.2f}"
