@@ -70,7 +70,8 @@ def _build_ladder(detector: str, found: SetReport) -> list[_Rung]:
         for guard in found.published
     ]
     if rungs and found.f1 is not None:
-        rungs.append(_Rung(model=detector, size="", f1=found.f1, source=f"measured here on {found.n} rows", is_ours=True))
+        source = f"measured here on {found.n} rows"
+        rungs.append(_Rung(model=detector, size="", f1=found.f1, source=source, is_ours=True))
     return sorted(rungs, key=lambda rung: -rung.f1)
 
 
