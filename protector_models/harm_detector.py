@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints import CheckpointCard, CheckpointError
+from protector_models.languages import LANGUAGE_RULES, LanguageIdentifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
@@ -31,7 +32,8 @@ TOKENIZER_FILE = "tokenizer.json"
 
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
-_SCORE_DECIMALS = 4
+SCORE_DECIMALS = 4
+"""Of every score that is reported."""
 # Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
 _COUNTING = "unknown and dropped words unread"
 
@@ -44,6 +46,8 @@ class _Reading:
     response_indices: list[int]
     """For each window, the response window it holds; the same one stands beside several chunks of a longer prompt."""
     coverage: Coverage
+    languages: tuple[str, ...]
+    """Of passages that are not read because the model does not know their language; sorted."""
 
     @property
     def is_truncated(self) -> bool:
@@ -64,20 +68,31 @@ class OnnxHarmDetector:
     - Text is read in its normal form (`normalisation`): disguised words are read as what they stand for. Words that are
       in characters without tokens even then count as not read; `text_windows` has the rule. Emoji and other
       characters without words count as read.
+    - Passages in another language than English count as not read, and `languages` names theirs.
     - Images are not looked at; `coverage` says so.
 
     Scores do not depend on the batch, on its order or on the number of threads.
     """
 
-    def __init__(self, card: CheckpointCard, tokenizer: Tokenizer, scorer: WindowScorer, *, max_windows: int) -> None:
+    def __init__(
+        self,
+        card: CheckpointCard,
+        tokenizer: Tokenizer,
+        identifier: LanguageIdentifier,
+        scorer: WindowScorer,
+        *,
+        max_windows: int,
+    ) -> None:
         self._card = card
         self._tokenizer = tokenizer
+        self._identifier = identifier
         self._scorer = scorer
         self._layout = PairLayout.for_vocabulary(tokenizer)
         self._max_windows = max_windows
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
         self._revision = card.make_revision(
-            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION}"
+            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION} "
+            f"{LANGUAGE_RULES}"
         )
 
     @classmethod
@@ -90,7 +105,7 @@ class OnnxHarmDetector:
         engine: Engine = "onnx",
         device: Device = "cpu",
     ) -> Self:
-        """Loads a weights directory after checking its hashes; takes well under a second.
+        """Loads a weights directory after checking its hashes; takes about a second.
 
         Args:
             directory: holds card.json, model.onnx and tokenizer.json.
@@ -116,7 +131,7 @@ class OnnxHarmDetector:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         scorer = _load_scorer(directory / MODEL_FILE, num_threads=num_threads, engine=engine, device=device)
-        return cls(card, tokenizer, scorer, max_windows=max_windows)
+        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, max_windows=max_windows)
 
     @property
     def revision(self) -> str:
@@ -142,8 +157,10 @@ class OnnxHarmDetector:
         return [self._conclude(reading, [next(logits) for _ in reading.windows]) for reading in readings]
 
     def _read(self, exchange: Exchange) -> _Reading:
-        prompt = cover_text(exchange.prompt, self._tokenizer, _PROMPT_WINDOW, max_windows=self._max_windows)
-        response = cover_text(exchange.response, self._tokenizer, _RESPONSE_WINDOW, max_windows=self._max_windows)
+        prompt, response = (
+            cover_text(text, self._tokenizer, self._identifier, size, max_windows=self._max_windows)
+            for text, size in ((exchange.prompt, _PROMPT_WINDOW), (exchange.response, _RESPONSE_WINDOW))
+        )
         coverage = Coverage(
             characters_evaluated=prompt.num_characters_read + response.num_characters_read,
             characters_total=prompt.num_characters + response.num_characters,
@@ -156,6 +173,7 @@ class OnnxHarmDetector:
             windows=self._pair_windows(prompt, response, response_indices),
             response_indices=response_indices,
             coverage=coverage,
+            languages=tuple(sorted(prompt.languages | response.languages)),
         )
 
     def _pair_windows(self, prompt: TextCover, response: TextCover, response_indices: Sequence[int]) -> list[TokenPair]:
@@ -175,14 +193,15 @@ class OnnxHarmDetector:
         harmfulness_W1 = probabilities_WK[:, :1]
         categories_C = (harmfulness_W1 * probabilities_WK[:, 1:]).max(axis=0)
         return Assessment(
-            harmfulness=round(float(harmfulness_W1.max()), _SCORE_DECIMALS),
+            harmfulness=round(float(harmfulness_W1.max()), SCORE_DECIMALS),
             categories={
-                name: round(float(score), _SCORE_DECIMALS)
+                name: round(float(score), SCORE_DECIMALS)
                 for name, score in zip(self._card.categories, categories_C, strict=True)
             },
             detector=self.revision,
             truncated=reading.is_truncated,
             coverage=reading.coverage,
+            languages=reading.languages,
         )
 
 

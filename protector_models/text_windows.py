@@ -16,6 +16,9 @@ circled or full-width letters. Of the others, the ones that carry words count as
 - Tag characters (U+E0000 to E007F) and supplementary variation selectors (U+E0100 to E01EF): invisible, always dropped,
   and able to carry a whole text.
 
+All characters of a passage in a language that the model was not trained on count as not read (`languages`), and the
+cover names that language.
+
 White space, control and format characters, variation selectors, punctuation, emoji, keycaps and flags carry no words.
 """
 
@@ -27,6 +30,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from protector_models.languages import LanguageIdentifier
 from protector_models.normalisation import normalise
 
 # WordPiece turns a word of more than 100 characters into one unknown token, and Unicode decomposition may triple the
@@ -115,9 +119,23 @@ class TextCover:
     num_characters_read: int
     """Characters that the model got, or that carry no words; less than `num_characters` exactly if windows were left
     out or characters in them are not read."""
+    languages: frozenset[str]
+    """The languages of passages that count as not read for their language."""
 
 
-def cover_text(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_windows: int) -> TextCover:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Split:
+    """All windows of a text that is short enough to be tokenised whole."""
+
+    windows: list[TextWindow]
+    unread: list[int]
+    """Positions not read, in order."""
+    languages: frozenset[str]
+
+
+def cover_text(
+    text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier, size: WindowSize, *, max_windows: int
+) -> TextCover:
     """Covers a text with overlapping windows.
 
     Lone surrogates are read as question marks: no tokenizer takes them. Characters that carry no words, such as white
@@ -126,17 +144,23 @@ def cover_text(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_windows
     Args:
         text: any string.
         tokeniser: tokenises without special tokens; its offsets refer to the text it was given.
+        identifier: tells which passages are in a language that the model does not know.
         size: of the windows.
         max_windows: at most so many windows are kept, at least 1.
     """
     readable = text.encode("utf-8", "replace").decode("utf-8")
     if len(readable) > max_windows * size.num_tokens * _WHOLE_CHARACTERS_PER_TOKEN:
-        return _cover_slices(readable, tokeniser, size, max_windows=max_windows)
-    windows, unread = _split(readable, tokeniser, size)
-    if len(windows) <= max_windows:
-        return TextCover(windows=windows, num_characters=len(text), num_characters_read=len(text) - len(unread))
-    kept = [windows[index] for index in spread_evenly(len(windows), max_windows)]
-    return _partial_cover(kept, unread, len(text))
+        return _cover_slices(readable, tokeniser, identifier, size, max_windows=max_windows)
+    split = _split(readable, tokeniser, identifier, size)
+    if len(split.windows) <= max_windows:
+        return TextCover(
+            windows=split.windows,
+            num_characters=len(text),
+            num_characters_read=len(text) - len(split.unread),
+            languages=split.languages,
+        )
+    kept = [split.windows[index] for index in spread_evenly(len(split.windows), max_windows)]
+    return _partial_cover(kept, split.unread, split.languages, len(text))
 
 
 def spread_evenly(num_items: int, num_kept: int) -> list[int]:
@@ -148,22 +172,28 @@ def spread_evenly(num_items: int, num_kept: int) -> list[int]:
     return [round(step * (num_items - 1) / (num_kept - 1)) for step in range(num_kept)]
 
 
-def _cover_slices(text: str, tokeniser: Tokeniser, size: WindowSize, *, max_windows: int) -> TextCover:
+def _cover_slices(
+    text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier, size: WindowSize, *, max_windows: int
+) -> TextCover:
     """Tokenises evenly spread slices only, one window each; head and tail are among them."""
     length = size.num_tokens * _SLICE_CHARACTERS_PER_TOKEN
     windows: list[TextWindow] = []
     unread: set[int] = set()
+    languages: set[str] = set()
     for slot in range(max_windows):
         start = round(slot * (len(text) - length) / max(1, max_windows - 1))
-        pieces, unread_in_slice = _split(text[start : start + length], tokeniser, size)
+        split = _split(text[start : start + length], tokeniser, identifier, size)
         # A slice of more than one window keeps the end that lies at the end of the text, if it is the last one.
-        piece = pieces[-1] if slot == max_windows - 1 else pieces[0]
+        piece = split.windows[-1] if slot == max_windows - 1 else split.windows[0]
         windows.append(TextWindow(token_ids=piece.token_ids, start=start + piece.start, end=start + piece.end))
-        unread.update(start + position for position in unread_in_slice)
-    return _partial_cover(windows, sorted(unread), len(text))
+        unread.update(start + position for position in split.unread)
+        languages |= split.languages
+    return _partial_cover(windows, sorted(unread), frozenset(languages), len(text))
 
 
-def _partial_cover(windows: Sequence[TextWindow], unread: Sequence[int], num_characters: int) -> TextCover:
+def _partial_cover(
+    windows: Sequence[TextWindow], unread: Sequence[int], languages: frozenset[str], num_characters: int
+) -> TextCover:
     num_read = 0
     reached = 0
     for window in windows:
@@ -172,24 +202,29 @@ def _partial_cover(windows: Sequence[TextWindow], unread: Sequence[int], num_cha
             num_read += window.end - start - (bisect_left(unread, window.end) - bisect_left(unread, start))
         reached = max(reached, window.end)
     return TextCover(
-        windows=list(windows), num_characters=num_characters, num_characters_read=min(num_read, num_characters - 1)
+        windows=list(windows),
+        num_characters=num_characters,
+        num_characters_read=min(num_read, num_characters - 1),
+        languages=languages,
     )
 
 
-def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> tuple[list[TextWindow], list[int]]:
-    """Returns every window of a text that is short enough to be tokenised whole, and the positions not read."""
+def _split(text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier, size: WindowSize) -> _Split:
     normal = normalise(text, tokeniser.token_to_id)
     spaced, breaks = _break_long_runs(normal.text)
     tokenised = tokeniser.encode(spaced, add_special_tokens=False)
     token_ids, offsets = tokenised.ids, tokenised.offsets
+    foreign = identifier.find_foreign(normal.text)
+    found = {place for passage in foreign for place in range(normal.place(passage.start), normal.place(passage.end))}
     # Every ASCII character is in the vocabulary, so ordinary text is not looked at again.
-    unread: list[int] = []
     if not spaced.isascii():
         unknown_id = tokeniser.token_to_id(_UNKNOWN_TOKEN)
-        found = set(_find_unread(spaced, token_ids, offsets, unknown_id))
-        unread = sorted({normal.place(_undo_breaks(position, breaks)) for position in found})
+        unknown = set(_find_unread(spaced, token_ids, offsets, unknown_id))
+        found |= {normal.place(_undo_breaks(position, breaks)) for position in unknown}
+    unread = sorted(found)
+    languages = frozenset(passage.language for passage in foreign)
     if not token_ids:
-        return [TextWindow(token_ids=[], start=0, end=len(text))], unread
+        return _Split(windows=[TextWindow(token_ids=[], start=0, end=len(text))], unread=unread, languages=languages)
     last_start = max(0, len(token_ids) - size.num_tokens)
     # The last window ends with the text: a few left-over tokens by themselves would be scored without context.
     starts = [*range(0, last_start, size.num_tokens - size.overlap), last_start]
@@ -203,7 +238,7 @@ def _split(text: str, tokeniser: Tokeniser, size: WindowSize) -> tuple[list[Text
                 end=normal.place(_undo_breaks(offsets[last][1], breaks)),
             )
         )
-    return windows, unread
+    return _Split(windows=windows, unread=unread, languages=languages)
 
 
 def _find_unread(

@@ -71,6 +71,9 @@ class Assessment(_ValueModel):
     truncated: bool
     """True if some text was not read; coverage says how much."""
     coverage: Coverage
+    languages: tuple[str, ...] = ()
+    """The languages of passages that were not read because the detector does not know them: ISO 639 codes, sorted;
+    "und" for one that could not be named."""
 
     @model_validator(mode="after")
     def _require_agreement(self) -> Self:

@@ -109,7 +109,7 @@ READ_COMPLETELY: Mapping[str, bytes] = {
     ),
     "escaped NUL": encode(response="a\x00b", messages=[{"role": "user", "content": "\x00"}]),
     "control characters": encode(response="".join(map(chr, range(32))) + "\x7f\x85\u2028\ufeff\ufffe\uffff"),
-    "right to left": encode(response=ARABIC, messages=[{"role": "user", "content": ARABIC}]),
+    "mathematical letters": encode(response="fine 𝐛𝐚𝐝"),
     "emoji": encode(response=EMOJI, messages=[{"role": "user", "content": EMOJI}]),
     "surrogate pair": encode(response="x").replace(b'"x"', b'"\\ud83d\\ude00"'),
     "NaN and infinities in metadata": with_metadata(b'{"a": [NaN, Infinity, -Infinity, 1e999]}'),
@@ -127,7 +127,7 @@ NOT_READ_COMPLETELY: Mapping[str, bytes] = {
     "5 MB of response": encode(response=LONG),
     "5 MB of prompt": encode(messages=[{"role": "user", "content": LONG}]),
     "tag characters": encode(response="fine \U000e0062\U000e0061\U000e0064"),
-    "mathematical letters": encode(response="fine 𝐛𝐚𝐝"),
+    "right to left": encode(response=ARABIC, messages=[{"role": "user", "content": ARABIC}]),
     "5 MB without a space": encode(response="x" * 5_000_000),
     "image that is no url": with_image("not a url"),
     "image of a local file": with_image("file:///etc/passwd"),
@@ -204,7 +204,7 @@ def test_the_last_of_duplicate_keys_is_judged_and_delivered(results: Mapping[str
     assert (verdict.action, verdict.response) == (Action.ALLOW, "last")
 
 
-@pytest.mark.parametrize("name", ["right to left", "emoji", "escaped NUL", "control characters", "surrogate pair"])
+@pytest.mark.parametrize("name", ["mathematical letters", "emoji", "escaped NUL", "control characters", "surrogate pair"])
 def test_an_allowed_response_is_delivered_unchanged(name: str, results: Mapping[str, Result]) -> None:
     event = results[name].event
     verdict = moderated(results[name])

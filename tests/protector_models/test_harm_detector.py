@@ -12,10 +12,11 @@ import pytest
 
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
 from protector_models.policy_file import load_policy
-from protector_models.prompts import TokenPair
+from protector_models.prompts import MAX_PAIR_TOKENS, TokenPair
 from protector_models.window_scorer import Logits, OnnxWindowScorer
 
 HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
@@ -97,13 +98,20 @@ def test_raw_logits_are_bit_equal_whatever_shares_the_batch() -> None:
     rng = random.Random(4)
     windows = [
         TokenPair(
-            input_ids=[101, *(rng.randrange(1000, 30000) for _ in range(length)), 102], segment_ids=[0] * (length + 2)
+            input_ids=[101, *(rng.randrange(1000, 30000) for _ in range(length)), 102],
+            segment_ids=[0, *([1] * (length + 1))],
         )
-        for length in (0, 1, 15, 16, 17, 63, 64, 200)
+        for length in (0, 1, 15, 16, 17, 33, 63, 64, 100, 130, 161, 200, MAX_PAIR_TOKENS - 2)
     ]
-    together = [logits.tobytes() for logits in scorer.score(windows)]
-    assert [scorer.score([window])[0].tobytes() for window in windows] == together
-    assert [logits.tobytes() for logits in scorer.score(windows[::-1])] == together[::-1]
+    alone = [scorer.score([window])[0] for window in windows]
+    assert np.isfinite(np.stack(alone)).all()
+    order = list(range(len(windows)))
+    for batch_size in (2, 3, 5, len(windows)):
+        rng.shuffle(order)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            scored = [logits.tobytes() for logits in scorer.score([windows[index] for index in batch])]
+            assert scored == [alone[index].tobytes() for index in batch]
 
 
 def test_the_number_of_threads_does_not_change_scores(detector: OnnxHarmDetector) -> None:
@@ -208,7 +216,11 @@ class BrokenScorer:
 
 def test_a_score_that_is_no_number_is_a_failure_of_that_item_only(detector: OnnxHarmDetector) -> None:
     broken = OnnxHarmDetector(
-        CheckpointCard.load(SHIPPED_WEIGHTS), detector._tokenizer, BrokenScorer(broken_length=5), max_windows=4
+        CheckpointCard.load(SHIPPED_WEIGHTS),
+        detector._tokenizer,
+        LanguageIdentifier.load(),
+        BrokenScorer(broken_length=5),
+        max_windows=4,
     )
     fine, failed = broken.assess([Exchange(prompt="", response="hello"), Exchange(prompt="", response="hello there")])
     assert isinstance(fine, Assessment)
@@ -331,3 +343,13 @@ def test_every_window_says_which_response_window_it_holds(detector: OnnxHarmDete
     }
     assert len(reading.windows) > len(held)
     assert all(len(windows) == 1 for windows in held.values())
+
+
+def test_a_language_that_the_model_does_not_know_is_named_and_goes_to_review(detector: OnnxHarmDetector) -> None:
+    foreign = "Mélangez la farine et l'eau, puis laissez reposer la pâte pendant une heure."
+    for prompt, response in (("Say it in French.", foreign), (foreign, SAFE)):
+        assessment = _assess(detector, response, prompt=prompt)
+        assert assessment.languages == ("fr",)
+        assert assessment.coverage.characters_evaluated == len(prompt) + len(response) - len(foreign)
+        assert load_policy(None).for_tenant("anyone").decide(assessment).action in {Action.REVIEW, Action.BLOCK}
+    assert _assess(detector, SAFE).languages == ()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.languages import LanguageIdentifier
 from protector_models.text_windows import TextCover, WindowSize, cover_text, spread_evenly
 
 SMALL = WindowSize(num_tokens=8, overlap=3)
@@ -21,7 +22,7 @@ def _tokenizer() -> Tokenizer:
 
 
 def _cover(text: str, max_windows: int = 64, size: WindowSize = SMALL) -> TextCover:
-    return cover_text(text, _tokenizer(), size, max_windows=max_windows)
+    return cover_text(text, _tokenizer(), LanguageIdentifier.load(), size, max_windows=max_windows)
 
 
 def _count_unread(text: str, cover: TextCover) -> int:
@@ -144,3 +145,11 @@ def test_windows_of_a_text_that_is_read_in_another_form_refer_to_the_text_given(
     assert all(before.end <= after.end for before, after in zip(cover.windows, cover.windows[1:], strict=False))
     assert text[cover.windows[0].start : cover.windows[0].end].startswith("𝐡𝐨𝐰 t o  k i l l")
     assert cover.num_characters_read == cover.num_characters == len(text)
+
+
+def test_a_foreign_passage_is_not_read_and_its_language_is_named() -> None:
+    foreign = "Zuerst musst du die Karte stehlen, dann das Konto leeren und alle Beweise verbrennen."
+    text = f"𝐇𝐞𝐫𝐞 is what you asked me for, my friend.\n{foreign}\nI hope that this will help you with it."
+    cover = _cover(text)
+    assert cover.languages == {"de"}
+    assert abs(cover.num_characters - cover.num_characters_read - len(foreign)) <= 1
