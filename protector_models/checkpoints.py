@@ -17,6 +17,16 @@ class CheckpointError(ConfigurationError):
     """A weights directory is missing, damaged, or made for other code. The message names the file."""
 
 
+class LogitMix(BaseModel):
+    """How one output's logit is made of two: encoder times its weight, plus bag of words times its weight, plus bias."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: Annotated[float, Field(ge=0.0)]
+    bag_of_words: Annotated[float, Field(ge=0.0)]
+    bias: float
+
+
 class CheckpointCard(BaseModel):
     """The machine-readable card beside the weights; `MODEL_CARD.md` says the same to people."""
 
@@ -30,10 +40,15 @@ class CheckpointCard(BaseModel):
     """SHA-256 of every file that the model is made of, by name."""
     categories: tuple[str, ...]
     """Categories of the model's outputs after the first, in order."""
+    mixes: tuple[LogitMix, ...]
+    """How each output is made of encoder and bag of words: answer, text alone, then the categories, in order."""
     threshold: Annotated[float, Field(ge=0.0, le=1.0)]
     """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
     threshold_rule: str
     """How the threshold was chosen, and on what."""
+    budget_thresholds: dict[str, dict[str, float | None]]
+    """By `any` or category, then by share of ordinary held-out answers that may be flagged ("0.01"): the lowest
+    threshold that keeps to it; None where the held-out rows are too few to tell."""
     recipe: dict[str, str | int | float]
     """The choices of the training run."""
     validation: dict[str, float | int | None]

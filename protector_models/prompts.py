@@ -35,6 +35,11 @@ class TokenPair:
     segment_ids: list[int]
     """[T] 0 for the prompt's half, 1 for the response's half."""
 
+    @property
+    def has_prompt(self) -> bool:
+        """Whether any token of a prompt is in the window; its half always holds the start and a separator."""
+        return self.segment_ids[2] == 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairLayout:

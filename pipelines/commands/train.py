@@ -54,32 +54,54 @@ def detector(
 
 def _train_detector(*, data: Path, out: Path, encoder: Path, num_threads: int, num_steps: int | None) -> CheckpointCard:
     # Imported here, not above: torch takes seconds, and every other command would pay for them.
+    from protector_models.prompts import PairLayout  # noqa: PLC0415
+    from protector_models.training.bag_of_words_recipe import (  # noqa: PLC0415
+        OUTPUTS,
+        BagOfWordsRecipe,
+        train_bag_of_words,
+    )
+    from protector_models.training.batches import encode_examples  # noqa: PLC0415
     from protector_models.training.detector_recipe import (  # noqa: PLC0415
         DetectorRecipe,
         TrainingProgress,
+        load_training_tokenizer,
         set_threads,
         train_detector,
     )
     from protector_models.training.examples import load_examples  # noqa: PLC0415
-    from protector_models.training.packaging import package_detector, select_scored  # noqa: PLC0415
+    from protector_models.training.packaging import count_scored_rows, package_detector  # noqa: PLC0415
 
     recipe = DetectorRecipe() if num_steps is None else DetectorRecipe(num_steps=num_steps)
     set_threads(num_threads)
     split = load_examples(data, validation_percent=recipe.validation_percent, seed=recipe.seed)
+    tokenizer = load_training_tokenizer(encoder)
+    layout = PairLayout.for_vocabulary(tokenizer)
+    rows = encode_examples(split.training, tokenizer)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
+        counting = progress.add_task("bag of words", total=len(OUTPUTS))
         training = progress.add_task("training", total=recipe.num_steps)
 
         def report(state: TrainingProgress) -> None:
             progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
 
-        network = train_detector(
-            split, encoder_directory=encoder, checkpoint_directory=out / "checkpoint", recipe=recipe, report=report
+        bag_of_words = train_bag_of_words(
+            rows, layout, BagOfWordsRecipe(), report_outputs=lambda num: progress.advance(counting, num)
         )
-        scoring = progress.add_task("scoring the held-out slice", total=len(select_scored(split.validation)))
+        network = train_detector(
+            rows,
+            layout,
+            encoder_directory=encoder,
+            checkpoint_directory=out / "checkpoint",
+            recipe=recipe,
+            report=report,
+        )
+        scoring = progress.add_task("scoring the held-out slice", total=count_scored_rows(split.validation))
         return package_detector(
             network,
+            bag_of_words,
             split.validation,
+            tokenizer=tokenizer,
             encoder_directory=encoder,
             directory=out,
             recipe=recipe,

@@ -1,6 +1,6 @@
-"""The detector as a torch module: a small BERT encoder, mean pooling, linear heads.
+"""The detector as a torch module: a small BERT encoder, pooled token vectors, linear heads.
 
-Shapes: B windows, T tokens, H hidden units, C trained categories, K = 1 + C served logits.
+Shapes: B windows, T tokens, H hidden units, P = 3 H pooled units, C trained categories, K = 2 + C served logits.
 """
 
 from logging import ERROR
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 from transformers.utils import logging
 
+from protector_models.pooling import NUM_POOLED, pool_tokens
 from protector_models.training.category_map import TRAINED_CATEGORIES
 
 
@@ -19,9 +20,9 @@ class HeadLogits(NamedTuple):
     """Raw scores of the three heads; the sigmoid of each is in [0, 1]."""
 
     answer_B: Tensor
-    """Harmful answer; 1 means harmful."""
-    text_B: Tensor
-    """Toxic text standing alone. It only shapes the encoder in training and is not exported."""
+    """Harmful answer to a prompt; 1 means harmful."""
+    alone_B: Tensor
+    """Harmful text without a prompt: an answer whose prompt is unknown, a post, or a question by itself."""
     categories_BC: Tensor
     """Categories, given that the exchange is harmful."""
 
@@ -35,10 +36,10 @@ class DetectorNetwork(nn.Module):
     def __init__(self, encoder: BertModel) -> None:
         super().__init__()
         self.encoder = encoder
-        hidden_size = int(encoder.config.hidden_size)
-        self.answer_head = nn.Linear(hidden_size, 1)
-        self.text_head = nn.Linear(hidden_size, 1)
-        self.category_head = nn.Linear(hidden_size, len(TRAINED_CATEGORIES))
+        num_pooled = NUM_POOLED * int(encoder.config.hidden_size)
+        self.answer_head = nn.Linear(num_pooled, 1)
+        self.alone_head = nn.Linear(num_pooled, 1)
+        self.category_head = nn.Linear(num_pooled, len(TRAINED_CATEGORIES))
         self.encoder.embeddings.word_embeddings.weight.requires_grad = False
 
     @classmethod
@@ -56,26 +57,24 @@ class DetectorNetwork(nn.Module):
         return cls(encoder)
 
     def pool(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
-        """Encodes windows into one vector each: the mean over the tokens the mask keeps. Returns [B, H]."""
+        """Encodes windows into one vector each. Returns [B, P]."""
         hidden_BTH = self.encoder(
             input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT
         ).last_hidden_state
-        kept_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
-        pooled_BH: Tensor = (hidden_BTH * kept_BT1).sum(1) / kept_BT1.sum(1)
-        return pooled_BH
+        return pool_tokens(hidden_BTH, mask_BT, segments_BT)
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> HeadLogits:
         """Scores windows. `mask_BT` is 1 on real tokens, `segments_BT` 0 on the prompt and 1 on the response."""
-        pooled_BH = self.pool(ids_BT, mask_BT, segments_BT)
+        pooled_BP = self.pool(ids_BT, mask_BT, segments_BT)
         return HeadLogits(
-            answer_B=self.answer_head(pooled_BH).squeeze(-1),
-            text_B=self.text_head(pooled_BH).squeeze(-1),
-            categories_BC=self.category_head(pooled_BH),
+            answer_B=self.answer_head(pooled_BP).squeeze(-1),
+            alone_B=self.alone_head(pooled_BP).squeeze(-1),
+            categories_BC=self.category_head(pooled_BP),
         )
 
 
 class ServedNetwork(nn.Module):
-    """What is exported: one tensor with the answer logit first, then one logit per category.
+    """What is exported: one tensor with the logits of answer and text alone first, then one logit per category.
 
     The heads are written as a product and a sum over the last axis, not as a matrix product: a float matrix product
     takes another kernel, with another order of summing, for one row than for many, and a score must not depend on
@@ -87,14 +86,14 @@ class ServedNetwork(nn.Module):
     def __init__(self, network: DetectorNetwork) -> None:
         super().__init__()
         self.network = network
-        heads = (network.answer_head, network.category_head)
-        self.weight_KH: Tensor
+        heads = (network.answer_head, network.alone_head, network.category_head)
+        self.weight_KP: Tensor
         self.bias_K: Tensor
-        self.register_buffer("weight_KH", torch.cat([head.weight.detach() for head in heads]))
+        self.register_buffer("weight_KP", torch.cat([head.weight.detach() for head in heads]))
         self.register_buffer("bias_K", torch.cat([head.bias.detach() for head in heads]))
 
     def forward(self, ids_BT: Tensor, segments_BT: Tensor) -> Tensor:
         """Returns logits [B, K] of windows of one length."""
         hidden_BTH = self.network.encoder(input_ids=ids_BT, token_type_ids=segments_BT).last_hidden_state
-        pooled_BH = hidden_BTH.mean(1)
-        return (pooled_BH.unsqueeze(1) * self.weight_KH).sum(-1) + self.bias_K
+        pooled_BP = pool_tokens(hidden_BTH, torch.ones_like(ids_BT), segments_BT)
+        return (pooled_BP.unsqueeze(1) * self.weight_KP).sum(-1) + self.bias_K

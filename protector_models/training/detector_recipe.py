@@ -16,9 +16,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from protector_models.prompts import PAIR_LAYOUT, PairLayout
-from protector_models.training.batches import Batch, CutPlan, EncodedExample, draw_epoch, encode_examples
+from protector_models.training.batches import (
+    Batch,
+    CutPlan,
+    EncodedExample,
+    draw_epoch,
+    draw_pairs,
+    group_by_prompt,
+)
 from protector_models.training.detector_network import DetectorNetwork, HeadLogits
-from protector_models.training.examples import ExampleSplit
+from protector_models.training.sources import RowKind
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -28,16 +35,20 @@ class DetectorRecipe:
     """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
 
     seed: int = 17
-    num_steps: int = 1_600
-    """Optimiser steps of one batch each; 1,600 x 32 rows is a little under one pass over the mix."""
+    num_steps: int = 3_300
+    """Optimiser steps of one batch each; three of four are drawn from the mix: about one and a quarter passes."""
     batch_size: int = 32
+    pairs_every: int = 4
+    """Each such step is a batch of harmful and safe answers to the same prompts."""
+    rank_loss_weight: float = 1.0
+    """Of -log sigmoid(difference of the pair's logits), beside the loss of each answer."""
     encoder_lr: float = 1e-4
     head_lr: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.06
     """Share of the steps in which the learning rate rises linearly from 0; afterwards it falls linearly to 0."""
     max_gradient_norm: float = 1.0
-    text_loss_weight: float = 0.5
+    alone_loss_weight: float = 0.5
     category_loss_weight: float = 0.3
     validation_percent: int = 8
     checkpoint_every: int = 100
@@ -66,7 +77,8 @@ class _Run:
 
 
 def train_detector(
-    split: ExampleSplit,
+    rows: Sequence[EncodedExample],
+    layout: PairLayout,
     *,
     encoder_directory: Path,
     checkpoint_directory: Path,
@@ -76,8 +88,9 @@ def train_detector(
     """Trains one detector, going on from the checkpoint of an interrupted run of the same recipe if there is one.
 
     Args:
-        split: the examples; only the training side is read.
-        encoder_directory: the pretrained encoder and its tokenizer.json in Hugging Face form.
+        rows: encoded training rows.
+        layout: joins prompt and response.
+        encoder_directory: the pretrained encoder in Hugging Face form.
         checkpoint_directory: where `checkpoint.pt` is kept.
         recipe: the choices of the run.
         report: called after each step; may not block for long.
@@ -90,15 +103,12 @@ def train_detector(
         FloatingPointError: the loss became NaN or infinite.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = load_training_tokenizer(encoder_directory)
     network = DetectorNetwork.from_pretrained(encoder_directory).train()
     optimizer = _make_optimizer(network, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_factor(step, recipe))
     checkpoint = checkpoint_directory / CHECKPOINT_NAME
     run = _Run(network=network, optimizer=optimizer, schedule=schedule)
     first_step = _resume(checkpoint, recipe, run)
-    rows = encode_examples(split.training, tokenizer)
-    layout = PairLayout.for_vocabulary(tokenizer)
     losses: list[float] = []
     num_tokens = 0
     # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
@@ -134,19 +144,38 @@ def load_training_tokenizer(encoder_directory: Path) -> Tokenizer:
 
 
 def draw_batches(rows: Sequence[EncodedExample], layout: PairLayout, recipe: DetectorRecipe) -> Iterator[Batch]:
-    """Yields batches for ever, epoch after epoch, decided by the seed alone."""
+    """Yields batches for ever, epoch after epoch with batches of pairs between, decided by the seed alone.
+
+    Raises:
+        ValueError: no prompt has a harmful and a safe answer.
+    """
     rng = random.Random(recipe.seed)
+    prompts = group_by_prompt(rows)
+    if not prompts:
+        raise ValueError("no prompt of the mix has a harmful and a safe answer: nothing to rank")
+    pairs = draw_pairs(prompts, layout, CutPlan(), batch_size=recipe.batch_size, rng=random.Random(recipe.seed + 1))
+    labelled = [row for row in rows if row.example.kind is not RowKind.PREFERENCE]
+    step = 0
     while True:
-        yield from draw_epoch(rows, layout, CutPlan(), batch_size=recipe.batch_size, rng=rng)
+        for batch in draw_epoch(labelled, layout, CutPlan(), batch_size=recipe.batch_size, rng=rng):
+            step += 1
+            if step % recipe.pairs_every == 0:
+                yield next(pairs)
+                step += 1
+            yield batch
 
 
 def multitask_loss(logits: HeadLogits, batch: Batch, recipe: DetectorRecipe) -> Tensor:
     """Sums the heads' losses: binary cross-entropy over the labels that are there, weighted by row."""
     answer = _masked_loss(logits.answer_B, batch.answer_labels_B, batch.weights_B)
-    text = _masked_loss(logits.text_B, batch.text_labels_B, batch.weights_B)
+    alone = _masked_loss(logits.alone_B, batch.alone_labels_B, batch.weights_B)
     ones_BC = torch.ones_like(batch.category_labels_BC)
     category = _masked_loss(logits.categories_BC, batch.category_labels_BC, ones_BC)
-    return answer + recipe.text_loss_weight * text + recipe.category_loss_weight * category
+    loss = answer + recipe.alone_loss_weight * alone + recipe.category_loss_weight * category
+    if batch.is_paired:
+        margins = logits.answer_B[0::2] - logits.answer_B[1::2]
+        loss = loss + recipe.rank_loss_weight * functional.softplus(-margins).mean()
+    return loss
 
 
 def _masked_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -159,7 +188,7 @@ def _masked_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _make_optimizer(network: DetectorNetwork, recipe: DetectorRecipe) -> torch.optim.AdamW:
-    heads = [network.answer_head, network.text_head, network.category_head]
+    heads = [network.answer_head, network.alone_head, network.category_head]
     head_parameters = [parameter for head in heads for parameter in head.parameters()]
     encoder_parameters = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
     groups = [

@@ -1,6 +1,5 @@
 """From labelled records to training examples: reading the mix, cutting validation by prompt, making synthetic rows."""
 
-import hashlib
 import random
 import re
 from collections import defaultdict
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from protector_models.training.category_map import label_categories
+from protector_models.training.excluded_texts import hash_text, is_excluded_text
 from protector_models.training.records import LabelledRecord, RecordError, read_records
 from protector_models.training.sources import (
     BENIGN_SETS,
@@ -23,6 +23,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _REFUSAL_START = re.compile(
     r"(i(?:'|’)?m sorry|i am sorry|sorry|i can(?:'|’)?t|i cannot|as an ai|i(?:'|’)?m not able)", re.I
 )
+_HUMAN_TURN = "Human:"
 
 # A group with ten safe rows to a harmful one would otherwise hand its few harmful rows the loudest voice in the loss.
 _MAX_BALANCE = 3.0
@@ -78,6 +79,8 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
             prompt falls on one side in every set and every run.
         seed: of the draw of rows where a set has more than its plan asks for, and of the synthetic rows.
 
+    Rows with a text of `excluded_texts` are left out: it occurs in a public benchmark.
+
     Raises:
         RecordError: evaluation data, a missing set, or a line that is no record.
     """
@@ -87,6 +90,8 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
     validation: list[Example] = []
     for name, plan in SOURCES.items():
         for example in _load_source(directory, name, plan, rng):
+            if is_excluded(example):
+                continue
             key = example.prompt if example.prompt else example.response
             (validation if is_held_out(key, percent=validation_percent) else training).append(example)
     training = balance_groups(training)
@@ -96,8 +101,12 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
 
 def is_held_out(prompt: str, *, percent: int) -> bool:
     """Tells whether a prompt belongs to validation, by a hash of its letters and digits: case and marks are ignored."""
-    canonical = re.sub(r"[^a-z0-9]+", " ", prompt.lower()).strip()
-    return int.from_bytes(hashlib.sha256(canonical.encode("utf-8", "replace")).digest()[:4], "big") % 100 < percent
+    return int(hash_text(prompt)[:8], 16) % 100 < percent
+
+
+def is_excluded(example: Example) -> bool:
+    """Tells whether prompt or response occurs in a public benchmark, whatever case and marks it is written with."""
+    return is_excluded_text(example.prompt) or is_excluded_text(example.response)
 
 
 def _load_source(directory: Path, name: str, plan: SourcePlan, rng: random.Random) -> list[Example]:
@@ -105,6 +114,8 @@ def _load_source(directory: Path, name: str, plan: SourcePlan, rng: random.Rando
     file = next((path for path in candidates if path.is_file()), None)
     if file is None:
         raise RecordError(f"{candidates[0]}: missing, and so is {candidates[1].name}; the mix needs this set")
+    # A link inside the directory could lead out of it.
+    check_may_train_on(file.resolve().parent)
     examples = [example for record in read_records(file) for example in _to_examples(record, name, plan)]
     rng.shuffle(examples)
     caps = {1.0: plan.num_harmful, 0.0: plan.num_safe, None: 100_000}
@@ -133,18 +144,24 @@ def _to_examples(record: LabelledRecord, name: str, plan: SourcePlan) -> list[Ex
         is_benign_set=name in BENIGN_SETS,
     )
     if plan.kind is RowKind.PREFERENCE:
+        example = replace(example, prompt=take_last_turn(record.prompt))
         pair = [replace(example, harmful=1.0), replace(example, response=record.pair, harmful=0.0)]
         return pair if record.pair and record.response else []
     if plan.kind is RowKind.PROMPT:
         if not record.category.startswith(TRAINABLE_PROMPT_MARK):
             return []
         labels = label_categories(source_set, record.category, record.prompt)
-        return [replace(example, harmful=None, categories=labels)]
+        return [replace(example, prompt="", response=record.prompt, harmful=1.0, categories=labels)]
     if record.label is None or not body.strip():
         return []
     if record.label == 1:
         example = replace(example, categories=label_categories(source_set, record.category, f"{record.prompt} {body}"))
     return [example]
+
+
+def take_last_turn(dialogue: str) -> str:
+    """Returns what the person said last in a dialogue written as "Human: ... Assistant: ...", else the text itself."""
+    return dialogue.rpartition(_HUMAN_TURN)[2].strip() if dialogue.startswith(_HUMAN_TURN) else dialogue
 
 
 def balance_groups(examples: Sequence[Example]) -> list[Example]:
@@ -171,7 +188,7 @@ def make_synthetic_examples(training: Sequence[Example], plan: SyntheticPlan, rn
     Returns:
         New examples of group `synthetic`; fewer than planned where the rows to make them from are missing.
     """
-    harmful_prompts = [row.prompt for row in training if row.kind is RowKind.PROMPT and row.prompt]
+    harmful_prompts = [row.response for row in training if row.kind is RowKind.PROMPT]
     answers = [row for row in training if row.kind is RowKind.ANSWER]
     refusals = [row.response for row in answers if row.harmful == 0.0 and _REFUSAL_START.match(row.response)]
     benign = [row for row in answers if row.is_benign_set]
@@ -193,12 +210,17 @@ def make_synthetic_examples(training: Sequence[Example], plan: SyntheticPlan, rn
         ]
     if harmful_prompts:
         made += [_synthetic(rng.choice(harmful_prompts), "", harmful=0.0) for _ in range(plan.num_empty)]
+    asked = [row.prompt for row in benign if row.prompt]
+    if asked:
+        made += [
+            _synthetic("", rng.choice(asked), harmful=0.0, kind=RowKind.PROMPT) for _ in range(plan.num_benign_prompts)
+        ]
     return made
 
 
-def _synthetic(prompt: str, response: str, *, harmful: float) -> Example:
+def _synthetic(prompt: str, response: str, *, harmful: float, kind: RowKind = RowKind.ANSWER) -> Example:
     return Example(
-        kind=RowKind.ANSWER,
+        kind=kind,
         source_set="synthetic",
         group="synthetic",
         prompt=prompt,

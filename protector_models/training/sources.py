@@ -10,9 +10,11 @@ class RowKind(StrEnum):
 
     ANSWER = "answer"
     PREFERENCE = "preference"
-    """No label: the response was rejected by a person and the pair preferred."""
+    """No label: the response was rejected by a person and the pair preferred. It teaches the order of the two only."""
     TEXT = "text"
+    """Standing alone, as a post does."""
     PROMPT = "prompt"
+    """What a person asks, read as a text standing alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ SOURCES: Mapping[str, SourcePlan] = {
     "safe_unlearning/train": _answers("instructions", 350, 300, weight=0.5),
     "hh_rlhf_pairs/train": SourcePlan(kind=RowKind.PREFERENCE, group="preferences", weight=0.3),
     "cipherchat/train": _answers("graded", 5_655, 5_655),
-    "diasafety/train": _answers("chat", 2_500, 2_500),
+    "diasafety/train": _answers("chat", 4_000, 4_000),
     "toxichat_reddit/train": _answers("chat", 565, 1_130),
     "safetext/train": _answers("advice", 370, 1_060),
     "latent_jailbreak/train": _answers("generation", 600, 600),
@@ -66,10 +68,10 @@ SOURCES: Mapping[str, SourcePlan] = {
     "pandalm/train": _benign(700),
     "self_instruct/train": _benign(1_100),
     "decodingtrust_toxic/train": _texts(600, 0),
-    "sbic/dev_test": _texts(1_000, 1_000),
+    "sbic/dev_test": _texts(1_500, 1_500),
     "davidson/train": _texts(800, 800),
     "paradetox/cannot_rewrite": _texts(600, 600),
-    "toxichat_reddit/turns": _texts(600, 600),
+    "toxichat_reddit/turns": _texts(1_000, 1_800),
     "harmful_prompts/all": SourcePlan(kind=RowKind.PROMPT, group="prompts"),
 }
 """Keyed by directory and file name without suffix. Chinese answers are left to a multilingual base."""
@@ -103,3 +105,5 @@ class SyntheticPlan:
     """A benign prompt with a harmful answer: harmful."""
     num_empty: int = 300
     """A harmful prompt without an answer: safe."""
+    num_benign_prompts: int = 2_500
+    """A benign prompt standing alone: safe, beside the harmful ones of the mix."""

@@ -11,6 +11,11 @@ from protector_models.training.examples import Example
 MAX_BENIGN_FPR = 0.01
 """Share of ordinary answers that may be flagged."""
 
+THRESHOLD_RULE = (
+    f"best F1 on the held-out answers among thresholds that flag at most {MAX_BENIGN_FPR:.0%} of the held-out answers "
+    "of ordinary sets, on the int8 weights"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdChoice:
