@@ -19,18 +19,20 @@ from protector_models.checkpoints import CheckpointError
 Array = npt.NDArray[np.float32]
 
 _NETWORK = "network."
-_HEADS = ("weight_KH", "bias_K")
+_HEAD_WEIGHT = "weight_K"
+_HEAD_BIAS = "bias_K"
 _WORDS = "encoder.embeddings.word_embeddings.weight"
 _SCORE_SCALING = "/encoder/encoder/layer.0/attention/self/Mul"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphWeights:
-    """What a BERT encoder with mean pooling and linear heads is made of."""
+    """What a BERT encoder with linear heads is made of."""
 
     encoder: dict[str, Array]
     """Tensors of the encoder by the name that `transformers.BertModel` gives them."""
-    head_weight_KH: Array
+    head_weight_KP: Array
+    """Of the heads, over a window's pooled vector of P units."""
     head_bias_K: Array
     attention_head_size: int
     layer_norm_eps: float
@@ -58,8 +60,8 @@ def read_graph_weights(model_file: Path) -> GraphWeights:
                 encoder[_module_name(node) + ".weight"] = weight
         return GraphWeights(
             encoder={name.removeprefix("encoder."): tensor for name, tensor in encoder.items()},
-            head_weight_KH=tensors[_HEADS[0]],
-            head_bias_K=tensors[_HEADS[1]],
+            head_weight_KP=next(tensor for name, tensor in tensors.items() if name.startswith(_HEAD_WEIGHT)),
+            head_bias_K=tensors[_HEAD_BIAS],
             attention_head_size=_attention_head_size(graph, tensors),
             layer_norm_eps=_layer_norm_eps(graph),
         )

@@ -7,7 +7,7 @@ of the batch in which a window stands is not, and CUDA promises nothing about th
 
 Importing this module takes seconds: only what is configured to use it does.
 
-Shapes: B windows of a run, T tokens of the bucket, H hidden units, K logits.
+Shapes: B windows of a run, T tokens of the bucket, H hidden units, P pooled units, K logits.
 """
 
 from collections import defaultdict
@@ -23,6 +23,7 @@ from transformers import BertConfig, BertModel
 from protector_models.checkpoints import CheckpointError
 from protector_models.graph_weights import GraphWeights, read_graph_weights
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.pooling import pool_tokens
 from protector_models.prompts import TokenPair
 from protector_models.settings import Device
 from protector_models.window_scorer import Logits
@@ -34,14 +35,14 @@ eight is no faster there and a single window would have to wait for seven empty 
 
 
 class EncoderModule(nn.Module):
-    """The network as it is served: encoder, mean over the tokens that the mask keeps, heads."""
+    """The network as it is served: encoder, pooling, heads."""
 
-    def __init__(self, encoder: BertModel, weight_KH: Tensor, bias_K: Tensor) -> None:
+    def __init__(self, encoder: BertModel, weight_KP: Tensor, bias_K: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
-        self.weight_KH: Tensor
+        self.weight_KP: Tensor
         self.bias_K: Tensor
-        self.register_buffer("weight_KH", weight_KH)
+        self.register_buffer("weight_KP", weight_KP)
         self.register_buffer("bias_K", bias_K)
 
     @classmethod
@@ -57,16 +58,16 @@ class EncoderModule(nn.Module):
             encoder.load_state_dict({name: torch.tensor(tensor) for name, tensor in weights.encoder.items()})
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"the graph's weights are not those of one BERT encoder: {error}") from error
-        return cls(encoder, torch.tensor(weights.head_weight_KH), torch.tensor(weights.head_bias_K)).eval()
+        return cls(encoder, torch.tensor(weights.head_weight_KP), torch.tensor(weights.head_bias_K)).eval()
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
         """Returns logits [B, K]. `mask_BT` is 1 on real tokens, and every row has at least one."""
         hidden_BTH = self.encoder(
             input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT
         ).last_hidden_state
-        kept_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
-        pooled_BH = (hidden_BTH * kept_BT1).sum(1) / kept_BT1.sum(1)
-        logits_BK: Tensor = pooled_BH @ self.weight_KH.T + self.bias_K
+        # Heads of weights from before there was more than the mean are as wide as the mean, which comes first.
+        pooled_BP = pool_tokens(hidden_BTH, mask_BT, segments_BT)[:, : self.weight_KP.shape[1]]
+        logits_BK: Tensor = pooled_BP @ self.weight_KP.T + self.bias_K
         return logits_BK
 
 
@@ -120,7 +121,7 @@ class TorchWindowScorer:
 
     def _run(self, windows: Sequence[TokenPair], run: "Run") -> list[Logits]:
         ids_BT, mask_BT, segments_BT = torch.zeros(3, run.num_rows, run.num_tokens, dtype=torch.int64)
-        mask_BT[:, 0] = 1  # rows that only fill up keep one token: a mean over none is not a number
+        mask_BT[:, 0] = segments_BT[:, 0] = 1  # rows that only fill up have one token: a mean over none is no number
         for row, window in enumerate(windows):
             length = len(window.input_ids)
             ids_BT[row, :length] = torch.tensor(window.input_ids)

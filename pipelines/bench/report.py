@@ -3,10 +3,13 @@
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+Progress = Callable[[str], None]
+"""Told what is being measured."""
 
 
 class Comparison(BaseModel):

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from pipelines.application import run, stop
-from pipelines.bench.report import Comparison, compare
+from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.transactional_copy import copy_per_s
 from pipelines.codec import decode_event
 from pipelines.composition import in_process_moderator, load_policy_in_force, usable_cpus
@@ -38,9 +38,6 @@ _PARTITIONS = 4
 _WARM_UP_RECORDS = 64
 _STATUS_S = 0.05
 _TIMEOUT_S = 900.0
-
-Progress = Callable[[str], None]
-"""Told what is being measured."""
 
 
 class BenchmarkError(WeirError):

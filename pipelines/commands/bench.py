@@ -1,22 +1,21 @@
 """`weir bench`: speed, as a ratio against something in the same run."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.bench.report import Comparison
+from pipelines.bench.report import Comparison, Progress
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
+from protector_models.checkpoints import CheckpointError
 
 app = typer.Typer(help="Measure speed, as a ratio against something in the same run.", no_args_is_help=True)
-
-
-@app.callback()
-def _bench() -> None:
-    """Keep `stream` a subcommand, although it is the only one."""
 
 
 @app.command()
@@ -38,10 +37,60 @@ def stream(
     # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
     from pipelines.bench.stream import StreamBenchmark, run_stream_benchmark  # noqa: PLC0415
 
-    console = Console(stderr=True)
     benchmark = StreamBenchmark(
         settings=settings, cold_records=cold_records, cached_records=cached_records, repeats=repeats
     )
+    with _progress() as show:
+        cold, cached = run_stream_benchmark(benchmark, show)
+    if as_json:
+        typer.echo(json.dumps({**cold.model_dump(), "cached": cached.model_dump()}, indent=2))
+    else:
+        Console().print(_table([cold, cached]))
+
+
+@app.command()
+def detector(
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both sides.")] = 2,
+    texts: Annotated[int, typer.Option(min=1, help="Texts of each length in one measurement.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turn.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the detector on texts of 64, 128 and 256 tokens, from string to score.
+
+    Against the same weights in fp32 as transformers and torch run them: batches, padding, the same number of threads.
+
+    With --json the object holds the length with the smallest ratio, and each length under its number of tokens.
+
+    Exit codes: 0 done; 1 the weights cannot be used.
+    """
+    # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
+    from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
+    from protector_models.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+
+    benchmark = DetectorBenchmark(
+        weights=weights or SHIPPED_WEIGHTS, num_threads=threads, num_texts=texts, repeats=repeats
+    )
+    try:
+        with _progress() as show:
+            comparisons = run_detector_benchmark(benchmark, show)
+    except CheckpointError as error:
+        Console(stderr=True).print(f"weir bench detector: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    if as_json:
+        slowest = min(comparisons.values(), key=lambda row: row.ratio)
+        rows = {str(length): row.model_dump() for length, row in comparisons.items()}
+        typer.echo(json.dumps({**slowest.model_dump(), **rows}, indent=2))
+    else:
+        Console().print(_table(list(comparisons.values())))
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show on standard error what is being measured."""
+    console = Console(stderr=True)
     with console.status("starting") as status:
 
         def show(step: str) -> None:
@@ -49,11 +98,7 @@ def stream(
             if not console.is_terminal:
                 console.print(step)
 
-        cold, cached = run_stream_benchmark(benchmark, show)
-    if as_json:
-        typer.echo(json.dumps({**cold.model_dump(), "cached": cached.model_dump()}, indent=2))
-    else:
-        Console().print(_table([cold, cached]))
+        yield show
 
 
 def _table(comparisons: list[Comparison]) -> Table:

@@ -11,7 +11,8 @@ from protector_models.training.export import copy_tokenizer, export_fp32, quanti
 from protector_models.window_scorer import OnnxWindowScorer
 
 WINDOWS = [
-    TokenPair(input_ids=[101, *range(2000, 2000 + length), 102], segment_ids=[0] * (length + 2)) for length in (1, 30)
+    TokenPair(input_ids=[101, *range(2000, 2000 + length), 102], segment_ids=[0, *([1] * (length + 1))])
+    for length in (1, 30)
 ]
 
 
