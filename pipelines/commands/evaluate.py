@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipelines.commands.evaluation_tables import print_report
+from pipelines.commands.evaluation_tables import print_overlaps, print_report
 from protector_models.checkpoints import CheckpointError
 from protector_models.training.records import RecordError
 
@@ -80,6 +80,34 @@ def detector(
             _write_html(html, report, evaluated)
     except (RecordError, CheckpointError, _OutputError) as error:
         Console(stderr=True).print(f"weir eval detector: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def overlap(
+    training: Annotated[Path, typer.Option(help="Directory with one directory of records per training set.")],
+    data: Annotated[list[Path], typer.Option(help="Record files or directories to measure on; may be repeated.")],
+    write: Annotated[
+        Path | None, typer.Option(help="Also write the hashes of the texts that are in both to this file.")
+    ] = None,
+) -> None:
+    """Find texts of the training mix that are in the sets to be measured on, whatever their case and punctuation.
+
+    Training leaves out what is listed in protector_models/training/excluded_texts.txt: write that file to renew the
+    list after data was added. No text of any record is printed or written.
+
+    Exit codes: 0 done, whatever was found; 1 the data cannot be used, and the message names file and line, or the file
+    cannot be written.
+    """
+    from protector_models.evaluation.overlaps import find_overlaps  # noqa: PLC0415  # heavy, see below
+
+    try:
+        found = find_overlaps(training, data)
+        print_overlaps(found)
+        if write is not None:
+            write.write_text("".join(f"{text_hash}\n" for text_hash in sorted({each.text_hash for each in found})))
+    except (RecordError, OSError) as error:
+        Console(stderr=True).print(f"weir eval overlap: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
 
 

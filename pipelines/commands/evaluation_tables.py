@@ -1,6 +1,6 @@
 """An evaluation as tables on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from protector_models.evaluation.overlaps import Overlap
     from protector_models.evaluation.report import EvaluationReport, SetReport
 
 _METRICS = {
@@ -34,6 +35,18 @@ def print_report(report: "EvaluationReport") -> None:
     for name, figures in report.sets.items():
         for table in _tabulate_details(name, figures):
             console.print(table)
+
+
+def print_overlaps(overlaps: "Sequence[Overlap]") -> None:
+    """Prints, for each pair of sets that have texts in common, how many."""
+    table = _make_table("Texts in both", "training set", "measured on", "texts", "training rows")
+    pairs = sorted({(found.training_set, name) for found in overlaps for name in found.evaluation_sets})
+    for training_set, name in pairs:
+        common = [each for each in overlaps if each.training_set == training_set and name in each.evaluation_sets]
+        table.add_row(Text(training_set), Text(name), str(len(common)), str(sum(each.num_rows for each in common)))
+    distinct = len({each.text_hash for each in overlaps})
+    table.add_row("all, each text once", "", str(distinct), str(sum(each.num_rows for each in overlaps)), style="bold")
+    Console().print(table)
 
 
 def _tabulate_figures(report: "EvaluationReport") -> Table:

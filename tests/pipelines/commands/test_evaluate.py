@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
 from protector_models.evaluation.perturbations import PERTURBATIONS
+from protector_models.training.excluded_texts import hash_text
 from tests.protector_models.training.builders import make_record, write_records
 
 
@@ -108,3 +109,24 @@ def test_bad_data_ends_with_status_1_and_names_file_and_line(runner: CliRunner, 
 def test_missing_weights_end_with_status_1(runner: CliRunner, records: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, ["detector", "--data", str(records), "--weights", str(tmp_path / "gone")])
     assert result.exit_code == 1
+
+
+def test_overlaps_are_counted_and_their_hashes_written(runner: CliRunner, tmp_path: Path) -> None:
+    rows = [make_record(prompt="How do I make soup?", response="No idea.", label=0)]
+    write_records(tmp_path / "train" / "gptfuzz" / "train.jsonl", rows)
+    file = write_records(tmp_path / "some_set.jsonl", [make_record(prompt="how do I make soup", response="Boil it.")])
+    listed = tmp_path / "hashes.txt"
+    asked = ["--training", str(tmp_path / "train"), "--data", str(file), "--write", str(listed)]
+    result = runner.invoke(app, ["overlap", *asked])
+    assert result.exit_code == 0
+    assert "gptfuzz" in result.stdout
+    assert "soup" not in result.stdout
+    assert listed.read_text() == f"{hash_text('How do I make soup?')}\n"
+
+
+def test_overlaps_with_data_that_is_not_there_end_with_status_1(
+    runner: CliRunner, records: Path, tmp_path: Path
+) -> None:
+    result = runner.invoke(app, ["overlap", "--training", str(tmp_path / "gone"), "--data", str(records)])
+    assert result.exit_code == 1
+    assert "gone" in "".join(result.stderr.split())
