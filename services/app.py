@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -71,16 +71,22 @@ def bind_detector(settings: DetectorSettings, checkpoint: Path, deployment: Depl
         checkpoint: the folder of its weights, on every node.
         deployment: where it runs.
     """
-    num_threads = settings.num_threads or max(1, int(deployment.num_cpus))
-    load = partial(
+    load = detector_loader(settings, checkpoint, deployment)
+    return deploy(DetectorReplica, deployment, load, concurrency=deployment.concurrency)
+
+
+def detector_loader(
+    settings: DetectorSettings, checkpoint: Path, deployment: DeploymentSettings
+) -> Callable[[], OnnxHarmDetector]:
+    """Return what loads the harm detector in a replica; it computes on as many threads as the replica has CPUs."""
+    return partial(
         OnnxHarmDetector.load,
         checkpoint,
-        num_threads=num_threads,
+        num_threads=settings.num_threads or max(1, int(deployment.num_cpus)),
         max_windows=settings.max_windows,
         engine=settings.engine,
         device=settings.device,
     )
-    return deploy(DetectorReplica, deployment, load, concurrency=deployment.concurrency)
 
 
 def bind_detoxifier(deployment: DeploymentSettings) -> Application:

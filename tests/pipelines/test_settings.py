@@ -168,6 +168,7 @@ def test_variables_of_others_and_of_the_tests_are_left_alone(monkeypatch: pytest
         ("log: {level: loud}", "got 'loud'"),
         ("redis: {ttl_s: -1}", "redis.ttl_s: Input should be greater than or equal to 1, got -1"),
         ("serve: {detector: {min_replicas: 3}}", "expected at least min_replicas (3), got 1"),
+        ("detector: {device: cuda}", "engine 'onnx': expected device 'cpu', got 'cuda'"),
         ("mllm: {kind: openai}", "expected base_url and model to be set"),
         ("policy: [a]", "policy: "),
         ("stream: {source_topic: ''}", "stream.source_topic: Value error, expected the name of a topic"),
