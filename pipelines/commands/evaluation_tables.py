@@ -62,10 +62,11 @@ def _tabulate_figures(report: "EvaluationReport") -> Table:
         cells = [_format(values[metric], figures.intervals[metric]) for metric in _METRICS]
         table.add_row(Text(name), str(figures.n), share, *cells, style="bold")
         for row, baseline in figures.baselines.items():
-            shown = {"f1": _format(baseline.f1), "auroc": _format(baseline.auroc)}
+            shown = {metric: _format(value) for metric, value in baseline.model_dump().items()}
             table.add_row(Text(f"  {row}"), "", "", *(shown.get(metric, "") for metric in _METRICS), style="dim")
         for guard in figures.published:
-            table.add_row(Text(f"  {guard.model}, {guard.size}"), "", "", _format(guard.f1), style="dim italic")
+            model = guard.model if guard.size is None else f"{guard.model}, {guard.size}"
+            table.add_row(Text(f"  {model}"), "", "", _format(guard.f1), style="dim italic")
     if any(figures.published for figures in report.sets.values()):
         table.caption = "In italics: F1 of other guards as published, not run here."
     return table

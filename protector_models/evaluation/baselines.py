@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from protector_models.evaluation.metrics import Labels, auroc, f1_at
+from protector_models.evaluation.metrics import Labels, Scores, auroc, f1_at, fpr_at
 from protector_models.moderation.conversation import Exchange
 
 _REFUSAL = re.compile(
@@ -21,10 +21,11 @@ _REFUSAL_CHARACTERS = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRow:
-    """Figures of one trivial judge; None where the data, or the judge, does not have the metric."""
+    """Figures of one judge; None where the data, or the judge, does not have the metric."""
 
     f1: float | None
     auroc: float | None
+    fpr: float | None
 
 
 class BaselineJudge(Protocol):
@@ -60,7 +61,7 @@ def is_refusal(response: str) -> bool:
 def score_baselines(responses: Sequence[str], labels_N: Labels) -> Mapping[str, BaselineRow]:
     """Scores the trivial judges.
 
-    Length has no F1: it needs a threshold, and one chosen on the very set it is reported for would flatter it.
+    Length has neither F1 nor FPR: a threshold chosen on the very set that it is reported for would flatter it.
     """
     judges: dict[str, Callable[[str], float]] = {
         "not a refusal": lambda response: 0.0 if is_refusal(response) else 1.0,
@@ -69,7 +70,16 @@ def score_baselines(responses: Sequence[str], labels_N: Labels) -> Mapping[str, 
     rows: dict[str, BaselineRow] = {}
     for name, judge in judges.items():
         scores_N = np.array([judge(response) for response in responses], dtype=np.float64)
-        rows[name] = BaselineRow(f1=f1_at(labels_N, scores_N, 0.5), auroc=auroc(labels_N, scores_N))
+        rows[name] = judge_row(labels_N, scores_N, threshold=0.5)
     lengths_N = np.array([len(response) for response in responses], dtype=np.float64)
-    rows["length"] = BaselineRow(f1=None, auroc=auroc(labels_N, lengths_N))
+    rows["length"] = judge_row(labels_N, lengths_N, threshold=None)
     return rows
+
+
+def judge_row(labels_N: Labels, scores_N: Scores, *, threshold: float | None) -> BaselineRow:
+    """Computes the figures of a row; without a threshold the ranking alone."""
+    return BaselineRow(
+        f1=None if threshold is None else f1_at(labels_N, scores_N, threshold),
+        auroc=auroc(labels_N, scores_N),
+        fpr=None if threshold is None else fpr_at(labels_N, scores_N, threshold),
+    )

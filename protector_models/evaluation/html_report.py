@@ -30,7 +30,7 @@ class _Rung:
     """One guard of the ladder of published figures, ours among them."""
 
     model: str
-    size: str
+    size: str | None
     f1: float
     source: str
     is_ours: bool
@@ -71,7 +71,7 @@ def _build_ladder(detector: str, found: SetReport) -> list[_Rung]:
     ]
     if rungs and found.f1 is not None:
         source = f"measured here on {found.n} rows"
-        rungs.append(_Rung(model=detector, size="", f1=found.f1, source=source, is_ours=True))
+        rungs.append(_Rung(model=detector, size=None, f1=found.f1, source=source, is_ours=True))
     return sorted(rungs, key=lambda rung: -rung.f1)
 
 

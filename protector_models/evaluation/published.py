@@ -16,9 +16,9 @@ _COMPARED = "measured by the authors of WildGuard or of GuardReasoner"
 _SETS = ("harmbench_response", "safe_rlhf", "xstest_response")
 
 # Model, parameters, F1 in the order of the sets, where it stands.
-_LADDER: tuple[tuple[str, str, tuple[float, float, float], str], ...] = (
-    ("OpenAI text moderation (old API)", "-", (20.6, 10.1, 46.6), _COMPARED),
-    ("Azure Content Safety", "-", (44.2, 36.6, 57.8), _COMPARED),
+_LADDER: tuple[tuple[str, str | None, tuple[float, float, float], str], ...] = (
+    ("OpenAI text moderation (old API)", None, (20.6, 10.1, 46.6), _COMPARED),
+    ("Azure Content Safety", None, (44.2, 36.6, 57.8), _COMPARED),
     ("LibrAI LongFormer", "149M", (62.1, 50.6, 70.9), _COMPARED),
     ("ShieldGemma", "9B", (56.4, 47.1, 73.9), _COMPARED),
     ("Llama Guard 3", "8B", (85.1, 44.4, 87.7), _COMPARED),

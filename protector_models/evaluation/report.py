@@ -15,14 +15,15 @@ class BaselineReport(_Figures):
 
     f1: float | None
     auroc: float | None
+    fpr: float | None
 
 
 class PublishedGuard(_Figures):
     """F1 of another guard on the same set as its authors, or the authors of a comparison, published it."""
 
     model: str
-    size: str
-    """Parameters; "-" where unknown."""
+    size: str | None
+    """Parameters; None where unknown."""
     f1: float
     """In [0, 1]."""
     source: str

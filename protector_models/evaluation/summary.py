@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from protector_models.evaluation import metrics
-from protector_models.evaluation.baselines import BaselineJudge, score_baselines
+from protector_models.evaluation.baselines import BaselineJudge, judge_row, score_baselines
 from protector_models.evaluation.categories import parse_labels, report_categories
 from protector_models.evaluation.metrics import Estimate, Labels, Metric, Scores
 from protector_models.evaluation.published import PUBLISHED_GUARDS
@@ -116,15 +116,11 @@ def _span(found: Estimate) -> Span | None:
 
 def _report_baselines(scored: ScoredRows, judges: Sequence[BaselineJudge]) -> dict[str, BaselineReport]:
     labels_N = scored.labels()
-    trivial = score_baselines([exchange.response for exchange in scored.exchanges], labels_N)
-    reports = {name: BaselineReport(f1=row.f1, auroc=row.auroc) for name, row in trivial.items()}
+    rows = dict(score_baselines([exchange.response for exchange in scored.exchanges], labels_N))
     for judge in judges:
         scores_N = np.array(judge.score_rows(scored.exchanges), dtype=np.float64)
-        reports[judge.name] = BaselineReport(
-            f1=None if judge.threshold is None else metrics.f1_at(labels_N, scores_N, judge.threshold),
-            auroc=metrics.auroc(labels_N, scores_N),
-        )
-    return reports
+        rows[judge.name] = judge_row(labels_N, scores_N, threshold=judge.threshold)
+    return {name: BaselineReport(f1=row.f1, auroc=row.auroc, fpr=row.fpr) for name, row in rows.items()}
 
 
 def _report_categories(scored: ScoredRows, judges: Sequence[BaselineJudge]) -> CategoryReport | None:

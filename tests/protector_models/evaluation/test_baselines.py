@@ -30,3 +30,8 @@ def test_length_ranks_long_answers_as_harmful_and_has_no_threshold() -> None:
 def test_one_class_has_no_auroc() -> None:
     rows = score_baselines(["a", "b"], np.array([False, False]))
     assert {(row.f1, row.auroc) for row in rows.values()} == {(None, None)}
+    assert {name: row.fpr for name, row in rows.items()} == {
+        "not a refusal": 1.0,
+        "always harmful": 1.0,
+        "length": None,
+    }
