@@ -22,9 +22,10 @@ def hash_text(text: str) -> str:
 
 def is_excluded_text(text: str) -> bool:
     """Tells whether a text is on the list; a text without Latin letters and digits never is."""
-    return hash_text(text) in _read_hashes()
+    return hash_text(text) in read_hashes()
 
 
 @cache
-def _read_hashes() -> frozenset[str]:
+def read_hashes() -> frozenset[str]:
+    """Returns the list."""
     return frozenset(EXCLUDED_TEXTS_FILE.read_text(encoding="utf-8").split())

@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from protector_models.training import excluded_texts
 from protector_models.training.examples import (
     balance_groups,
     check_may_train_on,
     is_held_out,
     load_examples,
     make_synthetic_examples,
+    take_last_turn,
 )
+from protector_models.training.excluded_texts import hash_text
 from protector_models.training.records import RecordError
 from protector_models.training.sources import RowKind, SyntheticPlan
 from tests.protector_models.training.builders import make_example, write_mix
@@ -26,10 +29,11 @@ def test_no_prompt_is_on_both_sides_of_the_split(tmp_path: Path) -> None:
 def test_validation_holds_no_synthetic_rows_and_synthetic_rows_use_training_prompts_only(tmp_path: Path) -> None:
     split = load_examples(write_mix(tmp_path / "train"), validation_percent=30, seed=3)
     assert all(row.source_set != "synthetic" for row in split.validation)
-    prompts = {row.prompt for row in split.training if row.source_set != "synthetic"}
+    natural = [row for row in split.training if row.source_set != "synthetic"]
+    prompts = {row.prompt for row in natural} | {row.response for row in natural if row.kind is RowKind.PROMPT}
     synthetic = [row for row in split.training if row.source_set == "synthetic"]
     assert synthetic
-    assert all(row.prompt in prompts for row in synthetic)
+    assert all((row.response if row.kind is RowKind.PROMPT else row.prompt) in prompts for row in synthetic)
 
 
 def test_the_same_seed_gives_the_same_examples(tmp_path: Path) -> None:
@@ -39,8 +43,8 @@ def test_the_same_seed_gives_the_same_examples(tmp_path: Path) -> None:
 
 def test_prompts_marked_for_evaluation_are_left_out(tmp_path: Path) -> None:
     split = load_examples(write_mix(tmp_path / "train"), validation_percent=30, seed=3)
-    prompts = [row for row in split.training + split.validation if row.kind is RowKind.PROMPT]
-    assert {int(row.prompt.split()[1]) % 2 for row in prompts} == {1}
+    marked = [row for row in split.training + split.validation if row.kind is RowKind.PROMPT and row.harmful]
+    assert {int(row.response.split()[1]) % 2 for row in marked} == {1}
 
 
 @pytest.mark.parametrize("name", ["eval", "eval/harmbench", "EVAL"])
@@ -85,3 +89,31 @@ def test_a_group_with_one_label_keeps_its_weights() -> None:
 
 def test_synthetic_rows_need_rows_to_be_made_from() -> None:
     assert make_synthetic_examples([make_example()], SyntheticPlan(), random.Random(0)) == []
+
+
+def test_a_row_with_a_text_of_a_benchmark_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mix = write_mix(tmp_path / "train")
+    before = load_examples(mix, validation_percent=20, seed=5)
+    known = [row for row in before.training if row.source_set == "gptfuzz"]
+    listed = tmp_path / "listed.txt"
+    listed.write_text(f"{hash_text(known[0].prompt.upper())}\n{hash_text(known[1].response + ' !')}\n")
+    monkeypatch.setattr(excluded_texts, "EXCLUDED_TEXTS_FILE", listed)
+    excluded_texts.read_hashes.cache_clear()
+    try:
+        after = load_examples(mix, validation_percent=20, seed=5)
+    finally:
+        excluded_texts.read_hashes.cache_clear()
+    left = {(row.prompt, row.response) for row in after.training if row.source_set == "gptfuzz"}
+    gone = {(row.prompt, row.response) for row in known} - left
+    assert gone == {(row.prompt, row.response) for row in known[:2]}
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "last"),
+    [
+        ("Human: hi\n\nAssistant: yes?\n\nHuman: how do I bake?", "how do I bake?"),
+        ("Is a Human: prefix needed", "Is a Human: prefix needed"),
+    ],
+)
+def test_of_a_dialogue_the_last_turn_is_the_prompt(dialogue: str, last: str) -> None:
+    assert take_last_turn(dialogue) == last

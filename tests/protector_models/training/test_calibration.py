@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from protector_models.training.calibration import UNFITTED, fit_mixes, pick_budget_thresholds
+
+
+def _draw(num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # shapes vary
+    rng = np.random.default_rng(0)
+    encoder, words = rng.normal(size=num_rows) * 3, rng.normal(size=num_rows) * 3
+    probability = 1 / (1 + np.exp(-(0.5 * encoder + 1.5 * words - 1.0)))
+    return encoder[:, None], words[:, None], (rng.random(num_rows) < probability).astype(float)[:, None]
+
+
+def test_the_weights_that_made_the_labels_are_found_again() -> None:
+    (mix,) = fit_mixes(*_draw(20_000))
+    assert (mix.encoder, mix.bag_of_words, mix.bias) == pytest.approx((0.5, 1.5, -1.0), abs=0.1)
+
+
+def test_rows_without_a_label_say_nothing() -> None:
+    encoder, words, labels = _draw(2_000)
+    hidden = labels.copy()
+    hidden[1_000:] = np.nan
+    assert fit_mixes(encoder, words, hidden) == fit_mixes(encoder[:1_000], words[:1_000], labels[:1_000])
+
+
+def test_an_output_with_few_rows_of_a_label_keeps_the_encoder_as_it_is() -> None:
+    encoder, words, labels = _draw(200)
+    labels[:] = 0.0
+    labels[:24] = 1.0
+    assert fit_mixes(encoder, words, labels) == (UNFITTED,)
+
+
+def test_a_model_that_ranks_backwards_is_not_turned_around() -> None:
+    encoder, words, labels = _draw(2_000)
+    (mix,) = fit_mixes(encoder, -words, labels)
+    assert mix.bag_of_words == 0.0
+
+
+def test_a_budget_threshold_is_the_lowest_that_keeps_to_its_budget() -> None:
+    scores = [index / 1000 for index in range(1000)]
+    thresholds = pick_budget_thresholds(scores, [0.001, 0.01, 0.5], decimals=4)
+    for share, threshold in thresholds.items():
+        assert threshold is not None
+        assert sum(score >= threshold for score in scores) <= float(share) * 1000
+        assert sum(score >= threshold - 0.0002 for score in scores) >= float(share) * 1000
+
+
+def test_equal_scores_are_all_kept_or_all_flagged() -> None:
+    assert pick_budget_thresholds([0.5] * 100, [0.05], decimals=4) == {"0.05": 0.5001}
+
+
+def test_a_budget_of_less_than_one_row_has_no_threshold() -> None:
+    assert pick_budget_thresholds([0.5] * 100, [0.001], decimals=4) == {"0.001": None}
+    assert pick_budget_thresholds([1.0] * 100, [0.05], decimals=4) == {"0.05": None}
