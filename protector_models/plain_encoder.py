@@ -39,7 +39,7 @@ class PlainEncoder:
             CheckpointError: the file is no graph that `weir train detector` wrote.
         """
         torch.set_num_threads(num_threads)
-        tokenizer = PreTrainedTokenizerFast(
+        tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # its constructor has no types
             tokenizer_file=str(directory / TOKENIZER_FILE),
             pad_token="[PAD]",  # noqa: S106
             model_max_length=_MAX_TOKENS,
