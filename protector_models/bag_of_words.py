@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from protector_models.checkpoints import CheckpointError
 from protector_models.prompts import TokenPair
@@ -79,7 +79,7 @@ class BagOfWords:
 
     def save(self, file: Path) -> None:
         """Writes the weights, as half precision: a logit moves by less than 0.001."""
-        save_file({"weights_NK": self.weights_NK.astype(np.float16), "biases_K": self.biases_K}, file)
+        file.write_bytes(save({"weights_NK": self.weights_NK.astype(np.float16), "biases_K": self.biases_K}))
 
     def score(self, windows: Sequence[TokenPair]) -> list[npt.NDArray[np.float32]]:
         """Returns logits [K] per window, in order; a window's are the same bits whatever it is scored with."""

@@ -18,7 +18,7 @@ class CheckpointError(ConfigurationError):
 
 
 class LogitMix(BaseModel):
-    """How one output's logit is made of two: encoder times its weight, plus bag of words times its weight, plus bias."""
+    """How one output's logit is made of two: each model's logit times its weight, and a bias."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,6 +46,8 @@ class CheckpointCard(BaseModel):
     """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
     threshold_rule: str
     """How the threshold was chosen, and on what."""
+    bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector."""
     budget_thresholds: dict[str, dict[str, float | None]]
     """By `any` or category, then by share of ordinary held-out answers that may be flagged ("0.01"): the lowest
     threshold that keeps to it; None where the held-out rows are too few to tell."""

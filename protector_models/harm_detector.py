@@ -1,8 +1,9 @@
-"""The harm detector that ships with the project: a small int8 encoder on ONNX Runtime, read window by window.
+"""The harm detector that ships with the project: a small int8 encoder and a bag of words, read window by window.
 
 Neither torch nor transformers is imported here: a replica is ready in a fraction of a second.
 
-Shapes: K = 1 + C logits of one window (the answer's first, then one per category), W windows of one exchange.
+Shapes: K = 2 + C logits of one window (answer, text alone, then one per category), W windows of one exchange, R windows
+of its response.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from protector_models.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.languages import LANGUAGE_RULES, LanguageIdentifier
 from protector_models.moderation.conversation import Exchange
@@ -32,10 +35,15 @@ TOKENIZER_FILE = "tokenizer.json"
 
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
+DEFAULT_MAX_WINDOWS = 64
+# Outputs in order: an answer to a prompt, a text without one, then the categories.
+_ANSWER, _ALONE, _FIRST_CATEGORY = 0, 1, 2
 SCORE_DECIMALS = 4
 """Of every score that is reported."""
 # Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
 _COUNTING = "unknown and dropped words unread"
+
+_Logits64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,11 @@ class _Reading:
     """Of passages that are not read because the model does not know their language; sorted."""
 
     @property
+    def has_prompt(self) -> bool:
+        """Whether any window holds tokens of a prompt."""
+        return any(window.has_prompt for window in self.windows)
+
+    @property
     def is_truncated(self) -> bool:
         return self.coverage.characters_evaluated < self.coverage.characters_total
 
@@ -57,8 +70,12 @@ class _Reading:
 class OnnxHarmDetector:
     """Scores exchanges in [0, 1], 1 meaning that the response is harmful.
 
-    - `harmfulness` is the highest of the exchange's windows.
-    - `categories` come from a second head on the same encoder, trained on harmful rows only: each output estimates how
+    - A window's logits are a weighted sum of two models': a small encoder and a bag of words. The weights, fitted on
+      held-out data, make the score a probability there; the card holds them.
+    - An exchange without a prompt is scored by a head of its own, trained on texts standing alone.
+    - `harmfulness` is the highest of the response's windows. Where one stands beside several chunks of a long prompt,
+      their logits are averaged first: the prompt is context, and more of it must not be more chances to be flagged.
+    - `categories` come from a third head, trained on harmful rows only: each output estimates how
       likely the category is *given* that the exchange is harmful. It is multiplied by the window's harmfulness, and the
       highest product of the windows is reported: a category's score never exceeds `harmfulness`, and an exchange may
       belong to several categories or to none. `sexual_minors` has no training data and is not among them.
@@ -80,10 +97,13 @@ class OnnxHarmDetector:
         tokenizer: Tokenizer,
         identifier: LanguageIdentifier,
         scorer: WindowScorer,
+        bag_of_words: BagOfWords,
         *,
         max_windows: int,
     ) -> None:
         self._card = card
+        self._bag_of_words = bag_of_words
+        self._mix_K3 = np.array([(mix.encoder, mix.bag_of_words, mix.bias) for mix in card.mixes], dtype=np.float64)
         self._tokenizer = tokenizer
         self._identifier = identifier
         self._scorer = scorer
@@ -101,14 +121,14 @@ class OnnxHarmDetector:
         directory: Path,
         *,
         num_threads: int,
-        max_windows: int = 64,
+        max_windows: int = DEFAULT_MAX_WINDOWS,
         engine: Engine = "onnx",
         device: Device = "cpu",
     ) -> Self:
         """Loads a weights directory after checking its hashes; takes about a second.
 
         Args:
-            directory: holds card.json, model.onnx and tokenizer.json.
+            directory: holds card.json, model.onnx, bag_of_words.safetensors and tokenizer.json.
             num_threads: CPU threads that compute; the ONNX engine scores a window on each.
             max_windows: the most windows read of one exchange, at least 1.
             engine: what runs the encoder; torch takes seconds to load, and rounds otherwise than the int8 engine.
@@ -119,19 +139,36 @@ class OnnxHarmDetector:
             ConfigurationError: the engine or the device is not to be had here.
             ValueError: a number is out of range.
         """
-        if max_windows < 1:
-            raise ValueError(f"max_windows must be at least 1, got {max_windows}")
         card = CheckpointCard.load(directory)
         if card.layout != PAIR_LAYOUT:
             raise CheckpointError(f"{directory}: trained with layout {card.layout}, this code builds {PAIR_LAYOUT}")
-        missing = {MODEL_FILE, TOKENIZER_FILE} - card.files.keys()
+        if len(card.mixes) != _FIRST_CATEGORY + len(card.categories):
+            raise CheckpointError(
+                f"{directory}: {len(card.mixes)} mixes, expected {_FIRST_CATEGORY + len(card.categories)}"
+            )
+        missing = {MODEL_FILE, TOKENIZER_FILE, BAG_OF_WORDS_FILE} - card.files.keys()
         if missing:
             raise CheckpointError(f"{directory}: the card gives no hash for {', '.join(sorted(missing))}")
+        scorer = _load_scorer(directory / MODEL_FILE, num_threads=num_threads, engine=engine, device=device)
+        return cls.compose(directory, card, scorer, max_windows=max_windows)
+
+    @classmethod
+    def compose(
+        cls, directory: Path, card: CheckpointCard, scorer: WindowScorer, *, max_windows: int = DEFAULT_MAX_WINDOWS
+    ) -> Self:
+        """Puts a detector together from the tokenizer and bag of words of a directory, a card and a scorer.
+
+        Raises:
+            CheckpointError: a file is damaged.
+            ValueError: `max_windows` is less than 1.
+        """
+        if max_windows < 1:
+            raise ValueError(f"max_windows must be at least 1, got {max_windows}")
         tokenizer: Tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        scorer = _load_scorer(directory / MODEL_FILE, num_threads=num_threads, engine=engine, device=device)
-        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, max_windows=max_windows)
+        bag_of_words = BagOfWords.load(directory / BAG_OF_WORDS_FILE)
+        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, bag_of_words, max_windows=max_windows)
 
     @property
     def revision(self) -> str:
@@ -153,8 +190,14 @@ class OnnxHarmDetector:
             RuntimeError: ONNX Runtime failed.
         """
         readings = [self._read(exchange) for exchange in exchanges]
-        logits = iter(self._scorer.score([window for reading in readings for window in reading.windows]))
-        return [self._conclude(reading, [next(logits) for _ in reading.windows]) for reading in readings]
+        windows = [window for reading in readings for window in reading.windows]
+        encoder, bag_of_words = iter(self._scorer.score(windows)), iter(self._bag_of_words.score(windows))
+        return [
+            self._conclude(
+                reading, [next(encoder) for _ in reading.windows], [next(bag_of_words) for _ in reading.windows]
+            )
+            for reading in readings
+        ]
 
     def _read(self, exchange: Exchange) -> _Reading:
         prompt, response = (
@@ -184,16 +227,21 @@ class OnnxHarmDetector:
             for index, response_index in enumerate(response_indices)
         ]
 
-    def _conclude(self, reading: _Reading, logits: Sequence[Logits]) -> Assessment | ItemFailure:
-        logits_WK = np.stack(logits).astype(np.float64)
+    def _conclude(
+        self, reading: _Reading, encoder: Sequence[Logits], bag_of_words: Sequence[Logits]
+    ) -> Assessment | ItemFailure:
+        mix_K3 = self._mix_K3
+        logits_WK = np.stack(encoder) * mix_K3[:, 0] + np.stack(bag_of_words) * mix_K3[:, 1] + mix_K3[:, 2]
         if not np.isfinite(logits_WK).all():
             return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
+        logits_RK = _average_by(np.array(reading.response_indices), logits_WK)
         # Written with tanh because exp overflows, and warns, for logits far below zero.
-        probabilities_WK = 0.5 * (1.0 + np.tanh(0.5 * logits_WK))
-        harmfulness_W1 = probabilities_WK[:, :1]
-        categories_C = (harmfulness_W1 * probabilities_WK[:, 1:]).max(axis=0)
+        probabilities_RK = 0.5 * (1.0 + np.tanh(0.5 * logits_RK))
+        head = _ANSWER if reading.has_prompt else _ALONE
+        harmfulness_R1 = probabilities_RK[:, head : head + 1]
+        categories_C = (harmfulness_R1 * probabilities_RK[:, _FIRST_CATEGORY:]).max(axis=0)
         return Assessment(
-            harmfulness=round(float(harmfulness_W1.max()), SCORE_DECIMALS),
+            harmfulness=round(float(harmfulness_R1.max()), SCORE_DECIMALS),
             categories={
                 name: round(float(score), SCORE_DECIMALS)
                 for name, score in zip(self._card.categories, categories_C, strict=True)
@@ -203,6 +251,12 @@ class OnnxHarmDetector:
             coverage=reading.coverage,
             languages=reading.languages,
         )
+
+
+def _average_by(response_indices_W: npt.NDArray[np.int64], logits_WK: npt.NDArray[np.float64]) -> _Logits64:
+    """Returns the mean of the logits of the windows that share a response window, [R, K]."""
+    num_responses = int(response_indices_W.max()) + 1
+    return np.stack([logits_WK[response_indices_W == index].mean(axis=0) for index in range(num_responses)])
 
 
 def _load_scorer(model_file: Path, *, num_threads: int, engine: Engine, device: Device) -> WindowScorer:

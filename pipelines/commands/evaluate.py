@@ -153,9 +153,11 @@ def _evaluate(
     return figures, evaluated
 
 
-def _compose_learned_rows(_weights: Path) -> "list[BaselineJudge]":
+def _compose_learned_rows(weights: Path) -> "list[BaselineJudge]":
     """Returns the learned rows that a weights directory has the components for."""
-    return []
+    from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
+
+    return [BagOfWordsJudge.load(weights)]
 
 
 def _check_can_write(html: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from protector_models.evaluation.baselines import BaselineJudge
 from protector_models.evaluation.metrics import auroc, expected_calibration_error, f1_at, fpr_at, tpr_at_fpr
 from protector_models.harm_detector import SCORE_DECIMALS, OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
@@ -51,6 +52,11 @@ def select_alone(validation: Sequence[Example]) -> list[Example]:
     return rows
 
 
+def to_exchange(row: Example) -> Exchange:
+    """Returns what the detector sees of a row."""
+    return Exchange(prompt=row.prompt, response=row.response)
+
+
 def judge_held_out(
     detector: OnnxHarmDetector, validation: Sequence[Example], *, report_rows: Callable[[int], None]
 ) -> HeldOutJudgement:
@@ -79,13 +85,19 @@ def judge_held_out(
     )
 
 
+def choose_for_baseline(judge: BaselineJudge, validation: Sequence[Example]) -> float:
+    """Chooses the threshold of a row to beat, by the detector's rule on the same answers."""
+    answers = select_answers(validation)
+    return choose_threshold(answers, judge.score_rows([to_exchange(row) for row in answers])).threshold
+
+
 def _assess(
     detector: OnnxHarmDetector, rows: Sequence[Example], *, report_rows: Callable[[int], None]
 ) -> list[Assessment]:
     assessments: list[Assessment] = []
     for start in range(0, len(rows), _BATCH_SIZE):
         batch = rows[start : start + _BATCH_SIZE]
-        for outcome in detector.assess([Exchange(prompt=row.prompt, response=row.response) for row in batch]):
+        for outcome in detector.assess([to_exchange(row) for row in batch]):
             if not isinstance(outcome, Assessment):
                 raise ValueError(f"a held-out row has no score: {outcome.error}")
             assessments.append(outcome)

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from protector_models.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
 from protector_models.checkpoints import CheckpointCard, LogitMix, hash_file
+from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge
 from protector_models.harm_detector import MODEL_FILE, OnnxHarmDetector
 from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout
 from protector_models.training.bag_of_words_recipe import OUTPUTS, BagOfWordsRecipe
@@ -23,7 +24,7 @@ from protector_models.training.detector_network import DetectorNetwork
 from protector_models.training.detector_recipe import DetectorRecipe
 from protector_models.training.examples import Example
 from protector_models.training.export import copy_tokenizer, export_fp32, quantise
-from protector_models.training.held_out import judge_held_out, select_alone, select_answers
+from protector_models.training.held_out import choose_for_baseline, judge_held_out, select_alone, select_answers
 from protector_models.training.thresholds import THRESHOLD_RULE
 from protector_models.window_scorer import OnnxWindowScorer
 
@@ -75,6 +76,7 @@ def package_detector(
         mixes=mixes,
         threshold=0.5,
         threshold_rule=THRESHOLD_RULE,
+        bag_of_words_threshold=0.5,
         budget_thresholds={},
         recipe=asdict(recipe)
         | asdict(CutPlan())
@@ -86,8 +88,10 @@ def package_detector(
     card.save(directory)
     detector = OnnxHarmDetector.load(directory, num_threads=num_threads)
     judged = judge_held_out(detector, validation, report_rows=report_rows)
+    words_alone = BagOfWordsJudge.load(directory)
     card = card.model_copy(
         update={
+            "bag_of_words_threshold": choose_for_baseline(words_alone, validation),
             "threshold": judged.choice.threshold,
             "budget_thresholds": judged.budget_thresholds,
             "validation": judged.figures,
