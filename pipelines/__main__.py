@@ -1,7 +1,7 @@
 """The console command `weir`.
 
 Exit status: 0 done; 1 a model, broker or service is gone; 2 a wrong call or configuration; 3 done, but not everything
-could be moderated and the command was asked to tell; 130 interrupted.
+could be moderated or read, where the command tells; 4 `weir assess` found the response harmful; 130 interrupted.
 """
 
 import sys
@@ -9,6 +9,7 @@ import sys
 import typer
 
 from pipelines.commands import bench, dead_letters, evaluate, inspect, train
+from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
 from pipelines.commands.moderate import moderate
 from pipelines.commands.serve import serve
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(serve)
 app.command()(moderate)
+app.command()(assess)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")
