@@ -83,7 +83,7 @@ class OnnxHarmDetector:
       the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
       windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
     - Text is read in its normal form (`normalisation`): disguised words are read as what they stand for. Words that are
-      in characters without tokens even then count as not read; `text_windows` has the rule. Emoji and other
+      in characters without tokens even then count as not read; `unread_characters` has the rule. Emoji and other
       characters without words count as read.
     - Passages in another language than English count as not read, and `languages` names theirs.
     - Images are not looked at; `coverage` says so.

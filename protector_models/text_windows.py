@@ -6,32 +6,19 @@ A text is tokenised once and covered by windows of equal size that share some to
 are more windows than allowed, the first, the last and evenly spread ones between are kept and the cover says which
 characters were read. Work is bounded: of a text far longer than all windows together only slices are tokenised.
 
-A character in a window is not read all the same if the model gets nothing of it: in the normal form it lies in an
-unknown token, or the tokenizer drops it and no token holds it. What has a token there was read, such as mathematical,
-circled or full-width letters. Of the others, the ones that carry words count as not read:
-
-- Letters, numbers and marks (Unicode categories L, N, M), and symbols that stand for letters, such as Braille. In an
-  unknown token all of them count; where the tokenizer drops a combining mark from a letter, that letter is read and the
-  mark does not count, except marks that are letters themselves.
-- Tag characters (U+E0000 to E007F) and supplementary variation selectors (U+E0100 to E01EF): invisible, always dropped,
-  and able to carry a whole text.
-
-All characters of a passage in a language that the model was not trained on count as not read (`languages`), and the
-cover names that language.
-
-White space, control and format characters, variation selectors, punctuation, emoji, keycaps and flags carry no words.
+Characters in a window may still not be read: those that `unread_characters` finds, and all of a passage in a language
+that the model was not trained on (`languages`), which the cover names.
 """
 
 import re
-import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 from protector_models.languages import LanguageIdentifier
 from protector_models.normalisation import normalise
+from protector_models.unread_characters import find_unread
 
 # WordPiece turns a word of more than 100 characters into one unknown token, and Unicode decomposition may triple the
 # characters of a word before it is counted: a longer run is broken, so that text without spaces is read as well.
@@ -44,20 +31,6 @@ _SLICE_CHARACTERS_PER_TOKEN = 4
 _WHOLE_CHARACTERS_PER_TOKEN = 8
 
 _UNKNOWN_TOKEN = "[UNK]"  # noqa: S105
-# Dropped wherever they stand, also in the middle of a token's characters: combining Latin letters, tags, and variation
-# selectors beyond the first sixteen.
-_ALWAYS_DROPPED = re.compile("[\u0363-\u036f\u1dd3-\u1df4\U000e0000-\U000e007f\U000e0100-\U000e01ef]")
-# Sequences of letters, digits or tags that make one picture: keycaps, the flags of three parts of Great Britain, and
-# one flag of two regional indicators by itself (a longer run may spell words).
-_PICTURE = re.compile(
-    "[0-9]\ufe0f?\u20e3"
-    "|\U0001f3f4\U000e0067\U000e0062"
-    "(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074|\U000e0077\U000e006c\U000e0073)\U000e007f"
-    "|(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}(?![\U0001f1e6-\U0001f1ff])"
-)
-_SYMBOL_OF_WORDS = re.compile(
-    " LETTER |^BRAILLE PATTERN DOTS|^(?:KANGXI|CJK) RADICAL|^(?:CIRCLED|PARENTHESIZED) (?:KATAKANA|HANGUL|IDEOGRAPH)"
-)
 
 
 class TokenisedText(Protocol):
@@ -124,13 +97,19 @@ class TextCover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
-    """All windows of a text that is short enough to be tokenised whole."""
+class _Tokens:
+    """The tokens of a text, and what of it they leave out."""
 
-    windows: list[TextWindow]
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    """Characters [start, end) of each token in the text."""
     unread: list[int]
     """Positions not read, in order."""
     languages: frozenset[str]
+
+    def cut(self, first: int, end: int) -> TextWindow:
+        """Makes a window of the tokens [first, end)."""
+        return TextWindow(token_ids=self.ids[first:end], start=self.spans[first][0], end=self.spans[end - 1][1])
 
 
 def cover_text(
@@ -151,16 +130,17 @@ def cover_text(
     readable = text.encode("utf-8", "replace").decode("utf-8")
     if len(readable) > max_windows * size.num_tokens * _WHOLE_CHARACTERS_PER_TOKEN:
         return _cover_slices(readable, tokeniser, identifier, size, max_windows=max_windows)
-    split = _split(readable, tokeniser, identifier, size)
-    if len(split.windows) <= max_windows:
+    tokens = _tokenise(readable, tokeniser, identifier)
+    windows = [tokens.cut(first, end) for first, end in spread_windows(len(tokens.ids), size)]
+    if len(windows) <= max_windows:
         return TextCover(
-            windows=split.windows,
+            windows=windows or [TextWindow(token_ids=[], start=0, end=len(text))],
             num_characters=len(text),
-            num_characters_read=len(text) - len(split.unread),
-            languages=split.languages,
+            num_characters_read=len(text) - len(tokens.unread),
+            languages=tokens.languages,
         )
-    kept = [split.windows[index] for index in spread_evenly(len(split.windows), max_windows)]
-    return _partial_cover(kept, split.unread, split.languages, len(text))
+    kept = [windows[index] for index in spread_evenly(len(windows), max_windows)]
+    return _partial_cover(kept, tokens.unread, tokens.languages, len(text))
 
 
 def spread_evenly(num_items: int, num_kept: int) -> list[int]:
@@ -182,12 +162,17 @@ def _cover_slices(
     languages: set[str] = set()
     for slot in range(max_windows):
         start = round(slot * (len(text) - length) / max(1, max_windows - 1))
-        split = _split(text[start : start + length], tokeniser, identifier, size)
-        # A slice of more than one window keeps the end that lies at the end of the text, if it is the last one.
-        piece = split.windows[-1] if slot == max_windows - 1 else split.windows[0]
+        tokens = _tokenise(text[start : start + length], tokeniser, identifier)
+        unread.update(start + position for position in tokens.unread)
+        languages |= tokens.languages
+        if not tokens.ids:
+            windows.append(TextWindow(token_ids=[], start=start, end=start + length))
+            continue
+        # A slice of more than one window keeps its head; the last one keeps the end of the text.
+        num_kept = min(size.num_tokens, len(tokens.ids))
+        first = len(tokens.ids) - num_kept if slot == max_windows - 1 else 0
+        piece = tokens.cut(first, first + num_kept)
         windows.append(TextWindow(token_ids=piece.token_ids, start=start + piece.start, end=start + piece.end))
-        unread.update(start + position for position in split.unread)
-        languages |= split.languages
     return _partial_cover(windows, sorted(unread), frozenset(languages), len(text))
 
 
@@ -209,7 +194,7 @@ def _partial_cover(
     )
 
 
-def _split(text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier, size: WindowSize) -> _Split:
+def _tokenise(text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier) -> _Tokens:
     normal = normalise(text, tokeniser.token_to_id)
     spaced, breaks = _break_long_runs(normal.text)
     tokenised = tokeniser.encode(spaced, add_special_tokens=False)
@@ -219,62 +204,33 @@ def _split(text: str, tokeniser: Tokeniser, identifier: LanguageIdentifier, size
     # Every ASCII character is in the vocabulary, so ordinary text is not looked at again.
     if not spaced.isascii():
         unknown_id = tokeniser.token_to_id(_UNKNOWN_TOKEN)
-        unknown = set(_find_unread(spaced, token_ids, offsets, unknown_id))
+        unknown = set(find_unread(spaced, token_ids, offsets, unknown_id))
         found |= {normal.place(_undo_breaks(position, breaks)) for position in unknown}
-    unread = sorted(found)
-    languages = frozenset(passage.language for passage in foreign)
-    if not token_ids:
-        return _Split(windows=[TextWindow(token_ids=[], start=0, end=len(text))], unread=unread, languages=languages)
-    last_start = max(0, len(token_ids) - size.num_tokens)
-    # The last window ends with the text: a few left-over tokens by themselves would be scored without context.
-    starts = [*range(0, last_start, size.num_tokens - size.overlap), last_start]
-    windows: list[TextWindow] = []
-    for first in starts:
-        last = min(first + size.num_tokens, len(token_ids)) - 1
-        windows.append(
-            TextWindow(
-                token_ids=token_ids[first : last + 1],
-                start=normal.place(_undo_breaks(offsets[first][0], breaks)),
-                end=normal.place(_undo_breaks(offsets[last][1], breaks)),
-            )
-        )
-    return _Split(windows=windows, unread=unread, languages=languages)
+    return _Tokens(
+        ids=token_ids,
+        spans=[
+            (normal.place(_undo_breaks(start, breaks)), normal.place(_undo_breaks(end, breaks)))
+            for start, end in offsets
+        ],
+        unread=sorted(found),
+        languages=frozenset(passage.language for passage in foreign),
+    )
 
 
-def _find_unread(
-    text: str, token_ids: Sequence[int], offsets: Sequence[tuple[int, int]], unknown_id: int | None
-) -> Iterator[int]:
-    """Yields the positions of characters that carry words and of which no token tells anything; may repeat some."""
-    pictures = {position for match in _PICTURE.finditer(text) for position in range(*match.span())}
-    for match in _ALWAYS_DROPPED.finditer(text):
-        if match.start() not in pictures:
-            yield match.start()
-    reached = 0
-    for token_id, (start, end) in zip(token_ids, offsets, strict=True):
-        if start > reached:
-            yield from _find_words(text, reached, start, pictures, is_dropped=True)
-        if token_id == unknown_id:
-            yield from _find_words(text, start, end, pictures, is_dropped=False)
-        reached = max(reached, end)
-    yield from _find_words(text, reached, len(text), pictures, is_dropped=True)
+def spread_windows(num_tokens: int, size: WindowSize) -> Iterator[tuple[int, int]]:
+    """Yields [first, end) of the fewest windows that cover some tokens, all of one length but the last; none for none.
 
-
-def _find_words(text: str, start: int, end: int, pictures: set[int], *, is_dropped: bool) -> Iterator[int]:
-    # An ASCII stretch is white space, control characters or the unknown token's own name.
-    if not text[start:end].isascii():
-        for position in range(start, end):
-            if _carries_words(text[position], is_dropped=is_dropped) and position not in pictures:
-                yield position
-
-
-@lru_cache(maxsize=4096)
-def _carries_words(character: str, *, is_dropped: bool) -> bool:
-    category = unicodedata.category(character)
-    if category[0] == "M":
-        return not is_dropped and not "\ufe00" <= character <= "\ufe0f"
-    if category == "So":
-        return _SYMBOL_OF_WORDS.search(unicodedata.name(character, "")) is not None
-    return category[0] in "LN"
+    Of one length, and no longer than they have to be: a full window and a few left-over tokens would cost more, and
+    those few would be scored without context.
+    """
+    if num_tokens == 0:
+        return
+    stride = size.num_tokens - size.overlap
+    num_windows = max(1, -(-(num_tokens - size.overlap) // stride))
+    length = -(-(num_tokens + (num_windows - 1) * size.overlap) // num_windows)
+    for index in range(num_windows):
+        first = index * (length - size.overlap)
+        yield first, min(first + length, num_tokens)
 
 
 def _break_long_runs(text: str) -> tuple[str, list[int]]:

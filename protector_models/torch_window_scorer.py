@@ -65,8 +65,7 @@ class EncoderModule(nn.Module):
         hidden_BTH = self.encoder(
             input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT
         ).last_hidden_state
-        # Heads of weights from before there was more than the mean are as wide as the mean, which comes first.
-        pooled_BP = pool_tokens(hidden_BTH, mask_BT, segments_BT)[:, : self.weight_KP.shape[1]]
+        pooled_BP = pool_tokens(hidden_BTH, mask_BT, segments_BT)
         logits_BK: Tensor = pooled_BP @ self.weight_KP.T + self.bias_K
         return logits_BK
 

@@ -23,9 +23,6 @@ INPUT_NAMES = ("input_ids", "segment_ids")
 """Inputs of the exported graph, each int64 [1, T]; the output `logits` is float32 [1, K]. There is no mask: one window
 a run has no padding, and adding a mask of zeros to every attention score took 4% of the time."""
 
-_MASK_NAME = "attention_mask"
-"""Graphs exported before have it as a third input; it is all ones."""
-
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Adding and normalising in one kernel took 310 microseconds where LayerNormalization and Add took 55 (128 tokens, ONNX
 Runtime 1.31): an eighth of the whole run."""
@@ -45,7 +42,7 @@ class WindowScorer(Protocol):
         """Scores each window, whatever it is scored with. It computes on the calling thread's time and may be repeated.
 
         Returns:
-            Logits [K] per window, in order: the answer's, then one per category.
+            Logits [K] per window, in order: answer, text alone, then one per category.
 
         Raises:
             RuntimeError: the engine failed, for instance for want of memory.
@@ -59,7 +56,6 @@ class OnnxWindowScorer:
     def __init__(self, session: onnxruntime.InferenceSession, executor: ThreadPoolExecutor) -> None:
         self._session = session
         self._executor = executor
-        self._takes_mask = _MASK_NAME in {graph_input.name for graph_input in session.get_inputs()}
 
     @property
     def engine(self) -> str:
@@ -115,8 +111,6 @@ class OnnxWindowScorer:
         ids_1T = np.array([window.input_ids], dtype=np.int64)
         segments_1T = np.array([window.segment_ids], dtype=np.int64)
         inputs = dict(zip(INPUT_NAMES, (ids_1T, segments_1T), strict=True))
-        if self._takes_mask:
-            inputs[_MASK_NAME] = np.ones_like(ids_1T)
         (logits_1K,) = self._session.run(None, inputs)
         logits_K: Logits = np.asarray(logits_1K, dtype=np.float32)[0]
         return logits_K
