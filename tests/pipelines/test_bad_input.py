@@ -204,7 +204,9 @@ def test_the_last_of_duplicate_keys_is_judged_and_delivered(results: Mapping[str
     assert (verdict.action, verdict.response) == (Action.ALLOW, "last")
 
 
-@pytest.mark.parametrize("name", ["mathematical letters", "emoji", "escaped NUL", "control characters", "surrogate pair"])
+@pytest.mark.parametrize(
+    "name", ["mathematical letters", "emoji", "escaped NUL", "control characters", "surrogate pair"]
+)
 def test_an_allowed_response_is_delivered_unchanged(name: str, results: Mapping[str, Result]) -> None:
     event = results[name].event
     verdict = moderated(results[name])
