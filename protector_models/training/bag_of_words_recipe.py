@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # ships no types
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # ships no types
 
 from protector_models.bag_of_words import NUM_BUCKETS, BagOfWords, hash_features
 from protector_models.prompts import PairLayout, TokenPair

@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import pytest
 
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
 from protector_models.policy_file import load_policy
 from protector_models.prompts import MAX_PAIR_TOKENS, TokenPair
-from protector_models.window_scorer import Logits, OnnxWindowScorer
+from protector_models.window_scorer import OnnxWindowScorer
 
 HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
 SAFE = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
@@ -197,34 +195,6 @@ def test_no_category_scores_above_harmfulness(detector: OnnxHarmDetector) -> Non
         # Both are rounded to four decimals.
         assert max(outcome.categories.values()) <= outcome.harmfulness + 1e-4
         assert "sexual_minors" not in outcome.categories
-
-
-class BrokenScorer:
-    """Gives NaN for windows of one length, and finite logits for all others."""
-
-    engine = "broken"
-
-    def __init__(self, broken_length: int) -> None:
-        self._broken_length = broken_length
-
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
-        return [
-            np.full(10, np.nan if len(window.input_ids) == self._broken_length else 0.0, dtype=np.float32)
-            for window in windows
-        ]
-
-
-def test_a_score_that_is_no_number_is_a_failure_of_that_item_only(detector: OnnxHarmDetector) -> None:
-    broken = OnnxHarmDetector(
-        CheckpointCard.load(SHIPPED_WEIGHTS),
-        detector._tokenizer,
-        LanguageIdentifier.load(),
-        BrokenScorer(broken_length=5),
-        max_windows=4,
-    )
-    fine, failed = broken.assess([Exchange(prompt="", response="hello"), Exchange(prompt="", response="hello there")])
-    assert isinstance(fine, Assessment)
-    assert failed == ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
 
 
 def test_weights_of_another_layout_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """How the detector makes one assessment of the logits of its two models and of several windows."""
 
 from collections.abc import Callable, Sequence
-from math import exp
+from math import exp, nan
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from protector_models.checkpoints import CheckpointCard, LogitMix
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.verdict import Assessment
+from protector_models.moderation.verdict import Assessment, ItemFailure
 from protector_models.prompts import TokenPair
 from protector_models.window_scorer import Logits
 
@@ -33,11 +33,15 @@ class RuledScorer:
         return [np.array(row, dtype=np.float32) for row in logits]
 
 
+def _compose(rule: Callable[[TokenPair], Sequence[float]], mix: LogitMix = ENCODER_ALONE) -> OnnxHarmDetector:
+    card = CARD.model_copy(update={"mixes": (mix,) * NUM_LOGITS})
+    return OnnxHarmDetector.compose(SHIPPED_WEIGHTS, card, RuledScorer(rule))
+
+
 def _assess(
     rule: Callable[[TokenPair], Sequence[float]], exchange: Exchange, mix: LogitMix = ENCODER_ALONE
 ) -> Assessment:
-    card = CARD.model_copy(update={"mixes": (mix,) * NUM_LOGITS})
-    (outcome,) = OnnxHarmDetector.compose(SHIPPED_WEIGHTS, card, RuledScorer(rule)).assess([exchange])
+    (outcome,) = _compose(rule, mix).assess([exchange])
     assert isinstance(outcome, Assessment)
     return outcome
 
@@ -88,3 +92,10 @@ def test_the_card_says_what_each_model_weighs() -> None:
 def test_a_category_never_scores_above_the_whole() -> None:
     assessment = _assess(lambda _: (-2.0, 0.0, *([50.0] * NUM_LOGITS)), Exchange(prompt="why", response="bread"))
     assert set(assessment.categories.values()) == {assessment.harmfulness}
+
+
+def test_a_score_that_is_no_number_is_a_failure_of_that_item_only() -> None:
+    detector = _compose(lambda window: (0.0, nan if APPLE in window.input_ids else 0.0))
+    fine, failed = detector.assess([Exchange(prompt="", response="bread"), Exchange(prompt="", response="apple")])
+    assert isinstance(fine, Assessment)
+    assert failed == ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")

@@ -1,10 +1,13 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from protector_models.training.calibration import UNFITTED, fit_mixes, pick_budget_thresholds
 
+Column = npt.NDArray[np.float64]
 
-def _draw(num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # shapes vary
+
+def _draw(num_rows: int) -> tuple[Column, Column, Column]:
     rng = np.random.default_rng(0)
     encoder, words = rng.normal(size=num_rows) * 3, rng.normal(size=num_rows) * 3
     probability = 1 / (1 + np.exp(-(0.5 * encoder + 1.5 * words - 1.0)))
