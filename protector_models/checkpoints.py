@@ -39,7 +39,7 @@ class CheckpointCard(BaseModel):
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
     """SHA-256 of every file that the model is made of, by name."""
     categories: tuple[str, ...]
-    """Categories of the model's outputs after the first, in order."""
+    """Categories of the model's outputs after the first two, in order."""
     mixes: tuple[LogitMix, ...]
     """How each output is made of encoder and bag of words: answer, text alone, then the categories, in order."""
     threshold: Annotated[float, Field(ge=0.0, le=1.0)]
@@ -54,15 +54,18 @@ class CheckpointCard(BaseModel):
     recipe: dict[str, str | int | float]
     """The choices of the training run."""
     validation: dict[str, float | int | None]
-    """Metrics on the held-out slice, measured on the weights as shipped."""
+    """Metrics on the held-out slice, measured on the weights as shipped. Mixes and thresholds were fitted on the same
+    rows, so calibration and F1 flatter a little; public sets are the measure."""
 
     def make_revision(self, reading: str) -> str:
-        """Returns "name@hash": equal revisions mean equal files, an equal layout and an equal way of reading.
+        """Returns "name@hash": equal revisions mean equal files, mixes and outputs, and an equal way of reading.
 
         Args:
             reading: whatever else decides a score, such as the windows a text is read in.
         """
-        identity = json.dumps({"layout": self.layout, "files": self.files, "reading": reading}, sort_keys=True)
+        mixes = [mix.model_dump() for mix in self.mixes]
+        parts = {"layout": self.layout, "files": self.files, "mixes": mixes, "categories": self.categories}
+        identity = json.dumps(parts | {"reading": reading}, sort_keys=True)
         return f"{self.name}@{hashlib.sha256(identity.encode()).hexdigest()[:_REVISION_LENGTH]}"
 
     @classmethod

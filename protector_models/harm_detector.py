@@ -168,6 +168,10 @@ class OnnxHarmDetector:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         bag_of_words = BagOfWords.load(directory / BAG_OF_WORDS_FILE)
+        if len(bag_of_words.biases_K) != len(card.mixes):
+            raise CheckpointError(
+                f"{directory}: the bag of words has {len(bag_of_words.biases_K)} outputs, the card {len(card.mixes)}"
+            )
         return cls(card, tokenizer, LanguageIdentifier.load(), scorer, bag_of_words, max_windows=max_windows)
 
     @property

@@ -89,7 +89,7 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
     training: list[Example] = []
     validation: list[Example] = []
     for name, plan in SOURCES.items():
-        for example in _load_source(directory, name, plan, rng):
+        for example in _load_source(directory, name, plan, validation_percent, rng):
             if is_excluded(example):
                 continue
             key = example.prompt if example.prompt else example.response
@@ -109,7 +109,9 @@ def is_excluded(example: Example) -> bool:
     return is_excluded_text(example.prompt) or is_excluded_text(example.response)
 
 
-def _load_source(directory: Path, name: str, plan: SourcePlan, rng: random.Random) -> list[Example]:
+def _load_source(
+    directory: Path, name: str, plan: SourcePlan, validation_percent: int, rng: random.Random
+) -> list[Example]:
     candidates = [directory / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
     file = next((path for path in candidates if path.is_file()), None)
     if file is None:
@@ -123,6 +125,9 @@ def _load_source(directory: Path, name: str, plan: SourcePlan, rng: random.Rando
     for example in examples:
         if caps[example.harmful] > 0:
             caps[example.harmful] -= 1
+            kept.append(example)
+        elif example.is_benign_set and is_held_out(example.prompt or example.response, percent=validation_percent):
+            # Costs no training: the more ordinary rows are held out, the smaller a false positive budget can be told.
             kept.append(example)
     return kept
 

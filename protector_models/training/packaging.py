@@ -18,13 +18,14 @@ from protector_models.harm_detector import MODEL_FILE, OnnxHarmDetector
 from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout
 from protector_models.training.bag_of_words_recipe import OUTPUTS, BagOfWordsRecipe
 from protector_models.training.batches import CutPlan, encode_examples
-from protector_models.training.calibration import UNFITTED, fit_mixes
+from protector_models.training.calibration import HeldOutLogits, fit_mix
 from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.detector_network import DetectorNetwork
 from protector_models.training.detector_recipe import DetectorRecipe
 from protector_models.training.examples import Example
 from protector_models.training.export import copy_tokenizer, export_fp32, quantise
 from protector_models.training.held_out import choose_for_baseline, judge_held_out, select_alone, select_answers
+from protector_models.training.sources import RowKind
 from protector_models.training.thresholds import THRESHOLD_RULE
 from protector_models.window_scorer import OnnxWindowScorer
 
@@ -75,7 +76,7 @@ def package_detector(
         categories=TRAINED_CATEGORIES,
         mixes=mixes,
         threshold=0.5,
-        threshold_rule=THRESHOLD_RULE,
+        threshold_rule="not chosen yet",
         bag_of_words_threshold=0.5,
         budget_thresholds={},
         recipe=asdict(recipe)
@@ -93,6 +94,7 @@ def package_detector(
         update={
             "bag_of_words_threshold": choose_for_baseline(words_alone, validation),
             "threshold": judged.choice.threshold,
+            "threshold_rule": THRESHOLD_RULE,
             "budget_thresholds": judged.budget_thresholds,
             "validation": judged.figures,
         }
@@ -114,27 +116,35 @@ def _fit_mixes(
     num_threads: int,
     report_rows: Callable[[int], None],
 ) -> tuple[LogitMix, ...]:
-    """Fits on the first window of every held-out answer with its prompt, and of every held-out text alone."""
+    """Fits on the first window of every held-out answer with its prompt, and of everything held out without one."""
     scorer = OnnxWindowScorer.load(directory / MODEL_FILE, num_threads=num_threads)
     bag_of_words = BagOfWords.load(directory / BAG_OF_WORDS_FILE)
     layout = PairLayout.for_vocabulary(tokenizer)
-    mixes = [UNFITTED] * len(OUTPUTS)
-    for rows, outputs in (
-        (select_answers(validation), [0, *range(2, len(OUTPUTS))]),
-        (select_alone(validation), [1]),
-    ):
+
+    def score(rows: Sequence[Example]) -> HeldOutLogits:
         encoded = encode_examples(rows, tokenizer)
         windows = [
             layout.join(row.prompt_ids[:MAX_PROMPT_TOKENS], row.response_ids[:MAX_RESPONSE_TOKENS]) for row in encoded
         ]
-        encoder_RK = np.stack(scorer.score(windows)).astype(np.float64)
-        bag_RK = np.stack(bag_of_words.score(windows)).astype(np.float64)
-        labels_RK = np.stack([_label(row.example) for row in encoded])
-        fitted = fit_mixes(encoder_RK[:, outputs], bag_RK[:, outputs], labels_RK[:, outputs])
-        for output, mix in zip(outputs, fitted, strict=True):
-            mixes[output] = mix
+        logits = HeldOutLogits(
+            encoder_RK=np.stack(scorer.score(windows)).astype(np.float64),
+            bag_of_words_RK=np.stack(bag_of_words.score(windows)).astype(np.float64),
+            labels_RK=np.stack([_label(row.example) for row in encoded]),
+        )
         report_rows(len(rows))
-    return tuple(mixes)
+        return logits
+
+    answers = score(select_answers(validation))
+    alone_rows = select_alone(validation)
+    alone = score(alone_rows)
+    # Answers without their prompts are answers once more: a category is fitted on texts and prompts beside them.
+    others = alone.pick([index for index, row in enumerate(alone_rows) if row.kind is not RowKind.ANSWER])
+    categories = answers.join(others)
+    return (
+        fit_mix(answers, 0),
+        fit_mix(alone, 1),
+        *(fit_mix(categories, output) for output in range(2, len(OUTPUTS))),
+    )
 
 
 def _label(example: Example) -> npt.NDArray[np.float64]:
