@@ -47,7 +47,9 @@ class _Finding:
 
     @property
     def categories(self) -> list[str]:
-        """Categories at or above their thresholds, the highest score first."""
+        """Categories of a harmful response at or above their thresholds, the highest score first."""
+        if not self.is_harmful:
+            return []
         scores = self.assessment.categories
         above = [name for name, threshold in self.category_thresholds.items() if scores.get(name, 0.0) >= threshold]
         return sorted(above, key=lambda name: (-scores[name], name))
@@ -69,10 +71,10 @@ def assess(
 ) -> None:
     """Say what the harm detector makes of one response.
 
-    Prints how harmful the response is (0 to 1, 1 meaning harmful) beside the detector's threshold, the categories that
-    reach a score that 1% of ordinary answers reach (the detector's threshold where its card has none), how much was
-    read, and the languages that were not. No policy is asked and nothing is stored or published: `weir moderate` does
-    what a policy says.
+    Prints how harmful the response is (0 to 1, 1 meaning harmful) beside the detector's threshold, the categories of a
+    harmful one, how much was read, and the languages that were not. A category is named where the response is harmful
+    and scores what 1% of ordinary answers reach in it (the detector's threshold where its card has no such score). No
+    policy is asked and nothing is stored or published: `weir moderate` does what a policy says.
 
     The text is read in its normal form, so that disguised words count, and shown as it is; positions of spans are
     characters of the text given. Bytes that are no UTF-8 are read as replacement characters.
@@ -143,7 +145,7 @@ def _print(finding: _Finding, console: Console) -> None:
     verdict = Text("at or above", "bold red") if finding.is_harmful else Text("below", "green")
     table.add_row("harmfulness", Text.assemble(f"{assessment.harmfulness:.4f}, ", verdict, f" {finding.threshold:g}"))
     scores = [f"{name} {assessment.categories[name]:.4f}" for name in finding.categories]
-    table.add_row("categories", ", ".join(scores) or "none reaches its threshold")
+    table.add_row("categories", ", ".join(scores) or ("none reaches its threshold" if finding.is_harmful else "none"))
     read = f"{coverage.characters_evaluated} of {coverage.characters_total} characters"
     table.add_row("read", Text(read, "" if coverage.is_complete() else "bold yellow"))
     table.add_row("languages not read", ", ".join(assessment.languages) or "none")

@@ -24,8 +24,14 @@ def test_the_answer_is_the_detectors_and_the_status_tells_the_verdict() -> None:
         assert found["harmful"] == (status == EXIT_HARMFUL)
         assert found["threshold"] == detector.threshold
         assert found["spans"] is None
-        if not found["harmful"]:
-            assert found["categories_above"] == []
+
+
+@pytest.mark.parametrize("response", ["hello there", SAFE])
+def test_a_harmless_response_has_no_categories(response: str) -> None:
+    # Below any category's threshold for answers to a prompt it need not be: without one, scores are higher.
+    found = json.loads(weir("assess", response, "--json").stdout)
+    assert (found["harmful"], found["categories_above"]) == (False, [])
+    assert json.loads(weir("assess", HARMFUL, "--json").stdout)["categories_above"] != []
 
 
 def test_spans_refer_to_the_response_and_are_marked_in_it() -> None:
