@@ -1,8 +1,11 @@
 """Which sentences of a response carry the harm.
 
 The response as a whole decides: where it is not harmful, nothing in it is. Otherwise its sentences are scored one by
-one, each with the prompt, very short ones with their neighbours. Where no sentence alone is harmful, the smallest run
-of up to four that is stands for them, or else the one that scores highest.
+one, each with the prompt. Where no sentence alone is harmful, the smallest run of up to four that is stands for them,
+or else the one that scores highest.
+
+A very short sentence ("Step 2:") has no score worth having by itself, so it is scored with its neighbours. It counts
+only if none of them is harmful by itself: the harm would be theirs, and they are marked anyway.
 """
 
 from collections import defaultdict
@@ -42,6 +45,8 @@ class _Candidate:
     first: int
     last: int
     scored: Exchange
+    neighbours: frozenset[int] = frozenset()
+    """Further pieces that are scored with it and not marked: those beside a very short one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ def find_harmful_spans(
     Returns:
         For each exchange its spans in order, apart from each other; none where the whole response is below the
         threshold, at least one where it is not and has characters to point at. An `ItemFailure` where the detector
-        could not score it.
+        could not score it, or it is harmful and none of its pieces could be scored.
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold must be in [0, 1], got {threshold}")
@@ -82,7 +87,7 @@ def find_harmful_spans(
         for exchange, harmful in zip(exchanges, is_harmful, strict=True)
     ]
     singles = [
-        _Candidate(exchange=index, first=place, last=place, scored=_with_neighbours(exchanges[index], own, place))
+        _single(exchanges[index], own, place, exchange_index=index)
         for index, own in enumerate(pieces)
         for place in range(len(own))
     ]
@@ -126,12 +131,18 @@ def _cut_into_pieces(text: str) -> list[Sentence]:
     return [pieces[index] for index in spread_evenly(len(pieces), MAX_PIECES)]
 
 
-def _with_neighbours(exchange: Exchange, pieces: Sequence[Sentence], place: int) -> Exchange:
-    """Takes a piece to be scored; with the next and the last where it is too short to say anything."""
+def _single(exchange: Exchange, pieces: Sequence[Sentence], place: int, *, exchange_index: int) -> _Candidate:
+    """Takes a piece to be scored; with the last and the next where it is too short to say anything."""
     is_short = pieces[place].end - pieces[place].start < _MIN_CHARACTERS
     first = max(0, place - 1) if is_short else place
     last = min(len(pieces) - 1, place + 1) if is_short else place
-    return _take(exchange, pieces, first, last - first + 1)
+    return _Candidate(
+        exchange=exchange_index,
+        first=place,
+        last=place,
+        scored=_take(exchange, pieces, first, last - first + 1),
+        neighbours=frozenset(range(first, last + 1)) - {place},
+    )
 
 
 def _take(exchange: Exchange, pieces: Sequence[Sentence], first: int, length: int) -> Exchange:
@@ -154,8 +165,16 @@ def _score(candidates: Sequence[_Candidate], detector: SynchronousHarmDetector) 
     ]
 
 
-def _conclude(text: str, pieces: Sequence[Sentence], scores: Sequence[_Scored], threshold: float) -> list[HarmfulSpan]:
+def _conclude(
+    text: str, pieces: Sequence[Sentence], scores: Sequence[_Scored], threshold: float
+) -> list[HarmfulSpan] | ItemFailure:
+    if pieces and not scores:
+        return ItemFailure(
+            error="PiecesNotScored", message=f"harmful, and none of its {len(pieces)} pieces has a score"
+        )
     harmful = [scored for scored in scores if scored.harmfulness >= threshold]
+    by_itself = {scored.candidate.first for scored in harmful if not scored.candidate.neighbours}
+    harmful = [scored for scored in harmful if by_itself.isdisjoint(scored.candidate.neighbours)]
     if not harmful or min(scored.num_more for scored in harmful) > 0:
         # Runs overlap: one is taken, of the harmful ones the shortest, of those the one that scores highest.
         if harmful:

@@ -64,6 +64,31 @@ def test_harmful_neighbours_are_one_span() -> None:
     assert span.harmfulness == 0.8
 
 
+def test_a_short_sentence_is_not_marked_for_the_harm_of_its_neighbour() -> None:
+    harmful = "Now take the thing and do the bad harm=0.9 deed to it."
+    response = f"Sure! {harmful} Good luck! {FILLER}"
+    assert _marked(response, _find(response)) == [harmful]
+
+
+def test_a_short_sentence_between_harmless_ones_is_marked() -> None:
+    response = f"{FILLER}\nDo harm=0.9 now\n{FILLER}"
+    assert _marked(response, _find(response)) == ["Do harm=0.9 now"]
+
+
+def test_a_harmful_response_of_which_no_piece_has_a_score_is_a_failure() -> None:
+    class WholesOnly(PlainDetector):
+        def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+            failure = ItemFailure(error="OutOfMemory", message="no piece is scored")
+            return [
+                outcome if "\n" in exchange.response else failure
+                for exchange, outcome in zip(exchanges, super().assess(exchanges), strict=True)
+            ]
+
+    response = f"{FILLER}\nNow take the thing and do the bad harm=0.9 deed to it."
+    (found,) = find_harmful_spans([_exchange(response)], WholesOnly(), threshold=THRESHOLD)
+    assert isinstance(found, ItemFailure)
+
+
 def test_what_is_harmful_together_only_is_the_smallest_run_that_is() -> None:
     parts = ["This much is half of it harm=0.3 and not enough", "The other half harm=0.4 of it comes here then"]
     response = "\n".join([FILLER, FILLER, *parts, FILLER])
