@@ -1,6 +1,7 @@
 """Labelled records as sets: which files belong together, which rows are drawn, what is judged of a row."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from protector_models.moderation.conversation import Exchange
-from protector_models.training.records import LabelledRecord, find_record_files, read_records
+from protector_models.training.records import LabelledRecord, RecordError, find_record_files, read_records
 
 _SEED = 0
 
@@ -36,10 +37,10 @@ class EvaluationRows:
 def find_sets(paths: Sequence[Path]) -> list[EvaluationSet]:
     """Groups record files into sets: a file given by itself is a set, and so is every directory that holds files.
 
-    Sets are named after their file or directory. Where two would have one name, the directory above tells them apart.
+    Sets are named after their file or directory. Where two would have one name, the directories above tell them apart.
 
     Raises:
-        RecordError: a path does not exist or holds no record file.
+        RecordError: a path does not exist or holds no record file, or no directory tells two sets apart.
     """
     files_by_place: dict[Path, list[Path]] = {}
     for path in paths:
@@ -47,11 +48,8 @@ def find_sets(paths: Sequence[Path]) -> list[EvaluationSet]:
             files = files_by_place.setdefault((file if path.is_file() else file.parent).resolve(), [])
             if file not in files:
                 files.append(file)
-    names = [_name_set(place) for place in files_by_place]
-    return [
-        EvaluationSet(name=name if names.count(name) == 1 else f"{place.parent.name}/{name}", files=tuple(files))
-        for name, (place, files) in zip(names, files_by_place.items(), strict=True)
-    ]
+    names = _name_sets(list(files_by_place))
+    return [EvaluationSet(name=names[place], files=tuple(files)) for place, files in files_by_place.items()]
 
 
 def read_rows(evaluation_set: EvaluationSet, *, max_rows: int | None) -> EvaluationRows:
@@ -92,5 +90,21 @@ def spell_out(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _name_set(place: Path) -> str:
-    return spell_out(place.name.split(".jsonl")[0])
+def _name_sets(places: Sequence[Path]) -> dict[Path, str]:
+    """Names each set after its place, with as many of the directories above it as no other set shares."""
+    names: dict[Path, str] = {}
+    for num_above in range(max((len(place.parts) for place in places), default=0)):
+        longer = {place: _name_set(place, num_above) for place in places}
+        counts = Counter(longer.values())
+        names = {place: name for place, name in longer.items() if counts[name] == 1} | names
+    unnamed = [place for place in places if place not in names]
+    if unnamed:
+        raise RecordError(
+            f"{spell_out(str(unnamed[0]))}: another set beside it has the same name; expected one of them"
+        )
+    return names
+
+
+def _name_set(place: Path, num_above: int) -> str:
+    above = place.parent.parts[1:][-num_above:] if num_above else ()
+    return spell_out("/".join([*above, place.name.split(".jsonl")[0]]))

@@ -23,6 +23,20 @@ def test_files_of_one_name_stay_two_sets(tmp_path: Path) -> None:
     ]
 
 
+def test_sets_of_one_name_take_as_many_directories_as_tell_them_apart(tmp_path: Path) -> None:
+    places = ["a/x/t", "b/x/t", "b/y/t", "b/z/u"]
+    files = [write_records(tmp_path / f"{place}.jsonl", [make_record(response="x")]) for place in places]
+    assert [found.name for found in find_sets(files)] == ["a/x/t", "b/x/t", "y/t", "u"]
+
+
+@pytest.mark.parametrize("beside", ["a.jsonl.gz", "a/b.jsonl"])
+def test_sets_that_no_directory_tells_apart_are_refused(tmp_path: Path, beside: str) -> None:
+    write_records(tmp_path / "a.jsonl", [make_record(response="x")])
+    write_records(tmp_path / beside, [make_record(response="x")])
+    with pytest.raises(RecordError, match="the same name"):
+        find_sets([tmp_path / "a.jsonl", (tmp_path / beside) if beside.endswith("gz") else tmp_path / "a"])
+
+
 def test_a_file_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
     file = write_records(tmp_path / "one" / "a.jsonl", [make_record(response="x")])
     assert [found.files for found in find_sets([file, file])] == [(file,)]
