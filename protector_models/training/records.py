@@ -67,19 +67,24 @@ def read_records(file: Path) -> Iterator[LabelledRecord]:
         RecordError: the file cannot be read, or a line is not a record; names file and line.
     """
     try:
-        with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _parse_record(line, place=f"{file}:{number}")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise RecordError(f"{file}: cannot be read: {type(error).__name__}") from error
 
 
-def _parse_record(line: str, *, place: str) -> LabelledRecord:
+def _parse_record(line: bytes, *, place: str) -> LabelledRecord:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{place}: not UTF-8: {error.reason} at byte {error.start + 1}") from error
     except json.JSONDecodeError as error:
         raise RecordError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        # Python reads neither an integer of thousands of digits nor an array that is nested as deeply.
+        raise RecordError(f"{place}: cannot be read: {type(error).__name__}") from error
     if not isinstance(fields, dict):
         raise RecordError(f"{place}: expected a JSON object, got {type(fields).__name__}")
     if "label" not in fields:
