@@ -36,12 +36,15 @@ TOKENIZER_FILE = "tokenizer.json"
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
 DEFAULT_MAX_WINDOWS = 64
+# Chosen on held-out answers of several windows: docs/experiments.md.
+_HIGHEST_SHARE = 0.75
 # Outputs in order: an answer to a prompt, a text without one, then the categories.
 _ANSWER, _ALONE, _FIRST_CATEGORY = 0, 1, 2
 SCORE_DECIMALS = 4
 """Of every score that is reported."""
 # Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
 _COUNTING = "unknown and dropped words unread"
+_AGGREGATION = f"{_HIGHEST_SHARE} highest"
 
 _Logits64 = npt.NDArray[np.float64]
 
@@ -73,12 +76,15 @@ class OnnxHarmDetector:
     - A window's logits are a weighted sum of two models': a small encoder and a bag of words. The weights, fitted on
       held-out data, make the score a probability there; the card holds them.
     - An exchange without a prompt is scored by a head of its own, trained on texts standing alone.
-    - `harmfulness` is the highest of the response's windows. Where one stands beside several chunks of a long prompt,
-      their logits are averaged first: the prompt is context, and more of it must not be more chances to be flagged.
+    - `harmfulness` is made of the logits of the response's windows: three quarters the highest, one quarter their mean.
+      The highest alone gives a long answer more chances to be flagged, and the mean alone lets harmful words drown.
+      Where one window stands beside several chunks of a long prompt, their logits are averaged first: the prompt is
+      context, and more of it must not be more chances either.
     - `categories` come from a third head, trained on harmful rows only: each output estimates how
-      likely the category is *given* that the exchange is harmful. It is multiplied by the window's harmfulness, and the
-      highest product of the windows is reported: a category's score never exceeds `harmfulness`, and an exchange may
-      belong to several categories or to none. `sexual_minors` has no training data and is not among them.
+      likely the category is *given* that the exchange is harmful. It is multiplied by harmfulness, of windows less
+      harmful than others by less, and the highest product is reported: a category's score never exceeds
+      `harmfulness`, and an exchange may belong to several categories or to none. `sexual_minors` has no training data
+      and is not among them.
     - Text is read in overlapping windows. Window i pairs prompt chunk i mod P with response window i mod R, for i up to
       the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
       windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
@@ -112,7 +118,7 @@ class OnnxHarmDetector:
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
         self._revision = card.make_revision(
             f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION} "
-            f"{LANGUAGE_RULES}"
+            f"{LANGUAGE_RULES} {_AGGREGATION}"
         )
 
     @classmethod
@@ -239,13 +245,15 @@ class OnnxHarmDetector:
         if not np.isfinite(logits_WK).all():
             return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
         logits_RK = _average_by(np.array(reading.response_indices), logits_WK)
-        # Written with tanh because exp overflows, and warns, for logits far below zero.
-        probabilities_RK = 0.5 * (1.0 + np.tanh(0.5 * logits_RK))
         head = _ANSWER if reading.has_prompt else _ALONE
-        harmfulness_R1 = probabilities_RK[:, head : head + 1]
-        categories_C = (harmfulness_R1 * probabilities_RK[:, _FIRST_CATEGORY:]).max(axis=0)
+        harm_R = logits_RK[:, head]
+        harmfulness = _to_probability(_HIGHEST_SHARE * harm_R.max() + (1.0 - _HIGHEST_SHARE) * harm_R.mean())
+        # What a window says of a category counts as far as the window is harmful, next to the most harmful one.
+        probabilities_R1 = _to_probability(harm_R)[:, None]
+        shares_RC = probabilities_R1 / probabilities_R1.max() * _to_probability(logits_RK[:, _FIRST_CATEGORY:])
+        categories_C = harmfulness * shares_RC.max(axis=0)
         return Assessment(
-            harmfulness=round(float(harmfulness_R1.max()), SCORE_DECIMALS),
+            harmfulness=round(float(harmfulness), SCORE_DECIMALS),
             categories={
                 name: round(float(score), SCORE_DECIMALS)
                 for name, score in zip(self._card.categories, categories_C, strict=True)
@@ -255,6 +263,12 @@ class OnnxHarmDetector:
             coverage=reading.coverage,
             languages=reading.languages,
         )
+
+
+def _to_probability(logits: _Logits64) -> _Logits64:
+    # Written with tanh because exp overflows, and warns, for logits far below zero.
+    probabilities: _Logits64 = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return probabilities
 
 
 def _average_by(response_indices_W: npt.NDArray[np.int64], logits_WK: npt.NDArray[np.float64]) -> _Logits64:

@@ -56,12 +56,17 @@ def test_a_text_without_a_prompt_has_a_head_of_its_own(prompt: str, logit: float
     assert assessment.harmfulness == pytest.approx(_sigmoid(logit), abs=1e-4)
 
 
-def test_one_bad_window_of_a_response_is_enough() -> None:
-    response = "bread " * 700 + "apple"
-    assessment = _assess(
-        lambda window: (3.0 if APPLE in window.input_ids else -3.0,), Exchange(prompt="why", response=response)
-    )
-    assert assessment.harmfulness == pytest.approx(_sigmoid(3.0), abs=1e-4)
+def test_the_worst_window_of_a_response_counts_three_quarters_and_their_mean_one() -> None:
+    seen: list[bool] = []
+
+    def rule(window: TokenPair) -> Sequence[float]:
+        seen.append(APPLE in window.input_ids)
+        return (3.0 if seen[-1] else -3.0,)
+
+    assessment = _assess(rule, Exchange(prompt="why", response="bread " * 700 + "apple"))
+    assert sum(seen) == 1
+    mean = (3.0 - 3.0 * (len(seen) - 1)) / len(seen)
+    assert assessment.harmfulness == pytest.approx(_sigmoid(0.75 * 3.0 + 0.25 * mean), abs=1e-4)
 
 
 def test_the_chunks_of_a_long_prompt_are_averaged_and_not_so_many_chances() -> None:
