@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from protector_models.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
@@ -25,6 +24,7 @@ from protector_models.normalisation import NORMALISATION
 from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout, TokenPair
 from protector_models.settings import Device, Engine
 from protector_models.text_windows import TextCover, WindowSize, cover_text
+from protector_models.window_aggregation import AGGREGATION, aggregate_windows
 from protector_models.window_scorer import Logits, OnnxWindowScorer, WindowScorer
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "harm_detector"
@@ -36,17 +36,12 @@ TOKENIZER_FILE = "tokenizer.json"
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
 DEFAULT_MAX_WINDOWS = 64
-# Chosen on held-out answers of several windows: docs/experiments.md.
-_HIGHEST_SHARE = 0.75
 # Outputs in order: an answer to a prompt, a text without one, then the categories.
 _ANSWER, _ALONE, _FIRST_CATEGORY = 0, 1, 2
 SCORE_DECIMALS = 4
 """Of every score that is reported."""
 # Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
 _COUNTING = "unknown and dropped words unread"
-_AGGREGATION = f"{_HIGHEST_SHARE} highest"
-
-_Logits64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +71,9 @@ class OnnxHarmDetector:
     - A window's logits are a weighted sum of two models': a small encoder and a bag of words. The weights, fitted on
       held-out data, make the score a probability there; the card holds them.
     - An exchange without a prompt is scored by a head of its own, trained on texts standing alone.
-    - `harmfulness` is made of the logits of the response's windows: three quarters the highest, one quarter their mean.
-      The highest alone gives a long answer more chances to be flagged, and the mean alone lets harmful words drown.
-      Where one window stands beside several chunks of a long prompt, their logits are averaged first: the prompt is
-      context, and more of it must not be more chances either.
-    - `categories` come from a third head, trained on harmful rows only: each output estimates how
-      likely the category is *given* that the exchange is harmful. It is multiplied by harmfulness, of windows less
-      harmful than others by less, and the highest product is reported: a category's score never exceeds
-      `harmfulness`, and an exchange may belong to several categories or to none. `sexual_minors` has no training data
-      and is not among them.
+    - `harmfulness` and `categories` are made of all windows as `window_aggregation` says. Categories come from a third
+      head, trained on harmful rows only: how likely each is *given* that the exchange is harmful. A category's score
+      never exceeds `harmfulness`. `sexual_minors` has no training data and is not among them.
     - Text is read in overlapping windows. Window i pairs prompt chunk i mod P with response window i mod R, for i up to
       the larger of P and R, so every character is read at least once unless that takes more than `max_windows`
       windows; then head, tail and evenly spread ones are read, and `truncated` and `coverage` say so.
@@ -118,7 +107,7 @@ class OnnxHarmDetector:
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
         self._revision = card.make_revision(
             f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION} "
-            f"{LANGUAGE_RULES} {_AGGREGATION}"
+            f"{LANGUAGE_RULES} {AGGREGATION}"
         )
 
     @classmethod
@@ -244,16 +233,12 @@ class OnnxHarmDetector:
         logits_WK = np.stack(encoder) * mix_K3[:, 0] + np.stack(bag_of_words) * mix_K3[:, 1] + mix_K3[:, 2]
         if not np.isfinite(logits_WK).all():
             return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
-        logits_RK = _average_by(np.array(reading.response_indices), logits_WK)
         head = _ANSWER if reading.has_prompt else _ALONE
-        harm_R = logits_RK[:, head]
-        harmfulness = _to_probability(_HIGHEST_SHARE * harm_R.max() + (1.0 - _HIGHEST_SHARE) * harm_R.mean())
-        # What a window says of a category counts as far as the window is harmful, next to the most harmful one.
-        probabilities_R1 = _to_probability(harm_R)[:, None]
-        shares_RC = probabilities_R1 / probabilities_R1.max() * _to_probability(logits_RK[:, _FIRST_CATEGORY:])
-        categories_C = harmfulness * shares_RC.max(axis=0)
+        harmfulness, categories_C = aggregate_windows(
+            logits_WK[:, head], logits_WK[:, _FIRST_CATEGORY:], np.array(reading.response_indices)
+        )
         return Assessment(
-            harmfulness=round(float(harmfulness), SCORE_DECIMALS),
+            harmfulness=round(harmfulness, SCORE_DECIMALS),
             categories={
                 name: round(float(score), SCORE_DECIMALS)
                 for name, score in zip(self._card.categories, categories_C, strict=True)
@@ -263,18 +248,6 @@ class OnnxHarmDetector:
             coverage=reading.coverage,
             languages=reading.languages,
         )
-
-
-def _to_probability(logits: _Logits64) -> _Logits64:
-    # Written with tanh because exp overflows, and warns, for logits far below zero.
-    probabilities: _Logits64 = 0.5 * (1.0 + np.tanh(0.5 * logits))
-    return probabilities
-
-
-def _average_by(response_indices_W: npt.NDArray[np.int64], logits_WK: npt.NDArray[np.float64]) -> _Logits64:
-    """Returns the mean of the logits of the windows that share a response window, [R, K]."""
-    num_responses = int(response_indices_W.max()) + 1
-    return np.stack([logits_WK[response_indices_W == index].mean(axis=0) for index in range(num_responses)])
 
 
 def _load_scorer(model_file: Path, *, num_threads: int, engine: Engine, device: Device) -> WindowScorer:

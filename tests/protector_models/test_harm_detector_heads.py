@@ -104,3 +104,10 @@ def test_a_score_that_is_no_number_is_a_failure_of_that_item_only() -> None:
     fine, failed = detector.assess([Exchange(prompt="", response="bread"), Exchange(prompt="", response="apple")])
     assert isinstance(fine, Assessment)
     assert failed == ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
+
+
+def test_logits_far_from_zero_give_numbers() -> None:
+    for logit in (-1000.0, 1000.0):
+        scores = _assess(lambda _, logit=logit: (logit,) * NUM_LOGITS, Exchange(prompt="why", response="bread"))  # type: ignore[misc]  # bound
+        assert scores.harmfulness == float(logit > 0)
+        assert set(scores.categories.values()) == {float(logit > 0)}
