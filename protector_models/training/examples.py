@@ -133,6 +133,7 @@ def _load_source(
 
 
 def _to_examples(record: LabelledRecord, name: str, plan: SourcePlan) -> list[Example]:
+    record = _replace_lone_surrogates(record)
     body = record.text if plan.kind is RowKind.TEXT else record.response
     if _CJK.search(body):
         return []
@@ -162,6 +163,15 @@ def _to_examples(record: LabelledRecord, name: str, plan: SourcePlan) -> list[Ex
     if record.label == 1:
         example = replace(example, categories=label_categories(source_set, record.category, f"{record.prompt} {body}"))
     return [example]
+
+
+def _replace_lone_surrogates(record: LabelledRecord) -> LabelledRecord:
+    """Puts question marks in their place, as serving does (`text_windows.cover_text`): no tokenizer takes them."""
+    prompt, response, text, pair = (
+        words.encode("utf-8", "replace").decode("utf-8")
+        for words in (record.prompt, record.response, record.text, record.pair)
+    )
+    return replace(record, prompt=prompt, response=response, text=text, pair=pair)
 
 
 def take_last_turn(dialogue: str) -> str:

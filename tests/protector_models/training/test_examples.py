@@ -14,8 +14,8 @@ from protector_models.training.examples import (
 )
 from protector_models.training.excluded_texts import hash_text
 from protector_models.training.records import RecordError
-from protector_models.training.sources import RowKind, SyntheticPlan
-from tests.protector_models.training.builders import make_example, write_mix
+from protector_models.training.sources import TRAINABLE_PROMPT_MARK, RowKind, SyntheticPlan
+from tests.protector_models.training.builders import make_example, make_record, write_mix, write_records
 
 
 def test_no_prompt_is_on_both_sides_of_the_split(tmp_path: Path) -> None:
@@ -74,6 +74,23 @@ def test_spelling_does_not_move_a_prompt_across_the_split() -> None:
     sides = [is_held_out(prompt, percent=30) for prompt in prompts]
     assert 0 < sum(sides) < len(sides)
     assert sides == [is_held_out(f"  {prompt.upper()}!!", percent=30) for prompt in prompts]
+
+
+def test_lone_surrogates_become_question_marks(tmp_path: Path) -> None:
+    mix = write_mix(tmp_path / "train")
+    lone = "\ud800 is lone"
+    rows = {
+        "gptfuzz/train": make_record(prompt=lone, response=lone, label=1),
+        "hh_rlhf_pairs/train": make_record(prompt=lone, response=lone, pair=f"{lone} too", label=None),
+        "sbic/dev_test": make_record(text=lone, label=1),
+        "harmful_prompts/all": make_record(prompt=lone, label=1, category=f"{TRAINABLE_PROMPT_MARK}/Adult Content"),
+    }
+    for name, row in rows.items():
+        write_records(mix / f"{name}.jsonl", [row])
+    split = load_examples(mix, validation_percent=20, seed=5)
+    texts = [text for row in [*split.training, *split.validation] for text in (row.prompt, row.response)]
+    assert [text for text in texts if not text.isascii()] == []
+    assert {"? is lone", "? is lone too"} <= set(texts)
 
 
 def test_balancing_makes_both_labels_weigh_alike_within_a_group() -> None:
