@@ -33,6 +33,9 @@ def detector(
     data: Annotated[
         list[Path], typer.Option(help="A record file (.jsonl, .jsonl.gz) or a directory; may be repeated.")
     ],
+    more_data: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE_OR_DIR]...", help="Further ones, as in --data a b c.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Harmfulness that counts as flagged; default: the card's.")
     ] = None,
@@ -64,7 +67,7 @@ def detector(
         if html is not None:
             _check_can_write(html)
         report, evaluated = _evaluate(
-            data,
+            [*data, *(more_data or ())],
             threshold=threshold,
             weights=weights,
             num_threads=threads,
@@ -166,8 +169,15 @@ def _check_can_write(html: Path) -> None:
         from protector_models.evaluation import html_report  # noqa: F401, PLC0415  # is it installed?
     except ModuleNotFoundError as error:
         raise _OutputError(f'--html needs {error.name}: install the "eval" extra of weir') from error
-    if not html.parent.is_dir() or html.is_dir():
-        raise _OutputError(f"--html: expected a file in a directory that exists, got {html}")
+    try:
+        if not html.parent.is_dir() or html.is_dir():
+            raise _OutputError(f"--html: expected a file in a directory that exists, got {html}")
+        is_new = not html.exists()
+        html.open("ab").close()  # a report that is there keeps its content until there is another
+        if is_new:
+            html.unlink()
+    except OSError as error:
+        raise _cannot_write(html, error) from error
 
 
 def _write_html(html: Path, report: "EvaluationReport", evaluated: "dict[str, EvaluatedSet]") -> None:
@@ -176,4 +186,8 @@ def _write_html(html: Path, report: "EvaluationReport", evaluated: "dict[str, Ev
     try:
         html.write_text(render_html(report, evaluated), encoding="utf-8")
     except OSError as error:
-        raise _OutputError(f"--html: {html} cannot be written: {error.strerror}") from error
+        raise _cannot_write(html, error) from error
+
+
+def _cannot_write(html: Path, error: OSError) -> _OutputError:
+    return _OutputError(f"--html: {html} cannot be written: {error.strerror}")

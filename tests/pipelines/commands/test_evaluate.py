@@ -35,8 +35,15 @@ def test_json_has_one_entry_per_set_with_every_metric(runner: CliRunner, records
     assert metrics | {"n", "harmful", "intervals", "baselines"} <= set(figures)
     assert set(figures["intervals"]) == metrics
     assert all(low <= figures[metric] <= high for metric, (low, high) in figures["intervals"].items())
-    assert set(figures["baselines"]) == {"not a refusal", "always harmful", "length"}
+    assert set(figures["baselines"]) == {"not a refusal", "always harmful", "length", "bag of words"}
     assert (figures["n"], figures["harmful"], figures["auroc"]) == (8, 4, 1.0)
+
+
+def test_further_sets_may_follow_the_first(runner: CliRunner, records: Path, tmp_path: Path) -> None:
+    others = [write_records(tmp_path / name, [make_record(text="Hi", label=0)]) for name in ("b.jsonl", "c.jsonl")]
+    result = runner.invoke(app, ["detector", "--data", *map(str, [records, *others]), "--json"])
+    assert result.exit_code == 0
+    assert set(json.loads(result.stdout)["sets"]) == {"small", "b", "c"}
 
 
 def test_the_threshold_can_be_given(runner: CliRunner, records: Path) -> None:
@@ -93,9 +100,20 @@ def test_a_page_needs_the_extra_and_says_so_before_the_work(
 def test_a_page_that_cannot_be_written_is_refused_before_the_work(
     runner: CliRunner, records: Path, tmp_path: Path
 ) -> None:
-    result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / "gone" / "a.html")])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "gone/a.html" in "".join(result.stderr.split())
+    (tmp_path / "circle.html").symlink_to("circle.html")
+    for name in ("gone/a.html", "circle.html", f"{'a' * 300}.html"):
+        result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / name)])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert name in "".join(result.stderr.split())
+
+
+def test_without_figures_a_page_stays_as_it_was(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "old.html").write_text("of yesterday")
+    for name in ("old.html", "new.html"):
+        asked = ["--data", str(tmp_path / "gone"), "--html", str(tmp_path / name)]
+        assert runner.invoke(app, ["detector", *asked]).exit_code == 1
+    assert (tmp_path / "old.html").read_text() == "of yesterday"
+    assert not (tmp_path / "new.html").exists()
 
 
 @pytest.mark.parametrize("content", ['{"response": "x"}', "not json"])
