@@ -7,15 +7,17 @@ lists and very short texts stay unnamed. So do languages in the letters of anoth
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import groupby
 from typing import Self
 
 from py3langid.langid import MODEL_FILE  # type: ignore[import-untyped]  # it ships no types
 from py3langid.langid import LanguageIdentifier as ByteClassifier
 
-LANGUAGE_RULES = "lang-1"
+LANGUAGE_RULES = "lang-2"
 """Name of the rules. Part of the detector's revision: other rules give other coverage."""
 
 _PASSAGE_CHARACTERS = 240
@@ -36,7 +38,10 @@ _CHARACTERS_PER_ENGLISH_WORD = 40
 _OTHER_LETTER = (
     "[^\\W\\d_\x00-\u02ff\u1d00-\u1dbf\u1e00-\u1eff\u2071-\u218b\u2c60-\u2c7f\ua720-\ua7ff\uab30-\uab6f\uff21-\uff5a]"
 )
+_ONE_OTHER_LETTER = re.compile(_OTHER_LETTER)
 _OTHER_SCRIPT = re.compile(f"{_OTHER_LETTER}(?:[^A-Za-z]{{0,4}}?{_OTHER_LETTER})*+")
+# Japanese mixes these in a sentence. Names of scripts are the first words of Unicode's names of their letters.
+_JAPANESE_SCRIPTS = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"})
 _WORD_SIGN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff\U00020000-\U0003ffff]")
 # A word of another script within English is a name or an example; this many letters say something.
 _MIN_OTHER_LETTERS = 8
@@ -91,9 +96,10 @@ class LanguageIdentifier:
             text: in its normal form (`normalisation`), without lone surrogates: look-alikes are foreign letters.
         """
         found = [
-            ForeignPassage(start=match.start(), end=match.end(), language=self._name(match[0]))
+            ForeignPassage(start=start, end=end, language=self._name(text[start:end]))
             for match in ([] if text.isascii() else _OTHER_SCRIPT.finditer(text))
             if _says_something(match[0])
+            for start, end in _cut_by_script(match[0], match.start())
         ]
         rest = _blank(text, found)
         for start, end in _cut_into_passages(rest):
@@ -126,6 +132,27 @@ class LanguageIdentifier:
 def _says_something(run: str) -> bool:
     num_letters = sum(map(str.isalpha, run))
     return num_letters >= _MIN_OTHER_LETTERS or len(_WORD_SIGN.findall(run)) >= _MIN_WORD_SIGNS
+
+
+def _cut_by_script(run: str, offset: int) -> Iterator[tuple[int, int]]:
+    """Cuts a run where another script begins; letters of one that say nothing by themselves stay with those before."""
+    start = 0
+    script: str | None = None
+    for next_script, letters in groupby(_ONE_OTHER_LETTER.finditer(run), key=lambda letter: _name_script(letter[0])):
+        places = [letter.start() for letter in letters]
+        if next_script == script or not _says_something(run[places[0] : places[-1] + 1]):
+            continue
+        if script is not None:
+            yield offset + start, offset + places[0]
+            start = places[0]
+        script = next_script
+    yield offset + start, offset + len(run)
+
+
+@lru_cache(maxsize=8192)
+def _name_script(letter: str) -> str:
+    name = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if name in _JAPANESE_SCRIPTS else name
 
 
 def _blank(text: str, passages: Sequence[ForeignPassage]) -> str:

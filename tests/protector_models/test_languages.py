@@ -68,6 +68,29 @@ def test_a_sentence_of_another_language_is_found_by_itself_and_among_english(
     assert all(around[passage.start : passage.end].strip() in text for passage in found)
 
 
+@pytest.mark.parametrize(
+    "languages", [("zh", "ru"), ("ru", "zh"), ("ja", "ko"), ("el", "ru", "he"), ("th", "zh", "ar"), ("zh", "zh")]
+)
+def test_neighbours_in_other_scripts_are_named_each(identifier: LanguageIdentifier, languages: tuple[str, ...]) -> None:
+    text = " ".join(FOREIGN[language] for language in languages)
+    found = identifier.find_foreign(text)
+    assert {passage.language for passage in found} == set(languages)
+    assert "".join(text[passage.start : passage.end] for passage in found).replace(" ", "") in text.replace(" ", "")
+
+
+def test_a_short_sentence_is_named_beside_one_in_another_script(identifier: LanguageIdentifier) -> None:
+    found = identifier.find_foreign("你应该偷窃并毁灭证据. Привет, как дела сегодня")
+    assert [passage.language for passage in found] == ["zh", "ru"]
+
+
+@pytest.mark.parametrize(
+    "text", ["用α和β来表示这两个变量的平均值", "你Я好Ж吗Я我Ж很Я好Ж谢Я谢", "小麦粉とバターを混ぜてください"]
+)
+def test_letters_too_few_to_be_named_stay_in_the_passage_around_them(identifier: LanguageIdentifier, text: str) -> None:
+    (passage,) = identifier.find_foreign(text)
+    assert (passage.start, passage.end) == (0, len(text))
+
+
 @pytest.mark.parametrize("name", ENGLISH)
 def test_english_code_and_what_is_too_short_to_tell_are_left_alone(identifier: LanguageIdentifier, name: str) -> None:
     assert identifier.find_foreign(ENGLISH[name]) == []
@@ -89,7 +112,9 @@ def test_answers_do_not_depend_on_what_runs_beside_them(identifier: LanguageIden
         assert list(pool.map(identifier.find_foreign, texts)) == expected
 
 
-@pytest.mark.parametrize("text", ["word " * 40_000, "a" * 100_000, "Ж" * 100_000, "a\n" * 50_000, "жa" * 50_000])
+@pytest.mark.parametrize(
+    "text", ["word " * 40_000, "a" * 100_000, "Ж" * 100_000, "a\n" * 50_000, "жa" * 50_000, "жж你" * 30_000]
+)
 def test_time_grows_with_the_length_and_no_faster(identifier: LanguageIdentifier, text: str) -> None:
     start = time.process_time()
     identifier.find_foreign(text)
