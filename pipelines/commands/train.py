@@ -36,8 +36,8 @@ def detector(
 ) -> None:
     """Fine-tune the harm detector, export it as int8 ONNX and choose its threshold on a held-out slice.
 
-    An interrupted run goes on from its last checkpoint when started again with the same options. About 35 minutes on
-    two cores. Evaluation data is refused: a directory named "eval" is never trained on.
+    An interrupted run goes on from its last checkpoint when started again with the same options. About an hour on two
+    cores. Evaluation data is refused: a directory named "eval" is never trained on.
 
     Exit codes: 0 done; 1 the data, the encoder or the checkpoint cannot be used.
     """
