@@ -1,6 +1,7 @@
 """What a text says, whatever characters it is written with: the form in which the model reads it.
 
-Training, evaluation and serving read the same form. Ordinary English, Markdown, code and URLs are their own form. The
+Training, evaluation and serving read the same form; serving alone also breaks what is longer than 32 characters without
+a space (`text_windows`). Ordinary English, Markdown, code and URLs are their own form. The
 rules, in this order, until nothing changes:
 
 1. Characters that are neither seen nor read are dropped: zero-width and format characters, controls that are no white

@@ -49,7 +49,11 @@ class PlainEncoder:
         )
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Returns the logit of each text's harmfulness, in order."""
+        """Returns the network's first output for each text, in order: its logit as an answer, without the prompt.
+
+        It is no score: the detector takes another output for a text that stands alone, and mixes it with the bag of
+        words. The whole network is run either way.
+        """
         return [logit for batch in self._batches(texts) for logit in self._run(batch)]
 
     def _batches(self, texts: Sequence[str]) -> Iterator[BatchEncoding]:

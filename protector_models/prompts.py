@@ -1,4 +1,7 @@
-"""The one way an exchange becomes tokens for the harm detector: training, evaluation and serving all call it.
+"""The one way tokens of an exchange become a window for the harm detector: training, evaluation and serving call it.
+
+The tokens are those of the normal form (`normalisation`). In serving and evaluation they may differ from training's in
+one case: there, `text_windows` breaks a run of more than 32 characters without a space before it is tokenised.
 
 The layout's name is part of the detector's revision, so changing the layout without a new name cannot pass unseen:
 scores made under the old layout stay apart from those made under the new one in every cache and every output.

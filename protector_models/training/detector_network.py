@@ -76,11 +76,11 @@ class DetectorNetwork(nn.Module):
 class ServedNetwork(nn.Module):
     """What is exported: one tensor with the logits of answer and text alone first, then one logit per category.
 
-    The heads are written as a product and a sum over the last axis, not as a matrix product: a float matrix product
-    takes another kernel, with another order of summing, for one row than for many, and a score must not depend on
-    how many windows share its batch.
+    It reads windows without padding, one a run, and needs no mask: see `protector_models.window_scorer`. That alone is
+    what keeps a score independent of other windows: those of one run share the scales of int8.
 
-    It reads windows without padding, one a run, and needs no mask: see `protector_models.window_scorer`.
+    The heads are written as a product and a sum over the last axis, not as a matrix product: `quantise` takes the
+    matrix products with weights, and the heads stay in fp32. `protector_models.graph_weights` reads them in this form.
     """
 
     def __init__(self, network: DetectorNetwork) -> None:

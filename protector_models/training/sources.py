@@ -10,7 +10,8 @@ class RowKind(StrEnum):
 
     ANSWER = "answer"
     PREFERENCE = "preference"
-    """No label: the response was rejected by a person and the pair preferred. It teaches the order of the two only."""
+    """No label: the response was rejected by a person and the pair preferred. The encoder learns only the order of the
+    two from it; the bag of words takes the rejected one as harmful and the other as safe, which are weak labels."""
     TEXT = "text"
     """Standing alone, as a post does."""
     PROMPT = "prompt"
@@ -29,7 +30,8 @@ class SourcePlan:
     num_safe: int = 100_000
     """At most so many safe rows."""
     weight: float = 1.0
-    """Of each row in the loss; below 1 where labels are weak."""
+    """Of each row in the loss; below 1 where labels are weak. Of preferences in the bag of words only: the encoder's
+    loss of order counts every pair alike."""
 
 
 def _answers(group: str, num_harmful: int, num_safe: int, weight: float = 1.0) -> SourcePlan:
