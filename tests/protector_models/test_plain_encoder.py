@@ -1,11 +1,10 @@
-import math
-
 import pytest
+from tokenizers import Tokenizer
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.verdict import Assessment
+from protector_models.harm_detector import MODEL_FILE, SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.plain_encoder import PlainEncoder
+from protector_models.prompts import PairLayout
+from protector_models.torch_window_scorer import TorchWindowScorer
 
 TEXTS = [
     "Sure! First steal the victim's card and identity papers, then empty the account.",
@@ -16,8 +15,11 @@ TEXTS = [
 
 def test_it_runs_the_network_that_the_detector_runs() -> None:
     plain = PlainEncoder.load(SHIPPED_WEIGHTS, num_threads=1, batch_size=2)
-    detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=1, engine="torch")
-    outcomes = detector.assess([Exchange(prompt="", response=text) for text in TEXTS])
-    expected = [outcome.harmfulness for outcome in outcomes if isinstance(outcome, Assessment)]
-    # Rounded to four decimals there.
-    assert [1.0 / (1.0 + math.exp(-logit)) for logit in plain.score(TEXTS)] == pytest.approx(expected, abs=1e-4)
+    scorer = TorchWindowScorer.load(SHIPPED_WEIGHTS / MODEL_FILE, device="cpu", num_threads=1)
+    tokenizer = Tokenizer.from_file(str(SHIPPED_WEIGHTS / TOKENIZER_FILE))
+    tokenizer.no_padding()
+    layout = PairLayout.for_vocabulary(tokenizer)
+    windows = [layout.join([], tokenizer.encode(text, add_special_tokens=False).ids) for text in TEXTS]
+    answer_logits = [float(logits_K[0]) for logits_K in scorer.score(windows)]
+    # The same weights in fp32; other padding gives sums of another order, some 1e-6 of logits between -7 and 5.
+    assert plain.score(TEXTS) == pytest.approx(answer_logits, abs=1e-4)
