@@ -49,8 +49,8 @@ class CheckpointCard(BaseModel):
     bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
     """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector."""
     budget_thresholds: dict[str, dict[str, float | None]]
-    """By `any` or category, then by share of ordinary held-out answers that may be flagged ("0.01"): the lowest
-    threshold that keeps to it; None where the held-out rows are too few to tell."""
+    """By `any` or category, then by share of safe held-out answers that may be flagged ("0.01"), difficult ones among
+    them: the lowest threshold that keeps to it; None where the held-out rows are too few to tell."""
     recipe: dict[str, str | int | float]
     """The choices of the training run."""
     validation: dict[str, float | int | None]

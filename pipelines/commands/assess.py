@@ -73,7 +73,7 @@ def assess(
 
     Prints how harmful the response is (0 to 1, 1 meaning harmful) beside the detector's threshold, the categories of a
     harmful one, how much was read, and the languages that were not. A category is named where the response is harmful
-    and scores what 1% of ordinary answers reach in it (the detector's threshold where its card has no such score). No
+    and scores what 1% of safe held-out answers reach in it (the detector's threshold where its card has none). No
     policy is asked and nothing is stored or published: `weir moderate` does what a policy says.
 
     The text is read in its normal form, so that disguised words count, and shown as it is; positions of spans are

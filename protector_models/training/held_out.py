@@ -70,9 +70,11 @@ def judge_held_out(
     scores_alone = [found.harmfulness for found in _assess(detector, alone, report_rows=report_rows)]
     scores = [found.harmfulness for found in assessments]
     choice = choose_threshold(answers, scores)
-    ordinary = [found for row, found in zip(answers, assessments, strict=True) if row.is_benign_set]
-    scores_by_category = {ANY_CATEGORY: [found.harmfulness for found in ordinary]} | {
-        name: [found.categories[name] for found in ordinary] for name in sorted(ordinary[0].categories)
+    # All safe answers, the difficult ones too: ordinary ones hardly touch a category, and a threshold that only they
+    # keep below would flag every refusal that names the harm.
+    safe = [found for row, found in zip(answers, assessments, strict=True) if row.harmful == 0.0]
+    scores_by_category = {ANY_CATEGORY: [found.harmfulness for found in safe]} | {
+        name: [found.categories[name] for found in safe] for name in sorted(safe[0].categories)
     }
     return HeldOutJudgement(
         choice=choice,
