@@ -20,12 +20,6 @@ from tests.protector_models.training.builders import write_mix
 PROJECT = Path(__file__).parents[3]
 DATA = PROJECT.parent / "shared" / "data"
 
-MAX_EVERYDAY_WORDS = 5
-"""An answer or a text so short is common property: "yes", "you are welcome". A question never is: "how do I ..." in
-five words is a benchmark's row already."""
-MAX_EXEMPT = 10
-"""Distinct everyday texts. Many more would mean that a whole set came in under the exemption."""
-
 
 def canonicalise(text: str) -> str:
     """Case, white space, marks and letters of other shapes make no other text."""
@@ -39,10 +33,6 @@ class Overlap:
     canonical: str
     source_set: str
     evaluation_sets: frozenset[str]
-    is_question: bool
-
-    def is_everyday(self) -> bool:
-        return not self.is_question and len(self.canonical.split()) <= MAX_EVERYDAY_WORDS
 
     def __str__(self) -> str:
         digest = hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
@@ -53,14 +43,13 @@ def find_overlaps(examples: list[Example], evaluation_sets: dict[str, set[str]])
     """Finds the distinct texts of examples that are in an evaluation set; keyed by canonical text."""
     found: set[Overlap] = set()
     for example in examples:
-        for text, is_question in ((example.prompt, True), (example.response, example.kind is RowKind.PROMPT)):
+        for text in (example.prompt, example.response):
             canonical = canonicalise(text)
             if canonical in evaluation_sets:
                 overlap = Overlap(
                     canonical=canonical,
                     source_set=example.source_set,
                     evaluation_sets=frozenset(evaluation_sets[canonical]),
-                    is_question=is_question,
                 )
                 found.add(overlap)
     return found
@@ -117,12 +106,7 @@ def overlaps(loaded: Loaded) -> set[Overlap]:
 # Reading all of both takes twelve seconds of an idle core.
 @pytest.mark.timeout(900)
 def test_no_evaluation_prompt_or_answer_is_trained_or_chosen_on(overlaps: set[Overlap]) -> None:
-    real = sorted(str(overlap) for overlap in overlaps if not overlap.is_everyday())
-    assert real == []
-
-
-def test_what_is_exempt_is_little(overlaps: set[Overlap]) -> None:
-    assert len({overlap.canonical for overlap in overlaps if overlap.is_everyday()}) <= MAX_EXEMPT
+    assert sorted(map(str, overlaps)) == []
 
 
 def test_loading_the_mix_opens_training_records_only(loaded: Loaded) -> None:
@@ -137,7 +121,6 @@ def test_a_text_is_found_again_whatever_its_case_marks_and_letters(tmp_path: Pat
     disguised = f"  {examples[0].prompt.upper().translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})} ?!"
     (overlap,) = find_overlaps(examples[:1], {canonicalise(disguised): {"some_set"}})
     assert overlap.evaluation_sets == {"some_set"}
-    assert not overlap.is_everyday()
 
 
 @pytest.mark.parametrize("linked", ["gptfuzz", "gptfuzz/train.jsonl"])
