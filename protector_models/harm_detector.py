@@ -6,7 +6,7 @@ Shapes: K = 2 + C logits of one window (answer, text alone, then one per categor
 of its response.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -188,9 +188,18 @@ class OnnxHarmDetector:
         Raises:
             RuntimeError: ONNX Runtime failed.
         """
-        readings = [self._read(exchange) for exchange in exchanges]
-        windows = [window for reading in readings for window in reading.windows]
-        encoder, bag_of_words = iter(self._scorer.score(windows)), iter(self._bag_of_words.score(windows))
+        readings: list[_Reading] = []
+        bag_logits: list[Logits] = []
+
+        def read_all() -> Iterator[TokenPair]:
+            for exchange in exchanges:
+                reading = self._read(exchange)
+                readings.append(reading)
+                # The encoder is given its windows first: it runs while the rest is done here.
+                yield from reading.windows
+                bag_logits.extend(self._bag_of_words.score(reading.windows))
+
+        encoder, bag_of_words = iter(self._scorer.score(read_all())), iter(bag_logits)
         return [
             self._conclude(
                 reading, [next(encoder) for _ in reading.windows], [next(bag_of_words) for _ in reading.windows]

@@ -11,7 +11,7 @@ Shapes: B windows of a run, T tokens of the bucket, H hidden units, P pooled uni
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -104,19 +104,18 @@ class TorchWindowScorer:
         threads = f" {torch.get_num_threads()} threads" if self._device == "cpu" else ""
         return f"torch {self._device}{threads}"
 
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
-        """Scores windows: bucket by bucket, a full batch at a time.
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
+        """Scores windows: takes all, then runs them bucket by bucket, a full batch at a time.
 
         Raises:
             RuntimeError: torch failed, for instance for want of memory.
         """
+        taken = list(windows)
         logits_by_index: dict[int, Logits] = {}
-        for run in plan_runs(
-            [len(window.input_ids) for window in windows], tokens_per_run=_TOKENS_PER_RUN[self._device]
-        ):
-            logits_BK = self._run([windows[index] for index in run.indices], run)
+        for run in plan_runs([len(window.input_ids) for window in taken], tokens_per_run=_TOKENS_PER_RUN[self._device]):
+            logits_BK = self._run([taken[index] for index in run.indices], run)
             logits_by_index |= dict(zip(run.indices, logits_BK, strict=True))
-        return [logits_by_index[index] for index in range(len(windows))]
+        return [logits_by_index[index] for index in range(len(taken))]
 
     def _run(self, windows: Sequence[TokenPair], run: "Run") -> list[Logits]:
         ids_BT, mask_BT, segments_BT = torch.zeros(3, run.num_rows, run.num_tokens, dtype=torch.int64)

@@ -7,7 +7,7 @@ and runs of eight are no faster (docs/design/0005-detector-engine.md has the fig
 Shapes: T tokens of one window, K logits of one window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, Self
@@ -38,8 +38,10 @@ class WindowScorer(Protocol):
         """What beside weights and windows decides a logit's bits; part of the detector's revision."""
         ...
 
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
         """Scores each window, whatever it is scored with. It computes on the calling thread's time and may be repeated.
+
+        The windows are taken one by one, so that the next text can be read while the last one is scored.
 
         Returns:
             Logits [K] per window, in order: answer, text alone, then one per category.
@@ -93,8 +95,8 @@ class OnnxWindowScorer:
             raise CheckpointError(f"{model_file}: ONNX Runtime cannot load it: {type(error).__name__}") from error
         return cls(session, ThreadPoolExecutor(num_threads, thread_name_prefix="window-scorer"))
 
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
-        """Scores windows.
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
+        """Scores windows, each from the moment it is taken.
 
         Returns:
             Logits [K] per window, in order; a window's are the same bits whatever it is scored with.
@@ -102,10 +104,7 @@ class OnnxWindowScorer:
         Raises:
             RuntimeError: ONNX Runtime failed, for instance for want of memory.
         """
-        # The longest first, so that no thread is left alone with a long window at the end.
-        order = sorted(range(len(windows)), key=lambda index: -len(windows[index].input_ids))
-        logits_by_index = dict(zip(order, self._executor.map(self._run, (windows[i] for i in order)), strict=True))
-        return [logits_by_index[index] for index in range(len(windows))]
+        return list(self._executor.map(self._run, windows))
 
     def _run(self, window: TokenPair) -> Logits:
         ids_1T = np.array([window.input_ids], dtype=np.int64)

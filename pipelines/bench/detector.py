@@ -18,6 +18,8 @@ LENGTHS = (64, 128, 256)
 _PLAIN_BATCH = 8
 _WARM_UP_TEXTS = 16
 _SEED = 20_261_121
+_FREQUENT_WORDS = ("the", "of", "and", "to", "in", "is", "that", "for", "you", "with", "this", "are")
+_FREQUENT_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,17 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
 
 
 def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:
-    """Returns texts by their exact number of tokens: words of the vocabulary, drawn with a fixed seed."""
+    """Returns texts by their exact number of tokens, drawn with a fixed seed.
+
+    Three words of ten are the most frequent ones of English, as in prose, and the others come from the vocabulary: a list
+    of rare words alone would have its language classified passage by passage, which prose has not.
+    """
     vocabulary = json.loads(tokenizer_file.read_text(encoding="utf-8"))["model"]["vocab"]
     # Continuations begin with ##; a whole word of the vocabulary is one token.
     words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())
     rng = random.Random(_SEED)
-    return {length: [" ".join(rng.choices(words, k=length)) for _ in range(number)] for length in LENGTHS}
+
+    def draw() -> str:
+        return rng.choice(_FREQUENT_WORDS if rng.random() < _FREQUENT_SHARE else words)
+
+    return {length: [" ".join(draw() for _ in range(length)) for _ in range(number)] for length in LENGTHS}

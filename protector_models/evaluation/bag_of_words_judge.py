@@ -1,6 +1,6 @@
 """The detector's own bag of words judging alone: the row that its encoder has to beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,8 +24,8 @@ class _NoEncoder:
     def __init__(self, num_logits: int) -> None:
         self._logits_K = np.zeros(num_logits, dtype=np.float32)
 
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
-        return [self._logits_K] * len(windows)
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
+        return [self._logits_K for _ in windows]
 
 
 class BagOfWordsJudge:

@@ -10,11 +10,11 @@ from protector_models.checkpoints import CheckpointCard
 from protector_models.moderation.errors import ConfigurationError
 
 
-def test_the_default_policy_uses_the_threshold_of_the_detector_that_is_shipped() -> None:
+def test_the_default_policy_uses_the_thresholds_of_the_detector_that_is_shipped() -> None:
     settings = WeirSettings()
     card = CheckpointCard.load(detector_checkpoint(settings))
-    (rule,) = load_policy_in_force(settings).rules
-    assert (rule.category, rule.threshold) == ("any", card.threshold)
+    thresholds = {rule.category: rule.threshold for rule in load_policy_in_force(settings).rules}
+    assert thresholds == {"any": card.threshold, "self_harm": card.budget_thresholds["self_harm"]["0.005"]}
 
 
 def test_the_default_policy_has_a_text_for_every_category_of_the_detector() -> None:

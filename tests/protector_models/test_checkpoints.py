@@ -18,6 +18,9 @@ def make_card(directory: Path, **fields: object) -> CheckpointCard:
         "layout": "pair",
         "files": {"model.onnx": hash_file(directory / "model.onnx")},
         "categories": ("hate",),
+        "mixes": ({"encoder": 1.0, "bag_of_words": 0.5, "bias": 0.0},) * 3,
+        "bag_of_words_threshold": 0.5,
+        "budget_thresholds": {"any": {"0.01": 0.9, "0.001": None}},
         "threshold": 0.5,
         "threshold_rule": "by hand",
         "recipe": {"seed": 1},
@@ -59,5 +62,7 @@ def test_the_revision_changes_with_files_layout_and_reading_and_with_nothing_els
         card.make_revision("32 windows"),
         make_card(directory, layout="pair-2").make_revision("64 windows"),
         make_card(directory, files={"model.onnx": "0" * 64}).make_revision("64 windows"),
+        make_card(directory, categories=("violence",)).make_revision("64 windows"),
+        make_card(directory, mixes=card.mixes[1:]).make_revision("64 windows"),
     }
-    assert len(others | {revision}) == 4
+    assert len(others | {revision}) == 6

@@ -1,6 +1,6 @@
 """How the detector makes one assessment of the logits of its two models and of several windows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import exp, nan
 
 import numpy as np
@@ -28,7 +28,7 @@ class RuledScorer:
     def __init__(self, rule: Callable[[TokenPair], Sequence[float]]) -> None:
         self._rule = rule
 
-    def score(self, windows: Sequence[TokenPair]) -> list[Logits]:
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
         logits = [[*self._rule(window), *([0.0] * NUM_LOGITS)][:NUM_LOGITS] for window in windows]
         return [np.array(row, dtype=np.float32) for row in logits]
 

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.checkpoints import CheckpointCard
-from protector_models.harm_detector import SHIPPED_WEIGHTS
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.policy_file import load_policy
 
@@ -42,9 +40,3 @@ def test_a_threshold_is_a_number(tmp_path: Path, threshold: str) -> None:
     file.write_text(f"version: x\nrules: [{{threshold: {threshold}, action: block}}]\n{TEXTS}")
     (rule,) = load_policy(file).rules
     assert rule.threshold == float(threshold)
-
-
-def test_the_default_thresholds_are_those_of_the_shipped_detector() -> None:
-    card = CheckpointCard.load(SHIPPED_WEIGHTS)
-    thresholds = {rule.category: rule.threshold for rule in load_policy(None).rules}
-    assert thresholds == {"any": card.threshold, "self_harm": card.budget_thresholds["self_harm"]["0.005"]}

@@ -55,9 +55,9 @@ def test_both_engines_agree_on_the_logits_of_the_shipped_weights(scorer: TorchWi
     onnx = OnnxWindowScorer.load(SHIPPED_WEIGHTS / MODEL_FILE, num_threads=1)
     difference = np.abs(_stack(scorer.score(windows)) - _stack(onnx.score(windows)))
     # Same weights; int8 rounds activations to 1/255 of their range, layer by layer. Measured over windows of random
-    # tokens: .075 on average, .44 at most, of logits between -7 and 5.
-    assert difference.mean() < 0.15
-    assert difference.max() < 1.0
+    # tokens: .25 on average, .83 at most.
+    assert difference.mean() < 0.4
+    assert difference.max() < 2.0
 
 
 def test_both_engines_agree_on_harmfulness_and_have_revisions_of_their_own() -> None:
