@@ -77,8 +77,8 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
 def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:
     """Returns texts by their exact number of tokens, drawn with a fixed seed.
 
-    Three words of ten are the most frequent ones of English, as in prose, and the others come from the vocabulary: a list
-    of rare words alone would have its language classified passage by passage, which prose has not.
+    Three words of ten are the most frequent ones of English, as in prose, and the others come from the vocabulary: in a
+    list of rare words alone every passage would have its language classified, which prose has not.
     """
     vocabulary = json.loads(tokenizer_file.read_text(encoding="utf-8"))["model"]["vocab"]
     # Continuations begin with ##; a whole word of the vocabulary is one token.
