@@ -82,7 +82,7 @@ def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:
     """
     vocabulary = json.loads(tokenizer_file.read_text(encoding="utf-8"))["model"]["vocab"]
     # Continuations begin with ##; a whole word of the vocabulary is one token.
-    words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())
+    words: list[str] = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())
     rng = random.Random(_SEED)
 
     def draw() -> str:
