@@ -13,7 +13,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.plain_encoder import PlainEncoder
 
 LENGTHS = (64, 128, 256)
-"""Of the texts, in tokens. An answer of 256 takes the detector two overlapping windows, 326 tokens in all."""
+"""Of the texts, in tokens. An answer of 256 takes the detector two overlapping windows, 296 tokens in all."""
 
 _PLAIN_BATCH = 8
 _WARM_UP_TEXTS = 16
