@@ -1,5 +1,6 @@
 """Settings of the models."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,13 @@ Device = Literal["cpu", "cuda"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _require_no_userinfo(base_url: str | None) -> str | None:
+    # Anywhere, not only where a parser finds a user: a password with a slash in it ends the host for most of them.
+    if base_url is not None and "@" in base_url:
+        raise ValueError("expected a URL without user, password and '@'; a key belongs in api_key")
+    return base_url
 
 
 class DetectorSettings(_Section):
@@ -37,12 +45,81 @@ class DetectorSettings(_Section):
         return self
 
 
+class GeneratorSettings(_Section):
+    """The generative language model that rewrites whole answers (`docs/generative-detoxifier.md`)."""
+
+    kind: Literal["off", "transformers", "openai"] = "off"
+    """`transformers`: a causal or sequence-to-sequence model, run here. `openai`: any endpoint that speaks the OpenAI
+    chat API. A key that the kind does not use is an error."""
+    model: str | None = None
+    """transformers: a folder or a name on the hub, with weights as safetensors. openai: the name at the endpoint."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    """The longest rewrite, in tokens; a rewrite that is cut there has failed."""
+    deadline_s: Seconds = 180.0
+    """How long the rewrites of one batch may take, all tries and waits included."""
+    adapter: str | None = None
+    """transformers: a LoRA adapter, a folder or a name on the hub, with weights as safetensors."""
+    device: Device = "cpu"
+    """transformers: where it computes; `cuda` is the first GPU that the process sees."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """transformers: the type of its weights."""
+    max_input_tokens: Annotated[int, Field(ge=1)] = 3_072
+    """transformers: the longest instruction with question and answer; what is longer is not rewritten, never cut."""
+    tokens_per_run: Annotated[int, Field(ge=1)] | None = None
+    """transformers: tokens that are computed together, those to be written and padding included; null: on a CPU one
+    request at a time, on a GPU 16,384 tokens."""
+    base_url: str | None = None
+    """openai: where the API begins. Without a user or a password: it is shown and logged."""
+    api_key: SecretStr | None = None
+    """openai: null sends none."""
+    timeout_s: Seconds = 60.0
+    """openai: how long one request may take; what it is tried again for has this time anew."""
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """openai: requests at the same time."""
+    max_attempts: Annotated[int, Field(ge=1)] = 4
+    """openai: how often a request is made while the endpoint is busy or fails."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_userinfo(cls, base_url: str | None) -> str | None:
+        return _require_no_userinfo(base_url)
+
+    @model_validator(mode="after")
+    def _require_fitting_keys(self) -> Self:
+        used = {"kind", *_GENERATOR_KEYS[self.kind]}
+        defaults = type(self).model_fields
+        # By value, not by presence: settings that were written out whole can be read again.
+        foreign = [name for name in defaults if name not in used and getattr(self, name) != defaults[name].default]
+        if foreign:
+            raise ValueError(f"kind {self.kind!r}: expected no {', '.join(foreign)}: it does not use them")
+        missing = [name for name in ("model", "base_url") if name in used and not getattr(self, name)]
+        if missing:
+            raise ValueError(f"kind {self.kind!r}: expected {' and '.join(missing)} to be set")
+        return self
+
+
+_GENERATOR_KEYS: Mapping[str, Sequence[str]] = {
+    "off": (),
+    "transformers": (
+        *("model", "max_new_tokens", "deadline_s"),
+        *("adapter", "device", "dtype", "max_input_tokens", "tokens_per_run"),
+    ),
+    "openai": (
+        *("model", "max_new_tokens", "deadline_s"),
+        *("base_url", "api_key", "timeout_s", "concurrency", "max_attempts"),
+    ),
+}
+"""Which keys a kind of generator uses."""
+
+
 class DetoxifierSettings(_Section):
     """What writes harmless responses."""
 
     kind: Literal["safe_completion", "off"] = "safe_completion"
     """`safe_completion`: the policy's text for the category, looked at by the detector like any other rewrite. `off`:
     the same text, not looked at."""
+    generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
+    """What rewrites where the policy says `generate`."""
 
 
 class MllmSettings(_Section):
@@ -70,10 +147,7 @@ class MllmSettings(_Section):
     @field_validator("base_url")
     @classmethod
     def _refuse_userinfo(cls, base_url: str | None) -> str | None:
-        # Anywhere, not only where a parser finds a user: a password with a slash in it ends the host for most of them.
-        if base_url is not None and "@" in base_url:
-            raise ValueError("expected a URL without user, password and '@'; a key belongs in api_key")
-        return base_url
+        return _require_no_userinfo(base_url)
 
     @model_validator(mode="after")
     def _require_endpoint(self) -> Self:

@@ -1,0 +1,240 @@
+"""Chat completions over HTTP: what every model behind an endpoint that speaks the OpenAI chat API shares."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+from pydantic import BaseModel, SecretStr, ValidationError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from protector_models.deadlines import within
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.verdict import ItemFailure
+
+_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+
+_CLOSED_TO_US = frozenset({401, 404, 405, 407})
+"""Statuses that speak of the endpoint or the key, not of the one request that was sent."""
+
+_backoff = wait_random_exponential(multiplier=0.2, max=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One request to the model."""
+
+    messages: Sequence[Mapping[str, object]]
+    """In the OpenAI chat format."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Further fields of this request; the endpoint's own options give way to them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the model said."""
+
+    text: str
+    """May be empty."""
+    refusal: str
+    """Where a model that declines says so; empty where it did not."""
+    finish_reason: str | None
+    """Why it stopped, in the API's words, such as "stop" or "length"."""
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Answer(BaseModel):
+    """What is read of an answer; everything else in it is ignored."""
+
+    choices: list[_Choice]
+
+
+class _TryAgainError(Exception):
+    """The endpoint was busy, failed, or could not be reached."""
+
+    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status, retry_after_s)
+        self.message = message
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def open_client(
+    base_url: str, *, api_key: SecretStr | None, timeout_s: float, max_connections: int, section: str
+) -> httpx.AsyncClient:
+    """Make a client; nothing is sent.
+
+    Args:
+        base_url: where the API begins.
+        api_key: None sends no key.
+        timeout_s: how long one request may take; every try has this time anew.
+        max_connections: at the same time.
+        section: of the configuration, for the message.
+
+    Raises:
+        ConfigurationError: `base_url` is no URL.
+    """
+    try:
+        return httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {},
+            timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
+            limits=httpx.Limits(max_connections=max_connections),
+        )
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"{section}.base_url: expected a URL, got {base_url!r}") from error
+
+
+def make_revision(model: str, *, client: httpx.AsyncClient, asked: Mapping[str, object] | Sequence[object]) -> str:
+    """Return "model@digest" of where a model is and how it is asked; the key takes no part in it."""
+    identity = json.dumps([str(client.base_url), asked], sort_keys=True)
+    return f"{model}@{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+class ChatCompletions:
+    """Sends chat requests, with tries, waits and a deadline.
+
+    A request that the endpoint refuses, cannot digest (status 500 on every try) or answers with nonsense is an
+    `ItemFailure`. An endpoint that is gone, busy or late raises; but where it gave any text to others of the batch,
+    what it kept failing on is an `ItemFailure` as well: one request that breaks the model, or a gateway before it, must
+    not hold up the others for ever.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: httpx.AsyncClient,
+        model: str,
+        options: Mapping[str, object],
+        revision: str,
+        concurrency: int,
+        max_attempts: int,
+        deadline_s: float,
+    ) -> None:
+        """Put a sender together; nothing is sent.
+
+        Args:
+            client: has the base URL, the key and the timeout of one request; `open_client` makes one.
+            model: the model's name at the endpoint.
+            options: further fields of each request.
+            revision: what the model is called in errors.
+            concurrency: requests at the same time, over all calls.
+            max_attempts: how often a request is made while the endpoint is busy or fails.
+            deadline_s: how long a request may take, all tries and waits included.
+        """
+        self._client = client
+        self._model = model
+        self._options = dict(options)
+        self._revision = revision
+        self._slots = asyncio.Semaphore(concurrency)
+        self._max_attempts = max_attempts
+        self._deadline_s = deadline_s
+
+    async def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | ItemFailure]:
+        """Send each request.
+
+        Raises:
+            ModelUnavailableError: the endpoint is gone, busy or late, and none of the requests got a text.
+        """
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._try_to_complete(request)) for request in requests]
+        outcomes = [task.result() for task in tasks]
+        is_alive = any(isinstance(outcome, Completion) and (outcome.text or outcome.refusal) for outcome in outcomes)
+        completions: list[Completion | ItemFailure] = []
+        for outcome in outcomes:
+            if not isinstance(outcome, ModelUnavailableError):
+                completions.append(outcome)
+            elif is_alive:
+                completions.append(ItemFailure(error="EndpointError", message=f"{outcome}; others were answered"))
+            else:
+                raise outcome
+        return completions
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _try_to_complete(self, request: ChatRequest) -> Completion | ItemFailure | ModelUnavailableError:
+        """Return the error and do not raise it: it must not end the requests of the others."""
+        try:
+            return await within(self._deadline_s, lambda: self._complete(request), waiting_for=self._revision)
+        except ModelUnavailableError as error:
+            return error
+
+    async def _complete(self, request: ChatRequest) -> Completion | ItemFailure:
+        tries = AsyncRetrying(
+            stop=stop_after_attempt(self._max_attempts),
+            wait=_wait_s,
+            retry=retry_if_exception_type(_TryAgainError),
+            reraise=True,
+        )
+        async with self._slots:
+            try:
+                return await tries(self._send, request)
+            except _TryAgainError as error:
+                if error.status == httpx.codes.INTERNAL_SERVER_ERROR:
+                    return ItemFailure(error="EndpointError", message=f"{error.message} on {self._max_attempts} tries")
+                raise ModelUnavailableError(f"{self._revision}: {error.message}") from error
+
+    async def _send(self, request: ChatRequest) -> Completion | ItemFailure:
+        fields = {"model": self._model, "messages": list(request.messages), **self._options, **request.options}
+        # ASCII: lone surrogates have an escaped form in JSON, but none in UTF-8.
+        body = json.dumps(fields).encode("ascii")
+        try:
+            response = await self._client.post(
+                "chat/completions", content=body, headers={"Content-Type": "application/json"}
+            )
+        except httpx.TransportError as error:
+            raise _TryAgainError(f"no answer ({type(error).__name__})") from error
+        except (httpx.DecodingError, httpx.TooManyRedirects) as error:
+            return ItemFailure(error="InvalidAnswer", message=f"unreadable response ({type(error).__name__})")
+        return _read(response)
+
+
+def _read(response: httpx.Response) -> Completion | ItemFailure:
+    """Return the completion in a response; raise where the fault is not the request's."""
+    status = response.status_code
+    if status in _BUSY:
+        raise _TryAgainError(f"status {status}", status, _retry_after_s(response))
+    if status in _CLOSED_TO_US:
+        raise ModelUnavailableError(f"{response.url.copy_with(userinfo=b'')}: status {status}, expected 200")
+    if status != httpx.codes.OK:
+        return ItemFailure(error="RefusedByEndpoint", message=f"status {status}, expected 200")
+    try:
+        answer = _Answer.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return ItemFailure(error="InvalidAnswer", message=f"{place or 'body'}: {first['type']}")
+    if not answer.choices:
+        return ItemFailure(error="EmptyAnswer", message="expected at least one choice")
+    choice = answer.choices[0]
+    return Completion(
+        text=choice.message.content or "", refusal=choice.message.refusal or "", finish_reason=choice.finish_reason
+    )
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Return the seconds that a response asks to wait; None where it says nothing, or a date."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """Wait as long as the endpoint asked for, else with backoff and jitter; the deadline of the call ends it anyway."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after_s if isinstance(error, _TryAgainError) else None
+    return asked if asked is not None else _backoff(state)
