@@ -13,7 +13,7 @@ from protector_models.evaluation.record_sets import find_sets
 from protector_models.training.examples import take_last_turn
 from protector_models.training.excluded_texts import hash_text
 from protector_models.training.records import LabelledRecord, RecordError, find_record_files, read_records
-from protector_models.training.sources import SOURCES, TRAINABLE_PROMPT_MARK, RowKind
+from protector_models.training.sources import DETOXIFICATION_SETS, SOURCES, TRAINABLE_PROMPT_MARK, RowKind
 
 _HASHED = re.compile(r"[a-z0-9]", re.IGNORECASE)
 
@@ -72,9 +72,10 @@ def _read_mix(training: Path) -> Iterator[tuple[str, LabelledRecord]]:
     files = {str(file.relative_to(training)).split(".jsonl")[0]: file for file in find_record_files(training)}
     if not files.keys() & SOURCES.keys():
         raise RecordError(f"{training}: holds no set of the training mix")
-    for name in SOURCES.keys() & files.keys():
+    for name in {*SOURCES, *DETOXIFICATION_SETS} & files.keys():
         for record in read_records(files[name]):
-            if SOURCES[name].kind is not RowKind.PROMPT or record.category.startswith(TRAINABLE_PROMPT_MARK):
+            is_prompt = name in SOURCES and SOURCES[name].kind is RowKind.PROMPT
+            if not is_prompt or record.category.startswith(TRAINABLE_PROMPT_MARK):
                 yield name.partition("/")[0], record
 
 

@@ -99,6 +99,25 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
     return ExampleSplit(training=training, validation=validation)
 
 
+def read_training_set(directory: Path, name: str) -> list[LabelledRecord]:
+    """Reads one record file of the training data, whole.
+
+    Args:
+        directory: holds one directory per set.
+        name: directory and file name without suffix, such as "paradetox/train".
+
+    Raises:
+        RecordError: evaluation data, a missing set, or a line that is no record.
+    """
+    candidates = [directory / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        raise RecordError(f"{candidates[0]}: missing, and so is {candidates[1].name}; the mix needs this set")
+    # A link inside the directory could lead out of it.
+    check_may_train_on(file.resolve().parent)
+    return list(read_records(file))
+
+
 def is_held_out(prompt: str, *, percent: int) -> bool:
     """Tells whether a prompt belongs to validation, by a hash of its letters and digits: case and marks are ignored."""
     return int(hash_text(prompt)[:8], 16) % 100 < percent
@@ -112,13 +131,8 @@ def is_excluded(example: Example) -> bool:
 def _load_source(
     directory: Path, name: str, plan: SourcePlan, validation_percent: int, rng: random.Random
 ) -> list[Example]:
-    candidates = [directory / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
-    file = next((path for path in candidates if path.is_file()), None)
-    if file is None:
-        raise RecordError(f"{candidates[0]}: missing, and so is {candidates[1].name}; the mix needs this set")
-    # A link inside the directory could lead out of it.
-    check_may_train_on(file.resolve().parent)
-    examples = [example for record in read_records(file) for example in _to_examples(record, name, plan)]
+    records = read_training_set(directory, name)
+    examples = [example for record in records for example in _to_examples(record, name, plan)]
     rng.shuffle(examples)
     caps = {1.0: plan.num_harmful, 0.0: plan.num_safe, None: 100_000}
     kept: list[Example] = []

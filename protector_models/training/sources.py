@@ -78,6 +78,9 @@ SOURCES: Mapping[str, SourcePlan] = {
 }
 """Keyed by directory and file name without suffix. Chinese answers are left to a multilingual base."""
 
+DETOXIFICATION_SETS: tuple[str, ...] = ("paradetox/train", "pseudoparadetox/train")
+"""Toxic texts with rewrites: what the edit model and its judge of fluency learn from, and no detector does."""
+
 BENIGN_SETS: tuple[str, ...] = (
     "refusal_direction_benign/train",
     "halueval_general/train",
