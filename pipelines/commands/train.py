@@ -63,13 +63,12 @@ def _train_detector(*, data: Path, out: Path, encoder: Path, num_threads: int, n
     from protector_models.training.batches import encode_examples  # noqa: PLC0415
     from protector_models.training.detector_recipe import (  # noqa: PLC0415
         DetectorRecipe,
-        TrainingProgress,
         load_training_tokenizer,
-        set_threads,
         train_detector,
     )
     from protector_models.training.examples import load_examples  # noqa: PLC0415
     from protector_models.training.packaging import count_scored_rows, package_detector  # noqa: PLC0415
+    from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
 
     recipe = DetectorRecipe() if num_steps is None else DetectorRecipe(num_steps=num_steps)
     set_threads(num_threads)

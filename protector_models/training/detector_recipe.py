@@ -25,9 +25,15 @@ from protector_models.training.batches import (
     group_by_prompt,
 )
 from protector_models.training.detector_network import DetectorNetwork, HeadLogits
+from protector_models.training.resumable import (
+    CHECKPOINT_NAME,
+    Run,
+    TrainingProgress,
+    learning_rate_factor,
+    resume_run,
+    save_run,
+)
 from protector_models.training.sources import RowKind
-
-CHECKPOINT_NAME = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +59,6 @@ class DetectorRecipe:
     validation_percent: int = 8
     checkpoint_every: int = 100
     """Steps between resumable checkpoints."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingProgress:
-    """What a run reports after each step."""
-
-    step: int
-    num_steps: int
-    loss: float
-    """Mean over the last 50 steps."""
-    num_tokens: int
-    """Tokens of this process, padding included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """What a checkpoint holds besides the step."""
-
-    network: DetectorNetwork
-    optimizer: torch.optim.AdamW
-    schedule: torch.optim.lr_scheduler.LambdaLR
 
 
 def train_detector(
@@ -105,10 +90,12 @@ def train_detector(
     torch.manual_seed(recipe.seed)
     network = DetectorNetwork.from_pretrained(encoder_directory).train()
     optimizer = _make_optimizer(network, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_factor(step, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, num_steps=recipe.num_steps, warmup_share=recipe.warmup_share)
+    )
     checkpoint = checkpoint_directory / CHECKPOINT_NAME
-    run = _Run(network=network, optimizer=optimizer, schedule=schedule)
-    first_step = _resume(checkpoint, recipe, run)
+    run = Run(network=network, optimizer=optimizer, schedule=schedule)
+    first_step = resume_run(checkpoint, run, recipe=_describe(recipe))
     losses: list[float] = []
     num_tokens = 0
     # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
@@ -131,7 +118,7 @@ def train_detector(
             )
         )
         if step % recipe.checkpoint_every == 0 or step == recipe.num_steps:
-            _save(checkpoint, recipe, step, run)
+            save_run(checkpoint, run, step=step, recipe=_describe(recipe))
     return network.eval()
 
 
@@ -198,48 +185,5 @@ def _make_optimizer(network: DetectorNetwork, recipe: DetectorRecipe) -> torch.o
     return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
 
-def _learning_rate_factor(step: int, recipe: DetectorRecipe) -> float:
-    num_warmup = max(1, round(recipe.warmup_share * recipe.num_steps))
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    return max(0.0, (recipe.num_steps - step) / max(1, recipe.num_steps - num_warmup))
-
-
-def _save(file: Path, recipe: DetectorRecipe, step: int, run: _Run) -> None:
-    state: dict[str, Any] = {
-        "recipe": _describe(recipe),
-        "step": step,
-        "network": run.network.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "schedule": run.schedule.state_dict(),
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".tmp")
-    torch.save(state, unfinished)
-    # Replaced in one step, so that an interruption leaves the older checkpoint whole.
-    unfinished.replace(file)
-
-
-def _resume(file: Path, recipe: DetectorRecipe, run: _Run) -> int:
-    if not file.exists():
-        return 0
-    state = torch.load(file, weights_only=True)
-    expected = _describe(recipe)
-    if state["recipe"] != expected:
-        changed = sorted(key for key in expected if state["recipe"].get(key) != expected[key])
-        raise ValueError(
-            f"{file}: checkpoint of another recipe (differs in {', '.join(changed)}); remove it to start anew"
-        )
-    run.network.load_state_dict(state["network"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.schedule.load_state_dict(state["schedule"])
-    return int(state["step"])
-
-
 def _describe(recipe: DetectorRecipe) -> dict[str, Any]:
     return asdict(recipe) | {"layout": PAIR_LAYOUT}
-
-
-def set_threads(num_threads: int) -> None:
-    """Sets how many threads torch computes with in this process; results may differ in the last bits between counts."""
-    torch.set_num_threads(num_threads)

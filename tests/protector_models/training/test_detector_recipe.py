@@ -12,10 +12,10 @@ from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.detector_network import DetectorNetwork
 from protector_models.training.detector_recipe import (
     DetectorRecipe,
-    TrainingProgress,
     load_training_tokenizer,
     train_detector,
 )
+from protector_models.training.resumable import TrainingProgress
 from protector_models.training.sources import RowKind
 from tests.protector_models.training.builders import make_example
 
