@@ -8,13 +8,12 @@ from pathlib import Path
 from pipelines.settings import WeirSettings
 from protector_models.chat_endpoint import ChatEndpointGenerator
 from protector_models.checkpoints import CheckpointCard
-from protector_models.detoxifier import SafeCompletionDetoxifier
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.in_process import InProcessHarmDetector
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.policy import DEFAULT_TEXT, Policy
+from protector_models.moderation.policy import DEFAULT, Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
 from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
@@ -60,10 +59,10 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
         )
     named = {*policy.safe_completions}.union(*(tenant.safe_completions for tenant in policy.tenants.values()))
     possible = _CATEGORIES.union(known)
-    if unknown := named - possible - {DEFAULT_TEXT}:
+    if unknown := named - possible - {DEFAULT}:
         raise ConfigurationError(
             f"policy {policy.version}: safe_completions of {', '.join(sorted(unknown))}: "
-            f"expected {DEFAULT_TEXT!r} or a category: {', '.join(sorted(possible))}"
+            f"expected {DEFAULT!r} or a category: {', '.join(sorted(possible))}"
         )
     return policy
 
@@ -110,7 +109,6 @@ async def in_process_moderator(
             detector=harm_detector,
             cache=cache,
             metrics=metrics,
-            detoxifier=SafeCompletionDetoxifier() if settings.detoxifier.kind == "safe_completion" else None,
             generator=generator,
             include_original=settings.output.include_original_response,
         )

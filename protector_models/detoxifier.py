@@ -1,20 +1,21 @@
-"""Detoxifiers that need no model."""
+"""The detoxifier: an edit model for toxic wording, and a generative model for those who have one."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite
+from protector_models.moderation.verdict import ItemFailure
 
 
-class SafeCompletionDetoxifier:
-    """Puts the policy's safe completion in the place of a harmful response. Implements `Detoxifier`.
+class TextEditor(Protocol):
+    """An edit model: changes toxic wording and nothing else. Computes on the thread that calls; several may at once."""
 
-    The text comes with the request, so every tenant and category has its own, and the policy stays the one place where
-    such texts stand. There is only one: every further attempt writes it again.
-    """
+    @property
+    def revision(self) -> str:
+        """Return "name@revision": equal revisions give equal edits of equal texts."""
 
-    revision = "safe-completion@1"
+    def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:
+        """Edit each text, whatever its neighbours are; same length and order.
 
-    async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
-        """Return the safe completion of each request."""
-        return [Rewrite(text=request.safe_completion, detoxifier=self.revision) for request in requests]
+        A text without toxic wording comes back as it was. May return an empty text where nothing else was in it. What
+        the model cannot handle is an `ItemFailure`.
+        """

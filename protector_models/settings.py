@@ -115,11 +115,22 @@ _GENERATOR_KEYS: Mapping[str, Sequence[str]] = {
 class DetoxifierSettings(_Section):
     """What writes harmless responses."""
 
-    kind: Literal["safe_completion", "off"] = "safe_completion"
-    """`safe_completion`: the policy's text for the category, looked at by the detector like any other rewrite. `off`:
-    the same text, not looked at."""
+    edit: bool = True
+    """Whether the edit model is there: what rewrites where the policy says `edit`."""
+    checkpoint: Path | None = None
+    """The folder of the edit model; null is the one that Weir ships."""
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads that one call of the edit model computes on; null: as many as the deployment, or else the machine, has
+    CPUs."""
     generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
     """What rewrites where the policy says `generate`."""
+
+    @model_validator(mode="after")
+    def _require_edit_model(self) -> Self:
+        unused = [name for name in ("checkpoint", "num_threads") if getattr(self, name) is not None]
+        if unused and not self.edit:
+            raise ValueError(f"edit is off: expected no {' and no '.join(unused)}")
+        return self
 
 
 class MllmSettings(_Section):

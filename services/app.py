@@ -14,13 +14,12 @@ from ray.serve import Application
 from ray.serve.config import ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from protector_models.detoxifier import SafeCompletionDetoxifier
 from protector_models.harm_detector import OnnxHarmDetector
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, MllmSettings
 from services.autoscaling import scaling_options
 from services.remote import ServeHandle
-from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from services.replicas import DetectorReplica, MllmReplica
 from services.settings import DeploymentSettings, ServeSettings
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
@@ -87,11 +86,6 @@ def detector_loader(
         engine=settings.engine,
         device=settings.device,
     )
-
-
-def bind_detoxifier(deployment: DeploymentSettings) -> Application:
-    """Bind the detoxifier that delivers the policy's safe completions."""
-    return deploy(DetoxifierReplica, deployment, SafeCompletionDetoxifier)
 
 
 def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings) -> Application:

@@ -12,7 +12,7 @@ from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDe
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.ports import Detoxifier, RewriteRequest
-from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
+from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import MllmSettings
 
 _HEALTH_EXCHANGE = Exchange(prompt="How are you?", response="I am fine, thank you.")
@@ -94,9 +94,7 @@ class DetoxifierReplica:
         Raises:
             ModelUnavailableError: it wrote nothing, or nothing in time.
         """
-        request = RewriteRequest(
-            exchange=_HEALTH_EXCHANGE, category=None, attempt=0, safe_completion="I cannot help with that."
-        )
+        request = RewriteRequest(exchange=_HEALTH_EXCHANGE, category=None, method=RewriteMethod.GENERATE)
         (rewrite,) = await self.rewrite([request], _HEALTH_TIMEOUT_S)
         if isinstance(rewrite, ItemFailure):
             raise ModelUnavailableError(f"{self._detoxifier.revision}: health check: {rewrite.error}")

@@ -1,5 +1,6 @@
 """Fakes of every port, for tests and for trying things out. Never reached unless somebody names them."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -99,6 +100,32 @@ class FakeDetoxifier:
         if not text:
             return ItemFailure(error="EmptyRewrite", message="expected at least one character")
         return Rewrite(text=text, detoxifier=self._revision)
+
+
+def milder(text: str) -> str:
+    """Replace what the fake detector finds harmful by a word."""
+    return re.sub(r"\bharm=\S*", "mild", text)
+
+
+class FakeTextEditor:
+    """Edits as a function says. A text with `POISON` is an `ItemFailure`. Implements `TextEditor`."""
+
+    def __init__(self, edit: Callable[[str], str] = milder, *, revision: str = "fake-editor@1") -> None:
+        self._edit = edit
+        self._revision = revision
+        self.edited: list[str] = []
+        """Everything that was to be edited, in order."""
+
+    @property
+    def revision(self) -> str:
+        """Return "name@revision"."""
+        return self._revision
+
+    def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:
+        """Edit each text by the function."""
+        self.edited.extend(texts)
+        failure = ItemFailure(error="Poison", message="the text holds the word that fakes refuse")
+        return [failure if POISON in text else self._edit(text) for text in texts]
 
 
 class FakeGenerator:

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.ports import RewriteRequest
 
 
 def exchange_fingerprint(exchange: Exchange) -> str:
@@ -27,10 +28,15 @@ def assessment_key(detector_revision: str, fingerprint: str) -> str:
     return f"assessment:{detector_revision}:{fingerprint}"
 
 
-def rewrite_key(
-    detoxifier_revision: str, fingerprint: str, *, category: str | None, attempt: int, safe_completion: str
-) -> str:
-    """Return the cache key of a detoxifier's rewrite; it depends on all that a `RewriteRequest` holds."""
+def rewrite_key(detoxifier_revision: str, request: RewriteRequest, fingerprint: str) -> str:
+    """Return the cache key of a detoxifier's rewrite; it depends on all that a `RewriteRequest` holds.
+
+    Args:
+        detoxifier_revision: who writes.
+        request: what is asked for.
+        fingerprint: of its exchange.
+    """
     # As JSON no part can run into the next, and "no category" differs from an empty one.
-    request = json.dumps([category, attempt, safe_completion])
-    return f"rewrite:{detoxifier_revision}:{fingerprint}:{hashlib.sha256(request.encode()).hexdigest()}"
+    spans = [[span.start, span.end] for span in request.spans]
+    asked = json.dumps([request.method, spans, request.category, request.attempt])
+    return f"rewrite:{detoxifier_revision}:{fingerprint}:{hashlib.sha256(asked.encode()).hexdigest()}"

@@ -5,19 +5,38 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from protector_models.moderation.verdict import Action, Assessment, Score
+from protector_models.moderation.policy_texts import Language, PolicyText, SlotName, fill_in, require_usable_texts
+from protector_models.moderation.verdict import Action, Assessment, RewriteMethod, Score
 
 ANY_CATEGORY = "any"
 """A rule's category that stands for the overall harmfulness."""
 
-DEFAULT_TEXT = "default"
-"""The key of the safe completion used where a category has none of its own."""
+DEFAULT = "default"
+"""The key of what holds for categories that have no text, or no methods, of their own."""
 
 _SEVERITY = {action: rank for rank, action in enumerate(Action)}
 
-SafeText = Annotated[str, Field(min_length=1)]
+
+def _require_complete_at_the_end(methods: tuple[RewriteMethod, ...]) -> tuple[RewriteMethod, ...]:
+    if len(set(methods)) < len(methods) or methods[-1:] != (RewriteMethod.COMPLETE,):
+        named = [method.value for method in methods]
+        raise ValueError(
+            f"expected each method at most once and {RewriteMethod.COMPLETE.value!r} at the end, got {named}"
+        )
+    return methods
+
+
+RewriteMethods = Annotated[tuple[RewriteMethod, ...], AfterValidator(_require_complete_at_the_end)]
+"""Ways of rewriting in order of preference; the policy's own text is the last one, always."""
+
+
+def _complete_only() -> dict[str, RewriteMethods]:
+    return {DEFAULT: (RewriteMethod.COMPLETE,)}
+
+
+OmitShare = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
 class _PolicyModel(BaseModel):
@@ -50,8 +69,19 @@ class TenantRules(_PolicyModel):
 
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
     """Of the rules that apply, the most severe action wins: block, then review, then rewrite."""
-    safe_completions: dict[str, SafeText]
+    rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=_complete_only)
+    """How responses are rewritten, by category, in order of preference; "default" must be there. Where nothing is said,
+    nothing of a harmful response is kept."""
+    omit_up_to: OmitShare = 0.5
+    """`omit` applies where harmful sentences are at most this share of a response's characters."""
+    omissions: dict[str, PolicyText] = Field(default_factory=dict)
+    """What stands for sentences that were left out, by category; "default" must be there if `omit` is a method."""
+    safe_completions: dict[str, PolicyText]
     """Texts delivered in place of a harmful response, by category; "default" must be there."""
+    slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
+    """What `{name}` in any of those texts stands for, by name."""
+    default_language: Language = "en"
+    """The language of texts for people whose language is not known, or has no text of its own."""
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] = Action.REVIEW
     """The least that is done where some text was not read by the detector."""
     on_unread_images: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] = Action.REVIEW
@@ -61,17 +91,20 @@ class TenantRules(_PolicyModel):
     deliver_under_review: bool = False
     """Whether a response is delivered while it waits for review. Never one that a rule wants rewritten or blocked."""
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 2
-    """How often the detoxifier may try before the safe completion is delivered."""
+    """How many tries there may be before the safe completion. Each method is tried once; `generate`, where it is the
+    last before `complete`, again until so many tries were made."""
     shadow: bool = False
     """Decide and report, but deliver every response unchanged. An event that ends as a failure has no verdict to report
     and stays a dead letter."""
 
     @model_validator(mode="after")
-    def _require_default_text(self) -> Self:
-        if DEFAULT_TEXT not in self.safe_completions:
-            raise ValueError(
-                f"safe_completions: expected a text named {DEFAULT_TEXT!r}, got {sorted(self.safe_completions)}"
-            )
+    def _require_defaults(self) -> Self:
+        _require_default(self.rewrite_methods, "rewrite_methods")
+        _require_default(self.safe_completions, "safe_completions")
+        if self.where_method_stands(RewriteMethod.OMIT):
+            _require_default(self.omissions, "omissions")
+        texts = {"safe_completions": self.safe_completions, "omissions": self.omissions}
+        require_usable_texts(texts, self.slots, default_language=self.default_language)
         return self
 
     def decide(self, assessment: Assessment) -> Decision:
@@ -90,18 +123,45 @@ class TenantRules(_PolicyModel):
             action = _more_severe(action, self.on_unread_images)
         return Decision(action=action, found=found, category=category)
 
-    def safe_completion(self, category: str | None) -> str:
-        """Return the text to deliver in place of a response that is harmful in `category`."""
-        if category is not None and category in self.safe_completions:
-            return self.safe_completions[category]
-        return self.safe_completions[DEFAULT_TEXT]
+    def methods(self, category: str | None) -> tuple[RewriteMethod, ...]:
+        """Return how to rewrite a response that is harmful in `category`, in order of preference."""
+        return self.rewrite_methods.get(category or DEFAULT, self.rewrite_methods[DEFAULT])
+
+    def where_method_stands(self, method: RewriteMethod) -> list[str]:
+        """Return the categories whose methods have this one among them, sorted."""
+        return sorted(category for category, methods in self.rewrite_methods.items() if method in methods)
+
+    def safe_completion(self, category: str | None, language: str | None = None) -> str:
+        """Return the text to deliver in place of a response that is harmful in `category`.
+
+        Args:
+            category: None is what has no category, and gets the default text.
+            language: an ISO 639 code; None where it is not known.
+        """
+        return self._text(self.safe_completions, category, language)
+
+    def omission(self, category: str | None, language: str | None = None) -> str:
+        """Return the text that stands for sentences that were left out; arguments as in `safe_completion`."""
+        return self._text(self.omissions, category, language)
+
+    def _text(self, texts: Mapping[str, PolicyText], category: str | None, language: str | None) -> str:
+        text = texts.get(category or DEFAULT, texts[DEFAULT])
+        return fill_in(text, language, self.slots, default_language=self.default_language)
 
 
 class TenantOverrides(_PolicyModel):
-    """What one tenant has different. Unset fields are the policy's own; safe completions are merged by category."""
+    """What one tenant has different.
+
+    Unset fields are the policy's own; methods and texts are merged by category, slots by name.
+    """
 
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)] | None = None
-    safe_completions: dict[str, SafeText] = Field(default_factory=dict)
+    rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=dict)
+    omit_up_to: OmitShare | None = None
+    omissions: dict[str, PolicyText] = Field(default_factory=dict)
+    safe_completions: dict[str, PolicyText] = Field(default_factory=dict)
+    slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
+    default_language: Language | None = None
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
     on_unread_images: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
@@ -117,10 +177,19 @@ class Policy(TenantRules):
     """Named in every verdict. Change it with every change of the file."""
     tenants: dict[str, TenantOverrides] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _require_usable_tenants(self) -> Self:
+        for tenant, overrides in self.tenants.items():
+            try:
+                _with_overrides(self, overrides)
+            except ValidationError as error:
+                faults = "; ".join(detail["msg"] for detail in error.errors(include_url=False))
+                raise ValueError(f"tenants.{tenant}: {faults}") from error
+        return self
+
     @cached_property
     def _rules_of_tenants(self) -> Mapping[str, TenantRules]:
-        shared = {name: getattr(self, name) for name in TenantRules.model_fields}
-        return {tenant: _with_overrides(shared, overrides) for tenant, overrides in self.tenants.items()}
+        return {tenant: _with_overrides(self, overrides) for tenant, overrides in self.tenants.items()}
 
     def unknown_categories(self, known: Collection[str]) -> set[str]:
         """Return the categories that rules look at and that are not among those a detector knows.
@@ -135,15 +204,20 @@ class Policy(TenantRules):
         return self._rules_of_tenants.get(tenant, self)
 
 
-def _with_overrides(shared: Mapping[str, object], overrides: TenantOverrides) -> TenantRules:
-    own = {name: value for name in TenantOverrides.model_fields if (value := getattr(overrides, name)) is not None}
-    texts = {**_texts(shared["safe_completions"]), **overrides.safe_completions}
-    return TenantRules.model_validate({**shared, **own, "safe_completions": texts})
+def _require_default(by_category: Mapping[str, object], field: str) -> None:
+    if DEFAULT not in by_category:
+        raise ValueError(f"{field}: expected one named {DEFAULT!r}, got {sorted(by_category)}")
 
 
-def _texts(value: object) -> Mapping[str, str]:
-    assert isinstance(value, dict)
-    return value
+def _with_overrides(policy: Policy, overrides: TenantOverrides) -> TenantRules:
+    values = {name: getattr(policy, name) for name in TenantRules.model_fields}
+    for name in TenantOverrides.model_fields:
+        own = getattr(overrides, name)
+        if isinstance(own, dict):
+            values[name] = {**values[name], **own}
+        elif own is not None:
+            values[name] = own
+    return TenantRules.model_validate(values)
 
 
 def _score(assessment: Assessment, category: str) -> float:

@@ -7,26 +7,53 @@ several may run at once; an empty input gives an empty result.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.metric_names import Metric
-from protector_models.moderation.verdict import Assessment, ItemFailure, Outcome, Rewrite
+from protector_models.moderation.verdict import Assessment, ItemFailure, Outcome, Rewrite, RewriteMethod
+
+
+class Span(BaseModel):
+    """Characters [start, end) of a text; never empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _require_characters(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"end: expected more than start ({self.start}), got {self.end}")
+        return self
 
 
 class RewriteRequest(BaseModel):
-    """What a detoxifier gets: the exchange, why it was found harmful, and how often it was tried before."""
+    """What a detoxifier gets: the exchange, how and where to rewrite its response, and why it was found harmful."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     exchange: Exchange
+    method: Literal[RewriteMethod.EDIT, RewriteMethod.GENERATE]
+    spans: tuple[Span, ...] = ()
+    """The harmful characters of the response, in order and apart from each other. Empty where the whole response is to
+    be written anew: `GENERATE` does not look at them, and with `EDIT` there is then nothing to edit."""
     category: str | None
-    attempt: int
-    """0 for the first try. A detoxifier that always writes the same may fail on later ones."""
-    safe_completion: str
-    """The policy's own text for this category and tenant: what stands in where no rewrite passes."""
+    """What the response was found harmful as."""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """How often the same method was tried before. A detoxifier that always writes the same may fail on later ones."""
+
+    @model_validator(mode="after")
+    def _require_spans_in_response(self) -> Self:
+        limits = [0, *(limit for span in self.spans for limit in (span.start, span.end)), len(self.exchange.response)]
+        if limits != sorted(limits):
+            raise ValueError(
+                f"spans: expected them in order, apart, within {limits[-1]} characters, got {limits[1:-1]}"
+            )
+        return self
 
 
 class HarmDetector(Protocol):
@@ -45,14 +72,17 @@ class HarmDetector(Protocol):
 
 
 class Detoxifier(Protocol):
-    """Writes harmless responses in place of harmful ones."""
+    """Writes harmless responses in place of harmful ones, by the methods that need a model."""
 
     @property
     def revision(self) -> str:
         """Return "name@revision": equal revisions give equal rewrites of equal requests."""
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
-        """Rewrite each response. An empty or cut rewrite is an `ItemFailure`.
+        """Rewrite each response by the method of its request.
+
+        What cannot be released anyway is an `ItemFailure`: an empty, cut or looping text, one in which nothing was
+        changed, a method for which there is no model.
 
         Raises:
             DependencyError: the model is gone or late.

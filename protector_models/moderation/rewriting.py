@@ -8,7 +8,7 @@ from protector_models.moderation.fingerprint import assessment_key, exchange_fin
 from protector_models.moderation.policy import TenantRules
 from protector_models.moderation.ports import Detoxifier, HarmDetector, Metrics, RewriteRequest, VerdictCache
 from protector_models.moderation.recall import Recall, Recalled
-from protector_models.moderation.verdict import Action, Assessment, ItemFailure, Rewrite, StageStatus
+from protector_models.moderation.verdict import Action, Assessment, ItemFailure, Rewrite, RewriteMethod, StageStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +97,7 @@ class Rewriter:
         async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
             return await detoxifier.rewrite([_request(tasks[position], attempt) for position in positions])
 
-        keys = [
-            rewrite_key(
-                detoxifier.revision,
-                task.fingerprint,
-                category=task.category,
-                attempt=attempt,
-                safe_completion=task.rules.safe_completion(task.category),
-            )
-            for task in tasks
-        ]
+        keys = [rewrite_key(detoxifier.revision, _request(task, attempt), task.fingerprint) for task in tasks]
         rewrites = await self._rewrites.get_many(keys, rewrite)
         candidates = [
             task.exchange.model_copy(update={"response": rewrite.output.text})
@@ -151,7 +142,7 @@ def _request(task: RewritingTask, attempt: int) -> RewriteRequest:
         exchange=task.exchange,
         category=task.category,
         attempt=attempt,
-        safe_completion=task.rules.safe_completion(task.category),
+        method=RewriteMethod.GENERATE,
     )
 
 

@@ -24,6 +24,19 @@ class Action(StrEnum):
     BLOCK = "block"
 
 
+class RewriteMethod(StrEnum):
+    """How a text that stands in for a harmful response is made; the one that keeps most of the response first."""
+
+    EDIT = "edit"
+    """The edit model changes toxic wording, within the harmful sentences only."""
+    OMIT = "omit"
+    """Harmful sentences give way to the policy's omission sentence; the rest is kept. Needs no model."""
+    GENERATE = "generate"
+    """A generative language model writes the whole answer anew, given the prompt."""
+    COMPLETE = "complete"
+    """The policy's own safe completion; nothing of the response is kept. Needs no model."""
+
+
 class Stage(StrEnum):
     """Where in the path a conversation is, or where it failed."""
 
@@ -96,7 +109,7 @@ class Assessment(_ValueModel):
 
 
 class Rewrite(_ValueModel):
-    """A detoxifier's replacement for one response."""
+    """A detoxifier's replacement for one response: the whole text, whatever of it was changed."""
 
     text: Annotated[str, Field(min_length=1)]
     detoxifier: str
@@ -120,10 +133,9 @@ class EvaluationStatus(_ValueModel):
     assessment: StageStatus
     """The detector reading the response. `partial`: coverage says what was not read."""
     rewrite: StageStatus = StageStatus.SKIPPED
-    """The detoxifier. `failed`: the policy's safe text was delivered instead."""
+    """Making a text that may be delivered. `failed`: none passed, not even the policy's own, and none is."""
     verification: StageStatus = StageStatus.SKIPPED
-    """The detector reading the rewrite that is delivered. `failed`: no rewrite passed, the policy's safe text was
-    delivered instead."""
+    """The detector reading the text that is delivered. `failed`: it passed none."""
 
 
 class Verdict(_ValueModel):
@@ -139,7 +151,12 @@ class Verdict(_ValueModel):
     assessment: Assessment | None
     """None only where the assessment failed and the policy says what follows."""
     rewrite_assessment: Assessment | None = None
-    """Of the rewrite that is delivered; None where nothing was rewritten or the policy's text stands in."""
+    """Of the text that is delivered in place of the response, the policy's own included; None where there is none."""
+    rewrite_method: RewriteMethod | None = None
+    """How the text that is delivered in place of the response was made; None where there is none."""
+    rewrite_refused_reason: str | None = None
+    """Why the last text before the delivered one, or before giving up, was not released: the error of a failure, such
+    as "EmptyRewrite" or "NothingToEdit", or "StillHarmful" or "NotFullyRead". None where the first one was released."""
     evaluation_status: EvaluationStatus
     shadow_action: Action | None = None
     """In shadow mode: the action that would have been taken."""

@@ -39,7 +39,7 @@ def test_every_application_is_built_from_one_configuration(
 
 @pytest.mark.parametrize(
     ("build_one", "content", "named"),
-    [(build_mllm, "", "weir-mllm"), (build_detoxifier, "detoxifier: {kind: 'off'}", "weir-detoxifier")],
+    [(build_mllm, "", "weir-mllm"), (build_detoxifier, "detoxifier: {edit: off}", "weir-detoxifier")],
 )
 def test_a_model_that_is_switched_off_is_named_where_its_application_is_asked_for(
     build_one: Callable[[ApplicationArguments], Application],

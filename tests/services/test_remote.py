@@ -7,7 +7,7 @@ from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import Rewrite
+from protector_models.moderation.verdict import Rewrite, RewriteMethod
 from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ask
 from services.replicas import DetectorReplica, DetoxifierReplica
 from services.settings import CallSettings
@@ -191,7 +191,7 @@ async def test_a_detoxifier_behind_a_handle_rewrites() -> None:
     detoxifier = await RemoteDetoxifier.connect(
         FakeHandle(behind), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=CallSettings()
     )
-    request = RewriteRequest(exchange=exchange(), category=None, attempt=1, safe_completion="No.")
+    request = RewriteRequest(exchange=exchange(), method=RewriteMethod.GENERATE, category=None, attempt=1)
 
     assert detoxifier.revision == "fake-detoxifier@1"
     assert await detoxifier.rewrite([request]) == [Rewrite(text="rewritten, attempt 1", detoxifier="fake-detoxifier@1")]

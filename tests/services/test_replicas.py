@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from protector_models.detoxifier import SafeCompletionDetoxifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeDetoxifier
-from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from protector_models.settings import MllmSettings
 from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
@@ -89,16 +87,6 @@ async def test_a_call_ends_when_its_caller_stops_waiting(blocked: BlockedDetecto
 
     with pytest.raises(ModelUnavailableError, match=r"no result within 0\.05 s"):
         await replica.assess([exchange()], 0.05)
-
-
-async def test_a_detoxifier_rewrites_and_is_healthy() -> None:
-    replica = DetoxifierReplica(SafeCompletionDetoxifier)
-    request = RewriteRequest(exchange=exchange(), category=None, attempt=0, safe_completion="No.")
-    (rewrite,) = await replica.rewrite([request], 60.0)
-    await replica.check_health()
-
-    assert not isinstance(rewrite, ItemFailure)
-    assert (rewrite.text, await replica.revision()) == ("No.", "safe-completion@1")
 
 
 async def test_a_detoxifier_that_writes_nothing_is_not_healthy() -> None:

@@ -1,17 +1,41 @@
 """Equal fingerprints mean that the models see the same, and nothing else."""
 
+from typing import Literal
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint, rewrite_key
+from protector_models.moderation.ports import RewriteRequest, Span
+from protector_models.moderation.verdict import RewriteMethod
 from tests.builders import exchange
 
 # Few characters, among them those that keys and digests are made of: then parts often move between fields.
 fragments = st.text("a1:,\x00é", max_size=4)
 exchanges = st.builds(exchange, fragments, prompt=fragments, images=st.lists(fragments, max_size=3))
 categories = st.none() | fragments
-requests = st.tuples(fragments, fragments, categories, st.integers(0, 12), fragments)
+responses = st.text("ab", min_size=4, max_size=4)
+spans = st.sampled_from(
+    [(), (Span(start=0, end=1),), (Span(start=0, end=2),), (Span(start=0, end=1), Span(start=1, end=2))]
+)
+requests = st.builds(
+    RewriteRequest,
+    exchange=st.builds(exchange, responses, prompt=fragments),
+    method=st.sampled_from([RewriteMethod.EDIT, RewriteMethod.GENERATE]),
+    spans=spans,
+    category=categories,
+    attempt=st.integers(0, 12),
+)
+
+
+def _request(
+    *,
+    method: Literal[RewriteMethod.EDIT, RewriteMethod.GENERATE] = RewriteMethod.GENERATE,
+    category: str | None = None,
+    attempt: int = 0,
+) -> RewriteRequest:
+    return RewriteRequest(exchange=exchange(), method=method, category=category, attempt=attempt)
 
 
 def test_the_fingerprint_is_the_same_on_every_machine() -> None:
@@ -31,19 +55,17 @@ def test_exchanges_share_a_fingerprint_only_if_they_are_equal(one: Exchange, oth
     assert (exchange_fingerprint(one) == exchange_fingerprint(other)) == (one == other)
 
 
-@given(requests, requests)
-@example(("d", "f", None, 0, "text"), ("d", "f", "", 0, "text"))
-@example(("d", "f", "a", 1, "text"), ("d", "f", "a:1", 0, "text"))
-@example(("d", "f", "a", 0, "btext"), ("d", "f", "ab", 0, "text"))
+@given(fragments, requests, fragments, requests)
+@example("d", _request(category=None), "d", _request(category=""))
+@example("d", _request(category="a", attempt=1), "d", _request(category="a1"))
+@example("d", _request(method=RewriteMethod.EDIT), "d", _request(method=RewriteMethod.GENERATE))
 def test_rewrites_share_a_key_only_if_their_requests_are_equal(
-    one: tuple[str, str, str | None, int, str], other: tuple[str, str, str | None, int, str]
+    one_model: str, one: RewriteRequest, other_model: str, other: RewriteRequest
 ) -> None:
-    def key(request: tuple[str, str, str | None, int, str]) -> str:
-        detoxifier, prompt, category, attempt, safe_completion = request
-        fingerprint = exchange_fingerprint(exchange(prompt=prompt))
-        return rewrite_key(detoxifier, fingerprint, category=category, attempt=attempt, safe_completion=safe_completion)
+    def key(model: str, request: RewriteRequest) -> str:
+        return rewrite_key(model, request, exchange_fingerprint(request.exchange))
 
-    assert (key(one) == key(other)) == (one == other)
+    assert (key(one_model, one) == key(other_model, other)) == ((one_model, one) == (other_model, other))
 
 
 @given(fragments, fragments)
@@ -54,5 +76,5 @@ def test_a_key_depends_on_the_revision_of_the_model(one: str, other: str) -> Non
 
 def test_assessments_and_rewrites_never_share_a_key() -> None:
     fingerprint = exchange_fingerprint(exchange())
-    rewrite = rewrite_key("model@1", fingerprint, category=None, attempt=0, safe_completion="text")
+    rewrite = rewrite_key("model@1", _request(), fingerprint)
     assert rewrite != assessment_key("model@1", fingerprint)

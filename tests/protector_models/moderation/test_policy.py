@@ -99,7 +99,7 @@ def test_a_category_without_a_text_of_its_own_gets_the_default() -> None:
 
 
 def test_a_policy_without_a_default_text_is_refused_and_told_so() -> None:
-    with pytest.raises(ValidationError, match=r"expected a text named 'default', got \['hate'\]"):
+    with pytest.raises(ValidationError, match=r"safe_completions: expected one named 'default', got \['hate'\]"):
         Policy.model_validate(
             {"version": "1", "rules": [{"threshold": 0.5, "action": "rewrite"}], "safe_completions": {"hate": "No."}}
         )

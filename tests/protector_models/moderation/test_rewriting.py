@@ -7,7 +7,7 @@ from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDe
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.policy import TenantOverrides
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import Action, StageStatus, Verdict
+from protector_models.moderation.verdict import Action, RewriteMethod, StageStatus, Verdict
 from tests.builders import SAFE_TEXT, event, exchange, policy, rule
 from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
 
@@ -56,7 +56,7 @@ async def test_the_detoxifier_is_told_the_category_the_attempt_and_the_safe_text
             exchange=exchange(HARMFUL, prompt="Why?"),
             category="hate",
             attempt=attempt,
-            safe_completion="Let us speak kindly.",
+            method=RewriteMethod.GENERATE,
         )
         for attempt in (0, 1)
     ]
@@ -177,16 +177,6 @@ async def test_equal_requests_are_written_once_and_verified_once() -> None:
     assert rig.detoxifier is not None
     assert len(rig.detoxifier.requested) == 1
     assert len(rig.detector.assessed) == 2
-
-
-async def test_tenants_with_other_safe_texts_do_not_share_rewrites() -> None:
-    rig = build_rig(
-        policy=policy(tenants={"acme": TenantOverrides(safe_completions={"default": "Ask Acme."})}),
-        detoxifier=FakeDetoxifier(lambda request: f"Rewritten. {request.safe_completion}"),
-    )
-    ours, acmes = verdicts(await rig.moderator.moderate([event("harm=0.9"), event("harm=0.9", tenant="acme")]))
-    assert ours.response == f"Rewritten. {SAFE_TEXT}"
-    assert acmes.response == "Rewritten. Ask Acme."
 
 
 async def test_in_shadow_mode_nothing_is_rewritten() -> None:

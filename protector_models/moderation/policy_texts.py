@@ -1,0 +1,84 @@
+"""The texts of a policy: one for all languages or one for each, with slots that are filled in."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Discriminator, Field, Tag
+
+Language = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+"""An ISO 639 code, such as "en"."""
+
+SlotName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+
+_NotEmpty = Annotated[str, Field(min_length=1)]
+
+
+def _form(value: object) -> str:
+    return "by language" if isinstance(value, Mapping) else "text"
+
+
+PolicyText = Annotated[
+    Annotated[_NotEmpty, Tag("text")] | Annotated[dict[Language, _NotEmpty], Tag("by language")], Discriminator(_form)
+]
+"""A text for all languages, or one for each of some. `{name}` in it stands for a slot."""
+
+_SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+
+def require_usable_texts(
+    texts: Mapping[str, Mapping[str, PolicyText]], slots: Mapping[str, PolicyText], *, default_language: str
+) -> None:
+    """Refuse texts that could not be delivered as they are meant.
+
+    Args:
+        texts: by field and category.
+        slots: what stands for each slot.
+        default_language: the language that every text by language must have.
+
+    Raises:
+        ValueError: a text has no version in the default language, a slot that nobody fills, or braces that are no slot;
+            or a slot stands in no text. The message names the text.
+    """
+    used: set[str] = set()
+    for field, by_category in texts.items():
+        for category, text in by_category.items():
+            for name, version in _versions(text, f"{field}.{category}", default_language=default_language):
+                used |= _require_slots(version, name, slots)
+    for slot, text in slots.items():
+        for name, version in _versions(text, f"slots.{slot}", default_language=default_language):
+            _require_no_braces(version, name)
+    if unused := sorted(set(slots) - used):
+        raise ValueError(f"slots.{unused[0]}: expected a text with {{{unused[0]}}} in it, found none")
+
+
+def fill_in(text: PolicyText, language: str | None, slots: Mapping[str, PolicyText], *, default_language: str) -> str:
+    """Return a text in a language, its slots filled in; what is not there in it is taken in the default language."""
+
+    def choose(versions: PolicyText) -> str:
+        if isinstance(versions, str):
+            return versions
+        return versions.get(language or default_language, versions[default_language])
+
+    return _SLOT.sub(lambda slot: choose(slots[slot[1]]), choose(text))
+
+
+def _versions(text: PolicyText, name: str, *, default_language: str) -> list[tuple[str, str]]:
+    if isinstance(text, str):
+        return [(name, text)]
+    if default_language not in text:
+        raise ValueError(f"{name}: expected a text in the default language {default_language!r}, got {sorted(text)}")
+    return [(f"{name}.{language}", version) for language, version in text.items()]
+
+
+def _require_slots(text: str, name: str, slots: Mapping[str, PolicyText]) -> set[str]:
+    used = set(_SLOT.findall(text))
+    if unknown := sorted(used - set(slots)):
+        raise ValueError(f"{name}: slot {{{unknown[0]}}}: expected one of slots: {', '.join(sorted(slots)) or 'none'}")
+    _require_no_braces(_SLOT.sub("", text), name)
+    return used
+
+
+def _require_no_braces(text: str, name: str) -> None:
+    if brace := re.search(r"[{}].{0,20}", text):
+        raise ValueError(f"{name}: braces: expected a slot such as {{crisis_line}}, got {brace[0]!r}")
