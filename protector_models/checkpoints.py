@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -27,45 +28,23 @@ class LogitMix(BaseModel):
     bias: float
 
 
-class CheckpointCard(BaseModel):
-    """The machine-readable card beside the weights; `MODEL_CARD.md` says the same to people."""
+class WeightsCard(BaseModel):
+    """What every machine-readable card beside weights says; `MODEL_CARD.md` says the same to people."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """Name of the model, the part of the revision before the @."""
-    layout: str
-    """Name of the prompt layout the model was trained with."""
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
     """SHA-256 of every file that the model is made of, by name."""
-    categories: tuple[str, ...]
-    """Categories of the model's outputs after the first two, in order."""
-    mixes: tuple[LogitMix, ...]
-    """How each output is made of encoder and bag of words: answer, text alone, then the categories, in order."""
-    threshold: Annotated[float, Field(ge=0.0, le=1.0)]
-    """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
-    threshold_rule: str
-    """How the threshold was chosen, and on what."""
-    bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
-    """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector."""
-    budget_thresholds: dict[str, dict[str, float | None]]
-    """By `any` or category, then by share of safe held-out answers that may be flagged ("0.01"), difficult ones among
-    them: the lowest threshold that keeps to it; None where the held-out rows are too few to tell."""
     recipe: dict[str, str | int | float]
     """The choices of the training run."""
     validation: dict[str, float | int | None]
-    """Metrics on the held-out slice, measured on the weights as shipped. Mixes and thresholds were fitted on the same
-    rows, so calibration and F1 flatter a little; public sets are the measure."""
+    """Metrics on the held-out slice, measured on the weights as shipped."""
 
-    def make_revision(self, reading: str) -> str:
-        """Returns "name@hash": equal revisions mean equal files, mixes and outputs, and an equal way of reading.
-
-        Args:
-            reading: whatever else decides a score, such as the windows a text is read in.
-        """
-        mixes = [mix.model_dump() for mix in self.mixes]
-        parts = {"layout": self.layout, "files": self.files, "mixes": mixes, "categories": self.categories}
-        identity = json.dumps(parts | {"reading": reading}, sort_keys=True)
+    def hash_identity(self, parts: Mapping[str, object]) -> str:
+        """Returns "name@hash", where the hash is of everything that decides what the model puts out."""
+        identity = json.dumps({"files": self.files, **parts}, sort_keys=True)
         return f"{self.name}@{hashlib.sha256(identity.encode()).hexdigest()[:_REVISION_LENGTH]}"
 
     @classmethod
@@ -91,6 +70,40 @@ class CheckpointCard(BaseModel):
     def save(self, directory: Path) -> None:
         """Writes the card into a weights directory."""
         (directory / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class CheckpointCard(WeightsCard):
+    """The card of a harm detector."""
+
+    layout: str
+    """Name of the prompt layout the model was trained with."""
+    categories: tuple[str, ...]
+    """Categories of the model's outputs after the first two, in order."""
+    mixes: tuple[LogitMix, ...]
+    """How each output is made of encoder and bag of words: answer, text alone, then the categories, in order."""
+    threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
+    threshold_rule: str
+    """How the threshold was chosen, and on what."""
+    bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector."""
+    budget_thresholds: dict[str, dict[str, float | None]]
+    """By `any` or category, then by share of safe held-out answers that may be flagged ("0.01"), difficult ones among
+    them: the lowest threshold that keeps to it; None where the held-out rows are too few to tell."""
+    validation: dict[str, float | int | None]
+    """Metrics on the held-out slice, measured on the weights as shipped. Mixes and thresholds were fitted on the same
+    rows, so calibration and F1 flatter a little; public sets are the measure."""
+
+    def make_revision(self, reading: str) -> str:
+        """Returns "name@hash": equal revisions mean equal files, mixes and outputs, and an equal way of reading.
+
+        Args:
+            reading: whatever else decides a score, such as the windows a text is read in.
+        """
+        mixes = [mix.model_dump() for mix in self.mixes]
+        return self.hash_identity(
+            {"layout": self.layout, "mixes": mixes, "categories": self.categories, "reading": reading}
+        )
 
 
 def hash_file(file: Path) -> str:
