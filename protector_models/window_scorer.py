@@ -16,16 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # ships no types
 
-from protector_models.checkpoints import CheckpointError
+from protector_models.onnx_session import SLOW_FUSIONS, load_session
 from protector_models.prompts import TokenPair
 
 INPUT_NAMES = ("input_ids", "segment_ids")
 """Inputs of the exported graph, each int64 [1, T]; the output `logits` is float32 [1, K]. There is no mask: one window
 a run has no padding, and adding a mask of zeros to every attention score took 4% of the time."""
-
-_SLOW_FUSIONS = ["SkipLayerNormFusion"]
-"""Adding and normalising in one kernel took 310 microseconds where LayerNormalization and Add took 55 (128 tokens, ONNX
-Runtime 1.31): an eighth of the whole run."""
 
 Logits = npt.NDArray[np.float32]
 
@@ -62,7 +58,7 @@ class OnnxWindowScorer:
     @property
     def engine(self) -> str:
         """ONNX Runtime, with the order of sums that its fused and unfused kernels give."""
-        return f"onnx without {' '.join(_SLOW_FUSIONS)}"
+        return f"onnx without {' '.join(SLOW_FUSIONS)}"
 
     @classmethod
     def load(cls, model_file: Path, *, num_threads: int) -> Self:
@@ -78,22 +74,7 @@ class OnnxWindowScorer:
         """
         if num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, got {num_threads}")
-        options = onnxruntime.SessionOptions()
-        # One thread inside a run and several runs at once: no time is lost at joins, and the order of sums is fixed.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        # A waiting thread that spins takes the core from Kafka, Redis and Ray.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(
-                str(model_file),
-                sess_options=options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=_SLOW_FUSIONS,
-            )
-        except Exception as error:  # ONNX Runtime's errors share no public base class
-            raise CheckpointError(f"{model_file}: ONNX Runtime cannot load it: {type(error).__name__}") from error
-        return cls(session, ThreadPoolExecutor(num_threads, thread_name_prefix="window-scorer"))
+        return cls(load_session(model_file), ThreadPoolExecutor(num_threads, thread_name_prefix="window-scorer"))
 
     def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
         """Scores windows, each from the moment it is taken.

@@ -16,6 +16,24 @@ from protector_models.pooling import NUM_POOLED, pool_tokens
 from protector_models.training.category_map import TRAINED_CATEGORIES
 
 
+def load_encoder(directory: Path, *, dropout: float = 0.0) -> BertModel:
+    """Loads an encoder from a directory of Hugging Face form, without BERT's own pooler.
+
+    Args:
+        directory: the checkpoint.
+        dropout: of hidden units, in [0, 1); attention has none.
+    """
+    verbosity = logging.get_verbosity()
+    # The pooler of the checkpoint is left behind on purpose; the report about it would alarm whoever trains.
+    logging.set_verbosity(ERROR)
+    try:
+        return BertModel.from_pretrained(
+            directory, add_pooling_layer=False, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 class HeadLogits(NamedTuple):
     """Raw scores of the three heads; the sigmoid of each is in [0, 1]."""
 
@@ -44,17 +62,8 @@ class DetectorNetwork(nn.Module):
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "DetectorNetwork":
-        """Loads the encoder from a directory of Hugging Face form, without dropout and without BERT's own pooler."""
-        verbosity = logging.get_verbosity()
-        # The pooler of the checkpoint is left behind on purpose; the report about it would alarm whoever trains.
-        logging.set_verbosity(ERROR)
-        try:
-            encoder = BertModel.from_pretrained(
-                directory, add_pooling_layer=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-            )
-        finally:
-            logging.set_verbosity(verbosity)
-        return cls(encoder)
+        """Loads the encoder from a directory of Hugging Face form, without dropout."""
+        return cls(load_encoder(directory))
 
     def pool(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
         """Encodes windows into one vector each. Returns [B, P]."""
