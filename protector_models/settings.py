@@ -48,6 +48,9 @@ class DetectorSettings(_Section):
 class GeneratorSettings(_Section):
     """The generative language model that rewrites whole answers (`docs/generative-detoxifier.md`)."""
 
+    # The error of a key that is not used would show all keys, the endpoint's secret one among them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     kind: Literal["off", "transformers", "openai"] = "off"
     """`transformers`: a causal or sequence-to-sequence model, run here. `openai`: any endpoint that speaks the OpenAI
     chat API. A key that the kind does not use is an error."""
