@@ -1,0 +1,166 @@
+"""From sentences to tensors for the edit model.
+
+Shapes: B sentences, T tokens, K edit tags, N pairs of a word and a tag.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from protector_models.edit_encoding import encode_words
+from protector_models.edit_words import KEEP
+from protector_models.normalisation import normalise
+from protector_models.training.edit_alignment import share_tags
+from protector_models.training.edit_examples import EditExamples
+
+_MAX_TOKENS = 96
+_BUCKET_BATCHES = 20
+"""Sentences of so many batches are sorted by length, so that a batch has little padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSentence:
+    """A sentence with what is to become of its words."""
+
+    ids: tuple[int, ...]
+    words: tuple[int, ...]
+    """The first token of each word that is within reach."""
+    edited: tuple[float, ...]
+    """For each of these words the share of rewrites that edit it, in [0, 1]."""
+    tags: tuple[tuple[int, int, float], ...]
+    """First token of a word, a tag it got, and the share of rewrites that gave it; tags that are too rare are left
+    out."""
+    is_toxic: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditBatch:
+    """Sentences of about one length."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+    words_BT: Tensor
+    """1.0 where a word begins that is within reach."""
+    edited_BT: Tensor
+    toxic_B: Tensor
+    tag_places_N: Tensor
+    """Places in the flattened [B * T]."""
+    tag_ids_N: Tensor
+    tag_shares_N: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedEdits:
+    """All training sentences, encoded."""
+
+    toxic: list[EncodedSentence]
+    neutral: list[EncodedSentence]
+    safe: list[EncodedSentence]
+    tag_names: tuple[str, ...]
+    """The tags that the model knows, without `KEEP`, the most frequent first."""
+
+
+def encode_edits(examples: EditExamples, tokenizer: Tokenizer, *, min_tag_weight: float) -> EncodedEdits:
+    """Aligns, chooses the tags, and encodes.
+
+    Args:
+        examples: sentences and rewrites.
+        tokenizer: the encoder's.
+        min_tag_weight: sum of shares, over all words, from which on a tag is one that the model learns.
+    """
+    # In its normal form, which is its own normal form: the words tagged are then those that are encoded.
+    sources = [normalise(sentence.source, tokenizer.token_to_id).text for sentence in examples.training]
+    shared = [
+        share_tags(source, sentence.rewrites) for source, sentence in zip(sources, examples.training, strict=True)
+    ]
+    tag_names = _choose_tags(shared, min_tag_weight)
+    numbers = {name: number for number, name in enumerate(tag_names)}
+    toxic = [_encode(source, tokenizer, shares, numbers) for source, shares in zip(sources, shared, strict=True)]
+    return EncodedEdits(
+        toxic=toxic,
+        neutral=[_encode(text, tokenizer) for text in examples.neutral],
+        safe=[_encode(text, tokenizer) for text in examples.safe],
+        tag_names=tag_names,
+    )
+
+
+def draw_epoch(
+    edits: EncodedEdits, *, batch_size: int, num_neutral: int, num_safe: int, rng: random.Random
+) -> Iterator[EditBatch]:
+    """Yields all toxic sentences once, with some of the others among them, in random order."""
+    drawn = [
+        *edits.toxic,
+        *rng.sample(edits.neutral, min(num_neutral, len(edits.neutral))),
+        *rng.sample(edits.safe, min(num_safe, len(edits.safe))),
+    ]
+    rng.shuffle(drawn)
+    batches: list[list[EncodedSentence]] = []
+    for start in range(0, len(drawn), batch_size * _BUCKET_BATCHES):
+        bucket = sorted(drawn[start : start + batch_size * _BUCKET_BATCHES], key=lambda sentence: len(sentence.ids))
+        batches += [bucket[first : first + batch_size] for first in range(0, len(bucket), batch_size)]
+    rng.shuffle(batches)
+    return map(collate, batches)
+
+
+def collate(sentences: Sequence[EncodedSentence]) -> EditBatch:
+    """Pads sentences to one length."""
+    shape = (len(sentences), max(len(sentence.ids) for sentence in sentences))
+    ids_BT, mask_BT = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    words_BT, edited_BT = torch.zeros(shape), torch.zeros(shape)
+    tags: list[tuple[int, int, float]] = []
+    for row, sentence in enumerate(sentences):
+        ids_BT[row, : len(sentence.ids)] = torch.tensor(sentence.ids)
+        mask_BT[row, : len(sentence.ids)] = 1
+        words = torch.tensor(sentence.words, dtype=torch.int64)
+        words_BT[row, words] = 1.0
+        edited_BT[row, words] = torch.tensor(sentence.edited)
+        tags += [(row * shape[1] + token, tag, share) for token, tag, share in sentence.tags]
+    return EditBatch(
+        ids_BT=ids_BT,
+        mask_BT=mask_BT,
+        words_BT=words_BT,
+        edited_BT=edited_BT,
+        toxic_B=torch.tensor([float(sentence.is_toxic) for sentence in sentences]),
+        tag_places_N=torch.tensor([place for place, _, _ in tags], dtype=torch.int64),
+        tag_ids_N=torch.tensor([tag for _, tag, _ in tags], dtype=torch.int64),
+        tag_shares_N=torch.tensor([share for _, _, share in tags]),
+    )
+
+
+def _choose_tags(shared: Sequence[Sequence[Mapping[str, float]]], min_weight: float) -> tuple[str, ...]:
+    weights: dict[str, float] = {}
+    for shares in shared:
+        for share in shares:
+            for tag, weight in share.items():
+                weights[tag] = weights.get(tag, 0.0) + weight
+    known = [tag for tag, weight in weights.items() if tag != KEEP and weight >= min_weight]
+    return tuple(sorted(known, key=lambda tag: (-weights[tag], tag)))
+
+
+def _encode(
+    text: str,
+    tokenizer: Tokenizer,
+    shares: Sequence[Mapping[str, float]] | None = None,
+    numbers: Mapping[str, int] | None = None,
+) -> EncodedSentence:
+    """Encodes a sentence; without shares of tags, all its words are to be kept."""
+    encoded = encode_words(text, tokenizer, max_tokens=_MAX_TOKENS)
+    reached = [(word, token) for word, token in enumerate(encoded.first_tokens) if token is not None]
+    edited = [1.0 - shares[word].get(KEEP, 0.0) if shares else 0.0 for word, _ in reached]
+    tags = [
+        (token, numbers[tag], share)
+        for word, token in reached
+        for tag, share in (shares[word].items() if shares else ())
+        if numbers and tag in numbers
+    ]
+    return EncodedSentence(
+        ids=encoded.ids,
+        words=tuple(token for _, token in reached),
+        edited=tuple(edited),
+        tags=tuple(tags),
+        is_toxic=shares is not None,
+    )

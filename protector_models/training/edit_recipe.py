@@ -1,0 +1,160 @@
+"""The recipe of the edit model: fine-tune a small encoder to tag words, with fixed seeds, resumable.
+
+Shapes: B sentences, T tokens, K edit tags, N pairs of a word and a tag, W distinct words among them.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from protector_models.training.edit_batches import EditBatch, EncodedEdits, draw_epoch
+from protector_models.training.edit_network import EditLogits, EditNetwork
+from protector_models.training.resumable import (
+    CHECKPOINT_NAME,
+    Run,
+    TrainingProgress,
+    learning_rate_factor,
+    resume_run,
+    save_run,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditRecipe:
+    """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
+
+    seed: int = 17
+    num_steps: int = 2_000
+    """Optimiser steps of one batch each: about three passes over the toxic sentences."""
+    batch_size: int = 32
+    num_neutral: int = 5_000
+    """Rewrites by people that stand in each pass as sentences to be kept."""
+    num_safe: int = 6_000
+    """Sentences of safe answers in each pass, likewise."""
+    min_tag_weight: float = 2.0
+    """Rewrites that have to ask for a tag before it is learned; those of a machine count half."""
+    encoder_lr: float = 1.5e-4
+    head_lr: float = 1e-3
+    dropout: float = 0.1
+    weight_decay: float = 0.01
+    warmup_share: float = 0.06
+    """Share of the steps in which the learning rate rises linearly from 0; afterwards it falls linearly to 0."""
+    max_gradient_norm: float = 1.0
+    edit_loss_weight: float = 3.0
+    tag_loss_weight: float = 2.0
+    toxic_loss_weight: float = 0.2
+    validation_percent: int = 5
+    checkpoint_every: int = 100
+    """Steps between resumable checkpoints."""
+
+
+def train_edit_network(
+    edits: EncodedEdits,
+    *,
+    encoder_directory: Path,
+    checkpoint_directory: Path,
+    recipe: EditRecipe,
+    report: Callable[[TrainingProgress], None],
+) -> EditNetwork:
+    """Trains one edit model, going on from the checkpoint of an interrupted run of the same recipe if there is one.
+
+    Args:
+        edits: the encoded sentences.
+        encoder_directory: the pretrained encoder in Hugging Face form.
+        checkpoint_directory: where `checkpoint.pt` is kept.
+        recipe: the choices of the run.
+        report: called after each step; may not block for long.
+
+    Returns:
+        The trained network in evaluation mode.
+
+    Raises:
+        ValueError: the directory holds a checkpoint of another recipe.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    torch.manual_seed(recipe.seed)
+    network = EditNetwork.from_pretrained(
+        encoder_directory, num_tags=len(edits.tag_names), dropout=recipe.dropout
+    ).train()
+    optimizer = _make_optimizer(network, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: learning_rate_factor(step, num_steps=recipe.num_steps, warmup_share=recipe.warmup_share),
+    )
+    run = Run(network=network, optimizer=optimizer, schedule=schedule)
+    checkpoint = checkpoint_directory / CHECKPOINT_NAME
+    described = asdict(recipe) | {"num_tags": len(edits.tag_names)}
+    first_step = resume_run(checkpoint, run, recipe=described)
+    losses: list[float] = []
+    num_tokens = 0
+    # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
+    batches = islice(_draw_batches(edits, recipe), first_step, recipe.num_steps)
+    for step, batch in enumerate(batches, start=first_step + 1):
+        # Dropout is decided by seed and step, so that a run that was interrupted gives what an unbroken one gives.
+        torch.manual_seed(recipe.seed + step)
+        loss = edit_loss(network(batch.ids_BT, batch.mask_BT), batch, recipe)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.max_gradient_norm)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        num_tokens += batch.ids_BT.numel()
+        recent = losses[-50:]
+        report(
+            TrainingProgress(
+                step=step, num_steps=recipe.num_steps, loss=sum(recent) / len(recent), num_tokens=num_tokens
+            )
+        )
+        if step % recipe.checkpoint_every == 0 or step == recipe.num_steps:
+            save_run(checkpoint, run, step=step, recipe=described)
+    return network.eval()
+
+
+def edit_loss(logits: EditLogits, batch: EditBatch, recipe: EditRecipe) -> Tensor:
+    """Sums the losses of the heads: whether a word is edited, how, and whether the sentence is toxic.
+
+    Targets are shares of rewrites, so that the model learns how far people agree. Every loss but the last is a mean
+    over words.
+    """
+    num_words = batch.words_BT.sum().clamp(min=1.0)
+    edited_BT = functional.binary_cross_entropy_with_logits(logits.edit_BT, batch.edited_BT, reduction="none")
+    edited = (edited_BT * batch.words_BT).sum() / num_words
+    toxic = functional.binary_cross_entropy_with_logits(logits.toxic_B, batch.toxic_B)
+    places_W, rows_N = torch.unique(batch.tag_places_N, return_inverse=True)
+    log_probabilities_WK = functional.log_softmax(logits.tags_BTK.flatten(0, 1)[places_W], dim=-1)
+    tags = -(log_probabilities_WK[rows_N, batch.tag_ids_N] * batch.tag_shares_N).sum() / num_words
+    return recipe.edit_loss_weight * edited + recipe.tag_loss_weight * tags + recipe.toxic_loss_weight * toxic
+
+
+def _draw_batches(edits: EncodedEdits, recipe: EditRecipe) -> Iterator[EditBatch]:
+    """Yields batches for ever, pass after pass, decided by the seed alone."""
+    rng = random.Random(recipe.seed)
+    while True:
+        yield from draw_epoch(
+            edits,
+            batch_size=recipe.batch_size,
+            num_neutral=recipe.num_neutral,
+            num_safe=recipe.num_safe,
+            rng=rng,
+        )
+
+
+def _make_optimizer(network: EditNetwork, recipe: EditRecipe) -> torch.optim.AdamW:
+    heads = (network.edit_head, network.tag_head, network.toxic_head)
+    groups = [
+        {
+            "params": [parameter for parameter in network.encoder.parameters() if parameter.requires_grad],
+            "lr": recipe.encoder_lr,
+        },
+        {"params": [parameter for head in heads for parameter in head.parameters()], "lr": recipe.head_lr},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
