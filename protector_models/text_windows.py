@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protector_models.languages import LanguageIdentifier
+from protector_models.moderation.spreading import spread_evenly
 from protector_models.normalisation import normalise
 from protector_models.unread_characters import find_unread
 
@@ -141,15 +142,6 @@ def cover_text(
         )
     kept = [windows[index] for index in spread_evenly(len(windows), max_windows)]
     return _partial_cover(kept, tokens.unread, tokens.languages, len(text))
-
-
-def spread_evenly(num_items: int, num_kept: int) -> list[int]:
-    """Picks `num_kept` of `num_items` indices in order: the first, the last and evenly spread ones between."""
-    if num_kept >= num_items:
-        return list(range(num_items))
-    if num_kept == 1:
-        return [0]
-    return [round(step * (num_items - 1) / (num_kept - 1)) for step in range(num_kept)]
 
 
 def _cover_slices(

@@ -96,11 +96,12 @@ def policy(
     version: str = "policy-1",
     **fields: object,
 ) -> Policy:
-    """Build a policy that rewrites from 0.5 on; other fields of `TenantRules` by name."""
+    """Build a policy that rewrites from 0.5 on, by a generative model; other fields of `TenantRules` by name."""
     return Policy.model_validate(
         {
             "version": version,
             "rules": tuple(rules) if rules is not None else (rule(),),
+            "rewrite_methods": {"default": ["generate", "complete"]},
             "safe_completions": {"default": SAFE_TEXT, **(safe_completions or {})},
             "tenants": dict(tenants or {}),
             **fields,

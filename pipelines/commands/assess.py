@@ -1,11 +1,12 @@
 """`weir assess`: what the harm detector says of one response."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,12 +15,12 @@ from rich.text import Text
 
 from pipelines.commands.options import JsonOption
 from protector_models.checkpoints import CheckpointCard
+from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
+from protector_models.moderation.recall import Recalled
 from protector_models.moderation.verdict import Assessment, ItemFailure, StageStatus
-
-if TYPE_CHECKING:
-    from protector_models.harmful_spans import HarmfulSpan
 
 EXIT_NOT_READ = 3
 EXIT_HARMFUL = 4
@@ -38,7 +39,7 @@ class _Finding:
     assessment: Assessment
     threshold: float
     category_thresholds: dict[str, float]
-    spans: "Sequence[HarmfulSpan] | None"
+    spans: Sequence[HarmfulSpan] | None
     """None where they were not asked for."""
 
     @property
@@ -103,7 +104,6 @@ def _readable(argument: str) -> str:
 def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_spans: bool) -> _Finding:
     # Imported here, not above: the engine takes a second, and every other command would pay for it.
     from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
-    from protector_models.harmful_spans import find_harmful_spans  # noqa: PLC0415
 
     directory = weights or SHIPPED_WEIGHTS
     budgets = CheckpointCard.load(directory).budget_thresholds
@@ -111,9 +111,7 @@ def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_
     (outcome,) = detector.assess([exchange])
     if isinstance(outcome, ItemFailure):
         raise ModelUnavailableError(f"{outcome.error}: {outcome.message}")
-    spans: list[HarmfulSpan] | ItemFailure | None = None
-    if with_spans:
-        (spans,) = find_harmful_spans([exchange], detector, threshold=detector.threshold)
+    spans = _find_spans(exchange, outcome, detector, threshold=detector.threshold) if with_spans else None
     if isinstance(spans, ItemFailure):
         raise ModelUnavailableError(f"{spans.error}: {spans.message}")
     budget_thresholds = {name: budgets.get(name, {}).get(_CATEGORY_SHARE) for name in outcome.categories}
@@ -127,6 +125,19 @@ def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_
         },
         spans=spans,
     )
+
+
+def _find_spans(
+    exchange: Exchange, whole: Assessment, detector: SynchronousHarmDetector, *, threshold: float
+) -> tuple[HarmfulSpan, ...] | ItemFailure:
+    async def assess(exchanges: Sequence[Exchange]) -> list[Recalled[Assessment]]:
+        return [Recalled(output=outcome, cached=False) for outcome in detector.assess(exchanges)]
+
+    search = SpanSearch(
+        exchange=exchange, whole=whole, is_harmful=lambda assessment: assessment.harmfulness >= threshold
+    )
+    (found,) = asyncio.run(find_harmful_spans([search], assess))
+    return found.output
 
 
 def _as_json(finding: _Finding) -> dict[str, object]:
@@ -155,7 +166,7 @@ def _print(finding: _Finding, console: Console) -> None:
         _print_spans(finding, finding.spans, console)
 
 
-def _print_spans(finding: _Finding, spans: "Sequence[HarmfulSpan]", console: Console) -> None:
+def _print_spans(finding: _Finding, spans: Sequence[HarmfulSpan], console: Console) -> None:
     for span in spans:
         console.print(f"characters {span.start} to {span.end}: harmfulness {span.harmfulness:.4f}", highlight=False)
     if not spans:

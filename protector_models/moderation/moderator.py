@@ -3,7 +3,7 @@
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import DependencyError
-from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint
 from protector_models.moderation.policy import Decision, Policy, TenantRules
 from protector_models.moderation.ports import (
     Detoxifier,
@@ -22,7 +21,8 @@ from protector_models.moderation.ports import (
     ResponseGenerator,
     VerdictCache,
 )
-from protector_models.moderation.recall import Recall, Recalled
+from protector_models.moderation.recall import Recalled
+from protector_models.moderation.recalled_detector import RecalledDetector
 from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
 from protector_models.moderation.verdict import (
     Action,
@@ -53,7 +53,6 @@ class _Decided:
     """An answered event with its assessment and what the rules say of it."""
 
     answered: _Answered
-    fingerprint: str
     recalled: Recalled[Assessment]
     decision: Decision
 
@@ -75,6 +74,7 @@ class Moderator:
         metrics: Metrics,
         detoxifier: Detoxifier | None = None,
         generator: ResponseGenerator | None = None,
+        name_language: Callable[[str], str | None] | None = None,
         include_original: bool = False,
     ) -> None:
         """Put a moderator together.
@@ -84,19 +84,19 @@ class Moderator:
             detector: scores responses, and rewrites before they are released.
             cache: keeps what detector and detoxifier put out.
             metrics: counts outcomes.
-            detoxifier: writes replacements; without one the policy's safe completions are delivered.
+            detoxifier: rewrites by the methods that need a model; without one these are left out.
             generator: answers events that have no response; without one such events fail.
+            name_language: gives the ISO 639 code of a text's language, None where that is not sure. Without it the
+                policy's texts are delivered in its default language.
             include_original: whether verdicts carry the original of a response that is not delivered.
         """
         self._policy = policy
-        self._detector = detector
         self._generator = generator
         self._metrics = metrics
+        self._name_language = name_language
         self._include_original = include_original
-        self._assessments = Recall(kind="assessment", model=Assessment, cache=cache, metrics=metrics)
-        self._rewriter = Rewriter(
-            detector=detector, assessments=self._assessments, detoxifier=detoxifier, cache=cache, metrics=metrics
-        )
+        self._detector = RecalledDetector(detector, cache=cache, metrics=metrics)
+        self._rewriter = Rewriter(detector=self._detector, detoxifier=detoxifier, cache=cache, metrics=metrics)
         self._detoxifier = detoxifier
 
     async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
@@ -145,40 +145,34 @@ class Moderator:
         return _Answered(exchange=exchange, generation=StageStatus.COMPLETE, rules=rules)
 
     async def _decide(self, answered: Sequence[_Answered]) -> list[_Decided]:
-        fingerprints = [exchange_fingerprint(item.exchange) for item in answered]
-        revision = self._detector.revision
-
-        async def assess(positions: Sequence[int]) -> Sequence[Assessment | ItemFailure]:
-            return await self._detector.assess([answered[position].exchange for position in positions])
-
-        recalled = await self._assessments.get_many(
-            [assessment_key(revision, fingerprint) for fingerprint in fingerprints], assess
-        )
+        recalled = await self._detector.assess([item.exchange for item in answered])
         return [
-            _Decided(
-                answered=item, fingerprint=fingerprint, recalled=found, decision=_decision(item.rules, found.output)
-            )
-            for item, fingerprint, found in zip(answered, fingerprints, recalled, strict=True)
+            _Decided(answered=item, recalled=found, decision=_decision(item.rules, found.output))
+            for item, found in zip(answered, recalled, strict=True)
         ]
 
     async def _rewrite(self, decided: Sequence[_Decided]) -> list[Rewriting]:
         """Rewrite what shall be rewritten; everything else is `NOT_REWRITTEN`."""
-        chosen = [item for item in decided if item.decision.action is Action.REWRITE and not item.answered.rules.shadow]
-        tasks = [
-            RewritingTask(
-                exchange=item.answered.exchange,
-                fingerprint=item.fingerprint,
-                category=item.decision.category,
-                rules=item.answered.rules,
-            )
-            for item in chosen
-        ]
-        rewritings = iter(await self._rewriter.rewrite(tasks))
-        picked = {id(item) for item in chosen}
-        return [next(rewritings) if id(item) in picked else NOT_REWRITTEN for item in decided]
+        tasks = [self._rewriting_task(item) for item in decided]
+        rewritings = iter(await self._rewriter.rewrite([task for task in tasks if task is not None]))
+        return [NOT_REWRITTEN if task is None else next(rewritings) for task in tasks]
+
+    def _rewriting_task(self, item: _Decided) -> RewritingTask | None:
+        answered, assessment = item.answered, item.recalled.output
+        if item.decision.action is not Action.REWRITE or answered.rules.shadow or isinstance(assessment, ItemFailure):
+            return None
+        exchange, name_language = answered.exchange, self._name_language
+        return RewritingTask(
+            exchange=exchange,
+            assessment=assessment,
+            category=item.decision.category,
+            rules=answered.rules,
+            language=name_language and (name_language(exchange.prompt) or name_language(exchange.response)),
+        )
 
     def _conclude(self, item: _Decided, rewriting: Rewriting) -> Outcome:
-        output, rules, action = item.recalled.output, item.answered.rules, item.decision.action
+        output, rules = item.recalled.output, item.answered.rules
+        action = Action.REVIEW if rewriting.status is StageStatus.FAILED else item.decision.action
         if isinstance(output, ItemFailure):
             if rules.on_failure == "dead_letter":
                 return Failure(stage=Stage.ASSESS, error=output.error, message=output.message)
@@ -193,6 +187,8 @@ class Moderator:
             original_response=original if self._include_original and response != original else None,
             assessment=None if isinstance(output, ItemFailure) else output,
             rewrite_assessment=rewriting.assessment,
+            rewrite_method=rewriting.method,
+            rewrite_refused_reason=rewriting.refused_reason,
             evaluation_status=_evaluation_status(
                 item.answered.generation,
                 StageStatus.FAILED if isinstance(output, ItemFailure) else output.status(),
@@ -208,7 +204,7 @@ class Moderator:
     def _revisions_of(self, item: _Decided, rewriting: Rewriting) -> dict[str, str]:
         # Asked each time: a model behind a deployment gets a new revision while this runs.
         revisions = {"detector": self._detector.revision}
-        if rewriting.status is not StageStatus.SKIPPED and self._detoxifier is not None:
+        if rewriting.detoxifier_asked and self._detoxifier is not None:
             revisions["detoxifier"] = self._detoxifier.revision
         if item.answered.generation is StageStatus.COMPLETE and self._generator is not None:
             revisions["mllm"] = self._generator.revision

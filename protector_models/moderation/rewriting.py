@@ -1,14 +1,31 @@
-"""Rewrites that are looked at again before they are released; where none passes, the policy's safe completion."""
+"""Texts that stand in for harmful responses: tried in the order of the policy, looked at before they are released."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint, rewrite_key
+from protector_models.moderation.fingerprint import exchange_fingerprint, rewrite_key
+from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
+from protector_models.moderation.omission import omit
 from protector_models.moderation.policy import TenantRules
-from protector_models.moderation.ports import Detoxifier, HarmDetector, Metrics, RewriteRequest, VerdictCache
+from protector_models.moderation.ports import Detoxifier, Metrics, RewriteRequest, Span, VerdictCache
 from protector_models.moderation.recall import Recall, Recalled
-from protector_models.moderation.verdict import Action, Assessment, ItemFailure, Rewrite, RewriteMethod, StageStatus
+from protector_models.moderation.recalled_detector import RecalledDetector
+from protector_models.moderation.rewrite_plan import Try, plan_tries
+from protector_models.moderation.verdict import (
+    Action,
+    Assessment,
+    ItemFailure,
+    Rewrite,
+    RewriteMethod,
+    StageStatus,
+)
+
+_STILL_HARMFUL = "StillHarmful"
+"""The detector finds something in what was made."""
+_NOT_FULLY_READ = "NotFullyRead"
+"""It finds nothing, but did not read all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,149 +33,207 @@ class RewritingTask:
     """A response that shall be rewritten."""
 
     exchange: Exchange
-    fingerprint: str
+    assessment: Assessment
+    """Of the exchange; what the rules make of it is a rewrite."""
     category: str | None
     rules: TenantRules
+    language: str | None
+    """Of the policy's texts, an ISO 639 code; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewriting:
     """How a rewriting ended."""
 
-    text: str | None
-    """What may be delivered; None only where nothing was to be rewritten."""
-    assessment: Assessment | None
-    """Of the released rewrite; None where the safe completion stands in."""
+    text: str | None = None
+    """What may be delivered; None where nothing was to be rewritten, or no text passed."""
+    assessment: Assessment | None = None
+    """Of that text; the rules allow it."""
+    method: RewriteMethod | None = None
+    refused_reason: str | None = None
+    """Why the last text before was not released."""
     status: StageStatus
     verification: StageStatus
+    detoxifier_asked: bool = False
     cached: bool
     """True if every model output on the way came from the cache."""
 
 
-NOT_REWRITTEN = Rewriting(
-    text=None, assessment=None, status=StageStatus.SKIPPED, verification=StageStatus.SKIPPED, cached=True
-)
+NOT_REWRITTEN = Rewriting(status=StageStatus.SKIPPED, verification=StageStatus.SKIPPED, cached=True)
 """Stands for a response that was not to be rewritten."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """One try at one task."""
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """How far the rewriting of one task is."""
 
-    rewrite: Recalled[Rewrite]
-    assessment: Recalled[Assessment] | None
-    """None where there was nothing to assess."""
+    task: RewritingTask
+    tries: list[Try]
+    """Those that are left, the next one first."""
+    spans: tuple[HarmfulSpan, ...] | ItemFailure | None = None
+    """None until some try needs them."""
+    refusals: list[tuple[RewriteMethod, str]]
+    detoxifier_asked: bool = False
+    cached: bool = True
+    released: Rewriting | None = None
 
 
 class Rewriter:
-    """Asks the detoxifier, asks the detector about what it wrote, tries again, else takes the safe completion."""
+    """Tries one method after the other until the detector finds nothing in what was made."""
 
     def __init__(
-        self,
-        *,
-        detector: HarmDetector,
-        assessments: Recall[Assessment],
-        detoxifier: Detoxifier | None,
-        cache: VerdictCache,
-        metrics: Metrics,
+        self, *, detector: RecalledDetector, detoxifier: Detoxifier | None, cache: VerdictCache, metrics: Metrics
     ) -> None:
         self._detector = detector
-        self._assessments = assessments
         self._detoxifier = detoxifier
         self._rewrites = Recall(kind="rewrite", model=Rewrite, cache=cache, metrics=metrics)
         self._metrics = metrics
 
     async def rewrite(self, tasks: Sequence[RewritingTask]) -> list[Rewriting]:
-        """Rewrite each task's response; nothing is released that the detector did not pass or the policy did not write.
+        """Rewrite each task's response; nothing is released that the detector did not read and the rules do not allow.
 
         Raises:
             DependencyError: detoxifier or detector is gone or late; nothing is released.
         """
-        if self._detoxifier is None:
-            return [_fallback(task, StageStatus.SKIPPED, StageStatus.SKIPPED, cached=True) for task in tasks]
-        attempts: list[list[_Attempt]] = [[] for _ in tasks]
-        rewritings: list[Rewriting | None] = [None] * len(tasks)
-        for attempt in range(max((task.rules.max_rewrite_attempts for task in tasks), default=0)):
-            pending = [
-                position
-                for position, task in enumerate(tasks)
-                if rewritings[position] is None and attempt < task.rules.max_rewrite_attempts
-            ]
-            tried = await self._try(self._detoxifier, [tasks[position] for position in pending], attempt)
-            for position, outcome in zip(pending, tried, strict=True):
-                attempts[position].append(outcome)
-                rewritings[position] = self._release(tasks[position], attempts[position])
-        return [
-            _give_up(task, tries) if rewriting is None else rewriting
-            for task, tries, rewriting in zip(tasks, attempts, rewritings, strict=True)
+        has_models = self._detoxifier is not None
+        progress = [
+            _Progress(task=task, tries=plan_tries(task.rules, task.category, has_models=has_models), refusals=[])
+            for task in tasks
         ]
+        while pending := [one for one in progress if one.released is None and one.tries]:
+            await self._try_next(pending)
+        rewritings = [one.released or _give_up(one) for one in progress]
+        # Only now: a batch that raises is tried again, and would count twice.
+        self._count(progress)
+        return rewritings
 
-    async def _try(self, detoxifier: Detoxifier, tasks: Sequence[RewritingTask], attempt: int) -> list[_Attempt]:
-        async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
-            return await detoxifier.rewrite([_request(tasks[position], attempt) for position in positions])
-
-        keys = [rewrite_key(detoxifier.revision, _request(task, attempt), task.fingerprint) for task in tasks]
-        rewrites = await self._rewrites.get_many(keys, rewrite)
+    async def _try_next(self, pending: Sequence[_Progress]) -> None:
+        """Make the next try at each task."""
+        tries = [one.tries.pop(0) for one in pending]
+        await self._find_spans(
+            [one for one, trial in zip(pending, tries, strict=True) if trial.needs_spans and one.spans is None]
+        )
+        texts = await self._write(pending, tries)
+        written = [position for position, text in enumerate(texts) if isinstance(text, str)]
         candidates = [
-            task.exchange.model_copy(update={"response": rewrite.output.text})
-            for task, rewrite in zip(tasks, rewrites, strict=True)
-            if isinstance(rewrite.output, Rewrite)
+            pending[position].task.exchange.model_copy(update={"response": texts[position]}) for position in written
         ]
+        assessed = dict(zip(written, await self._detector.assess(candidates), strict=True))
+        for position, (one, trial, text) in enumerate(zip(pending, tries, texts, strict=True)):
+            if isinstance(text, ItemFailure):
+                one.refusals.append((trial.method, text.error))
+            else:
+                _release_or_refuse(one, trial, text, assessed[position])
 
-        async def assess(positions: Sequence[int]) -> Sequence[Assessment | ItemFailure]:
-            return await self._detector.assess([candidates[position] for position in positions])
-
-        revision = self._detector.revision
-        assessed = iter(
-            await self._assessments.get_many(
-                [assessment_key(revision, exchange_fingerprint(candidate)) for candidate in candidates], assess
-            )
-        )
-        return [
-            _Attempt(rewrite=rewrite, assessment=next(assessed) if isinstance(rewrite.output, Rewrite) else None)
-            for rewrite in rewrites
+    async def _find_spans(self, lacking: Sequence[_Progress]) -> None:
+        searches = [
+            SpanSearch(exchange=one.task.exchange, whole=one.task.assessment, is_harmful=_Harmful(one.task.rules))
+            for one in lacking
         ]
+        for one, found in zip(lacking, await find_harmful_spans(searches, self._detector.assess), strict=True):
+            one.spans = found.output
+            one.cached = one.cached and found.cached
 
-    def _release(self, task: RewritingTask, attempts: Sequence[_Attempt]) -> Rewriting | None:
-        """Return the last attempt as the rewriting if the rules allow it, else None."""
-        last = attempts[-1]
-        if last.assessment is None or not isinstance(last.rewrite.output, Rewrite):
-            return None
-        assessment = last.assessment.output
-        if isinstance(assessment, ItemFailure) or task.rules.decide(assessment).action is not Action.ALLOW:
-            self._metrics.count("weir_rewrites_refused_total")
-            return None
-        return Rewriting(
-            text=last.rewrite.output.text,
-            assessment=assessment,
-            status=StageStatus.COMPLETE,
-            verification=assessment.status(),
-            cached=_all_cached(attempts),
+    async def _write(self, pending: Sequence[_Progress], tries: Sequence[Try]) -> list[str | ItemFailure]:
+        """Return what each try makes."""
+        texts = [_write_without_model(one, trial) for one, trial in zip(pending, tries, strict=True)]
+        asked = [position for position, text in enumerate(texts) if isinstance(text, RewriteRequest)]
+        requests = [text for text in texts if isinstance(text, RewriteRequest)]
+        made: list[str | ItemFailure] = []
+        for position, rewrite in zip(asked, await self._ask(requests), strict=True):
+            pending[position].detoxifier_asked = True
+            pending[position].cached = pending[position].cached and rewrite.cached
+            made.append(rewrite.output.text if isinstance(rewrite.output, Rewrite) else rewrite.output)
+        answers = iter(made)
+        return [next(answers) if isinstance(text, RewriteRequest) else text for text in texts]
+
+    async def _ask(self, requests: Sequence[RewriteRequest]) -> list[Recalled[Rewrite]]:
+        detoxifier = self._detoxifier
+        if detoxifier is None:
+            return []  # nothing was planned that needs one
+
+        async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
+            return await detoxifier.rewrite([requests[position] for position in positions])
+
+        revision = detoxifier.revision
+        keys = [rewrite_key(revision, request, exchange_fingerprint(request.exchange)) for request in requests]
+        return await self._rewrites.get_many(keys, rewrite)
+
+    def _count(self, progress: Sequence[_Progress]) -> None:
+        refused = Counter(refusal for one in progress for refusal in one.refusals)
+        for (method, reason), number in refused.items():
+            self._metrics.count("weir_rewrites_refused_total", number, method=method.value, reason=reason)
+        released = Counter(one.released.method for one in progress if one.released is not None)
+        for released_method, number in released.items():
+            if released_method is not None:
+                self._metrics.count("weir_rewrites_total", number, method=released_method.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Harmful:
+    """Tells whether rules find harm in something; what was not read is no harm."""
+
+    rules: TenantRules
+
+    def __call__(self, assessment: Assessment) -> bool:
+        return self.rules.decide(assessment).found is not Action.ALLOW
+
+
+def _write_without_model(one: _Progress, trial: Try) -> str | ItemFailure | RewriteRequest:
+    """Return the text of a try that needs no model, else what to ask the detoxifier for."""
+    task, spans = one.task, one.spans
+    if trial.method is RewriteMethod.COMPLETE:
+        return task.rules.safe_completion(None if trial.attempt else task.category, task.language)
+    if trial.method is RewriteMethod.GENERATE:
+        return RewriteRequest(
+            exchange=task.exchange, method=RewriteMethod.GENERATE, category=task.category, attempt=trial.attempt
         )
-
-
-def _request(task: RewritingTask, attempt: int) -> RewriteRequest:
+    assert spans is not None  # they were looked for
+    if isinstance(spans, ItemFailure):
+        return spans
+    if trial.method is RewriteMethod.OMIT:
+        omission = task.rules.omission(task.category, task.language)
+        return omit(task.exchange.response, spans, omission=omission, up_to=task.rules.omit_up_to)
     return RewriteRequest(
         exchange=task.exchange,
+        method=RewriteMethod.EDIT,
+        spans=tuple(Span(start=span.start, end=span.end) for span in spans),
         category=task.category,
-        attempt=attempt,
-        method=RewriteMethod.GENERATE,
     )
 
 
-def _give_up(task: RewritingTask, attempts: Sequence[_Attempt]) -> Rewriting:
-    written = any(attempt.assessment is not None for attempt in attempts)
-    status = StageStatus.COMPLETE if written else StageStatus.FAILED
-    verification = StageStatus.FAILED if written else StageStatus.SKIPPED
-    return _fallback(task, status, verification, cached=_all_cached(attempts))
-
-
-def _fallback(task: RewritingTask, status: StageStatus, verification: StageStatus, *, cached: bool) -> Rewriting:
-    text = task.rules.safe_completion(task.category)
-    return Rewriting(text=text, assessment=None, status=status, verification=verification, cached=cached)
-
-
-def _all_cached(attempts: Sequence[_Attempt]) -> bool:
-    return all(
-        attempt.rewrite.cached and (attempt.assessment is None or attempt.assessment.cached) for attempt in attempts
+def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: Recalled[Assessment]) -> None:
+    """Take a text that was made as the rewriting, if the rules allow what the detector says of it."""
+    one.cached = one.cached and assessed.cached
+    assessment = assessed.output
+    if isinstance(assessment, ItemFailure):
+        one.refusals.append((trial.method, assessment.error))
+        return
+    decision = one.task.rules.decide(assessment)
+    if decision.action is not Action.ALLOW:
+        one.refusals.append((trial.method, _NOT_FULLY_READ if decision.found is Action.ALLOW else _STILL_HARMFUL))
+        return
+    one.released = Rewriting(
+        text=text,
+        assessment=assessment,
+        method=trial.method,
+        refused_reason=_last_reason(one),
+        status=StageStatus.COMPLETE,
+        verification=assessment.status(),
+        detoxifier_asked=one.detoxifier_asked,
+        cached=one.cached,
     )
+
+
+def _give_up(one: _Progress) -> Rewriting:
+    return Rewriting(
+        refused_reason=_last_reason(one),
+        status=StageStatus.FAILED,
+        verification=StageStatus.FAILED,
+        detoxifier_asked=one.detoxifier_asked,
+        cached=one.cached,
+    )
+
+
+def _last_reason(one: _Progress) -> str | None:
+    return one.refusals[-1][1] if one.refusals else None

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.languages import LanguageIdentifier
-from protector_models.text_windows import TextCover, WindowSize, cover_text, spread_evenly
+from protector_models.text_windows import TextCover, WindowSize, cover_text
 
 SMALL = WindowSize(num_tokens=8, overlap=3)
 
@@ -103,15 +103,6 @@ def test_five_megabytes_take_no_longer_than_a_few_slices() -> None:
     assert cover.windows[0].start == 0
     assert cover.windows[-1].end >= len(text) - 1
     assert cover.num_characters_read < 0.02 * len(text)
-
-
-@pytest.mark.parametrize(("num_items", "num_kept"), [(10, 1), (10, 2), (10, 3), (10, 10), (3, 10), (1000, 64)])
-def test_spreading_keeps_the_ends_and_never_repeats(num_items: int, num_kept: int) -> None:
-    indices = spread_evenly(num_items, num_kept)
-    assert len(set(indices)) == len(indices) == min(num_items, num_kept)
-    assert indices[0] == 0
-    assert indices == sorted(indices)
-    assert num_kept == 1 or indices[-1] == num_items - 1
 
 
 @pytest.mark.parametrize("overlap", [-1, 8])

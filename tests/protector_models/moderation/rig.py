@@ -1,6 +1,6 @@
 """A Moderator put together from fakes, with its fakes at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator, FakeHarmDetector, RecordedMetrics
@@ -29,6 +29,7 @@ def build_rig(
     detoxifier: FakeDetoxifier | None = None,
     generator: FakeGenerator | None = None,
     cache: VerdictCache | None = None,
+    name_language: Callable[[str], str | None] | None = None,
     include_original: bool = False,
 ) -> Rig:
     """Put a Moderator together; without a cache it gets an empty one of its own."""
@@ -41,6 +42,7 @@ def build_rig(
         metrics=metrics,
         detoxifier=detoxifier,
         generator=generator,
+        name_language=name_language,
         include_original=include_original,
     )
     return Rig(moderator=moderator, detector=detector, detoxifier=detoxifier, metrics=metrics)

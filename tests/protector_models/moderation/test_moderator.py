@@ -12,7 +12,7 @@ from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import moderate_isolating
 from protector_models.moderation.policy import TenantOverrides
 from protector_models.moderation.verdict import Action, Assessment, Failure, ItemFailure, Stage, StageStatus
-from tests.builders import SAFE_TEXT, event, policy, rule
+from tests.builders import event, policy, rule
 from tests.protector_models.moderation.rig import build_rig, verdicts
 
 
@@ -158,9 +158,9 @@ async def test_an_answer_of_the_mllm_is_never_called_cached() -> None:
 async def test_a_changed_threshold_needs_no_model_run() -> None:
     cache = MemoryVerdictCache(max_entries=10)
     await build_rig(cache=cache).moderator.moderate([event("harm=0.4")])
-    stricter = build_rig(cache=cache, policy=policy(rules=[rule(0.3)], version="policy-2"))
+    stricter = build_rig(cache=cache, policy=policy(rules=[rule(0.3, Action.REVIEW)], version="policy-2"))
     [verdict] = verdicts(await stricter.moderator.moderate([event("harm=0.4")]))
-    assert (verdict.action, verdict.response, verdict.cached) == (Action.REWRITE, SAFE_TEXT, True)
+    assert (verdict.action, verdict.response, verdict.cached) == (Action.REVIEW, None, True)
     assert stricter.detector.assessed == []
 
 

@@ -1,4 +1,4 @@
-"""A rewrite is looked at again before it is released; where none passes, the policy's own text is delivered."""
+"""Ways of rewriting are tried in order; what is made is looked at again before it is released."""
 
 import pytest
 
@@ -44,19 +44,13 @@ async def test_the_detector_sees_the_rewrite_with_the_same_prompt_and_images() -
     assert rig.detector.assessed[-1] == exchange("Be kind.", prompt="Why?", images=["https://example.org/cat.png"])
 
 
-async def test_the_detoxifier_is_told_the_category_the_attempt_and_the_safe_text() -> None:
-    rig = build_rig(
-        policy=policy(safe_completions={"hate": "Let us speak kindly."}),
-        detoxifier=FakeDetoxifier(_harmless_on_second_attempt),
-    )
+async def test_the_detoxifier_is_told_the_method_the_category_and_the_attempt() -> None:
+    rig = build_rig(detoxifier=FakeDetoxifier(_harmless_on_second_attempt))
     await _moderate(rig)
     assert rig.detoxifier is not None
     assert rig.detoxifier.requested == [
         RewriteRequest(
-            exchange=exchange(HARMFUL, prompt="Why?"),
-            category="hate",
-            attempt=attempt,
-            method=RewriteMethod.GENERATE,
+            exchange=exchange(HARMFUL, prompt="Why?"), method=RewriteMethod.GENERATE, category="hate", attempt=attempt
         )
         for attempt in (0, 1)
     ]
@@ -80,55 +74,74 @@ async def test_a_rewrite_that_the_policy_would_act_on_is_refused_and_counted() -
     assert rig.metrics.total("weir_rewrites_refused_total") == 3
 
 
-async def test_where_no_rewrite_passes_the_safe_text_of_the_category_is_delivered() -> None:
+async def test_where_no_rewrite_passes_the_safe_text_of_the_category_is_delivered_and_was_read_too() -> None:
     rig = build_rig(
-        policy=policy(safe_completions={"hate": "Let us speak kindly."}),
+        policy=policy(safe_completions={"hate": "harm=0.3 Let us speak kindly."}),
         detoxifier=FakeDetoxifier(lambda request: f"harm=0.9 again {request.attempt}"),
     )
     verdict = await _moderate(rig)
-    assert verdict.action is Action.REWRITE
-    assert verdict.response == "Let us speak kindly."
-    assert verdict.rewrite_assessment is None
+    assert (verdict.action, verdict.rewrite_method) == (Action.REWRITE, RewriteMethod.COMPLETE)
+    assert verdict.response == "harm=0.3 Let us speak kindly."
+    assert verdict.rewrite_assessment is not None
+    assert verdict.rewrite_assessment.harmfulness == 0.3
+    assert verdict.rewrite_refused_reason == "StillHarmful"
     assert verdict.evaluation_status.rewrite is StageStatus.COMPLETE
-    assert verdict.evaluation_status.verification is StageStatus.FAILED
+    assert verdict.evaluation_status.verification is StageStatus.COMPLETE
 
 
-async def test_where_nothing_could_be_written_the_safe_text_is_delivered_and_the_rewrite_failed() -> None:
-    rig = build_rig(detoxifier=FakeDetoxifier())
-    verdict = await _moderate(rig, prompt=f"{POISON} for the detoxifier")
+async def test_where_nothing_could_be_written_the_safe_text_is_delivered_and_the_reason_is_said() -> None:
+    verdict = await _moderate(build_rig(detoxifier=FakeDetoxifier()), prompt=f"{POISON} for the detoxifier")
     assert verdict.response == SAFE_TEXT
-    assert verdict.evaluation_status.rewrite is StageStatus.FAILED
-    assert verdict.evaluation_status.verification is StageStatus.SKIPPED
+    assert verdict.rewrite_refused_reason == "EmptyRewrite"
     assert verdict.model_revisions["detoxifier"] == "fake-detoxifier@1"
 
 
-async def test_a_rewrite_that_the_detector_cannot_read_is_not_released() -> None:
+async def test_a_rewrite_that_the_detector_cannot_score_is_not_released() -> None:
     verdict = await _moderate(build_rig(detoxifier=FakeDetoxifier(lambda _: f"{POISON} pill")))
     assert verdict.response == SAFE_TEXT
+    assert verdict.rewrite_refused_reason == "Poison"
+
+
+async def test_where_the_text_of_the_category_is_refused_the_default_one_is_tried() -> None:
+    verdict = await _moderate(build_rig(policy=policy(safe_completions={"hate": "harm=0.6 is not a safe text"})))
+    assert verdict.response == SAFE_TEXT
+    assert (verdict.rewrite_method, verdict.rewrite_refused_reason) == (RewriteMethod.COMPLETE, "StillHarmful")
+
+
+async def test_where_no_text_of_the_policy_passes_nothing_is_delivered_and_a_person_looks_at_it() -> None:
+    rig = build_rig(
+        policy=policy(safe_completions={"default": "harm=0.6 is not a safe text"}, deliver_under_review=True)
+    )
+    verdict = await _moderate(rig)
+    assert (verdict.action, verdict.response, verdict.category) == (Action.REVIEW, None, "hate")
+    assert (verdict.rewrite_method, verdict.rewrite_assessment) == (None, None)
+    assert verdict.rewrite_refused_reason == "StillHarmful"
+    assert verdict.evaluation_status.rewrite is StageStatus.FAILED
     assert verdict.evaluation_status.verification is StageStatus.FAILED
+    assert rig.metrics.total("weir_rewrites_total") == 0
 
 
 async def test_a_rewrite_that_was_read_in_part_is_released_only_where_the_policy_allows_it() -> None:
     def rig(action: Action) -> Rig:
         return build_rig(
             policy=policy(on_unread_text=action),
-            detector=FakeHarmDetector(max_characters=50),
+            detector=FakeHarmDetector(max_characters=60),
             detoxifier=FakeDetoxifier(lambda _: "Be kind. " * 20),
         )
 
     held_back = await _moderate(rig(Action.REVIEW))
-    assert held_back.response == SAFE_TEXT
+    assert (held_back.response, held_back.rewrite_refused_reason) == (SAFE_TEXT, "NotFullyRead")
     released = await _moderate(rig(Action.ALLOW))
     assert released.response == "Be kind. " * 20
     assert released.evaluation_status.verification is StageStatus.PARTIAL
 
 
-async def test_without_a_detoxifier_the_safe_text_is_delivered() -> None:
+async def test_without_a_detoxifier_what_needs_one_is_left_out() -> None:
     rig = build_rig(policy=policy(safe_completions={"hate": "Let us speak kindly."}))
     verdict = await _moderate(rig)
     assert verdict.action is Action.REWRITE
     assert verdict.response == "Let us speak kindly."
-    assert verdict.evaluation_status.rewrite is StageStatus.SKIPPED
+    assert verdict.rewrite_refused_reason is None
     assert verdict.model_revisions == {"detector": "fake-detector@1"}
 
 
@@ -167,7 +180,7 @@ async def test_a_verdict_is_called_cached_only_if_every_attempt_came_from_the_ca
             detoxifier=FakeDetoxifier(_harmless_on_second_attempt),
         )
 
-    await _moderate(build_rig(cache=cache))
+    await _moderate(build_rig(cache=cache, policy=policy(rewrite_methods={"default": ["complete"]})))
     assert [(await _moderate(rig(attempts))).cached for attempts in (1, 1, 2, 2)] == [False, True, False, True]
 
 
@@ -177,6 +190,7 @@ async def test_equal_requests_are_written_once_and_verified_once() -> None:
     assert rig.detoxifier is not None
     assert len(rig.detoxifier.requested) == 1
     assert len(rig.detector.assessed) == 2
+    assert rig.metrics.total("weir_rewrites_total") == 5
 
 
 async def test_in_shadow_mode_nothing_is_rewritten() -> None:

@@ -9,15 +9,15 @@ only if none of them is harmful by itself: the harm would be theirs, and they ar
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.recall import Recalled
+from protector_models.moderation.sentences import Sentence, split_sentences
+from protector_models.moderation.spreading import spread_evenly
 from protector_models.moderation.verdict import Assessment, ItemFailure
-from protector_models.sentences import Sentence, split_sentences
-from protector_models.text_windows import spread_evenly
 
 MAX_PIECES = 64
 """Of one response; at most four times as many texts of some windows each are scored."""
@@ -38,10 +38,25 @@ class HarmfulSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpanSearch:
+    """A response to search."""
+
+    exchange: Exchange
+    whole: Assessment
+    """Of the exchange."""
+    is_harmful: Callable[[Assessment], bool]
+    """Tells which assessments count as harmful, of the whole and of its parts. Pure."""
+
+
+Assess = Callable[[Sequence[Exchange]], Awaitable[Sequence[Recalled[Assessment]]]]
+"""Assesses exchanges, whatever their neighbours are; same length and order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
     """Pieces [first, last] of a response that may be its harmful span, and what is scored for them."""
 
-    exchange: int
+    search: int
     first: int
     last: int
     scored: Exchange
@@ -53,6 +68,7 @@ class _Candidate:
 class _Scored:
     candidate: _Candidate
     harmfulness: float
+    is_harmful: bool
 
     @property
     def num_more(self) -> int:
@@ -60,60 +76,56 @@ class _Scored:
         return self.candidate.last - self.candidate.first
 
 
-def find_harmful_spans(
-    exchanges: Sequence[Exchange], detector: SynchronousHarmDetector, *, threshold: float
-) -> list[list[HarmfulSpan] | ItemFailure]:
+@dataclass(slots=True)
+class _Scores:
+    """What is known of the pieces of one response."""
+
+    scored: list[_Scored] = field(default_factory=list)
+    """Without those that the detector could not score."""
+    cached: bool = True
+
+
+async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> list[Recalled[tuple[HarmfulSpan, ...]]]:
     """Finds the harmful spans of each response.
 
     A response of more than 64 sentences is searched in larger pieces of up to 2,000 characters; of one of more than 64
     of those, head, tail and evenly spread ones are searched.
 
     Args:
-        exchanges: what the responses answered, and the responses.
-        detector: its `assess` is called up to three times.
-        threshold: harmfulness from which on a text is harmful, in [0, 1].
+        searches: what to search.
+        assess: is awaited up to twice.
 
     Returns:
-        For each exchange its spans in order, apart from each other; none where the whole response is below the
-        threshold, at least one where it is not and has characters to point at. An `ItemFailure` where the detector
-        could not score it, or it is harmful and none of its pieces could be scored.
+        For each search its spans in order, apart from each other, and whether every score came from the cache; no spans
+        where the whole response is not harmful, at least one where it is and has characters to point at. An
+        `ItemFailure` where it is harmful and none of its pieces could be scored.
+
+    Raises:
+        DependencyError: raised by `assess`.
     """
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"threshold must be in [0, 1], got {threshold}")
-    wholes = detector.assess(exchanges)
-    is_harmful = [isinstance(whole, Assessment) and whole.harmfulness >= threshold for whole in wholes]
     pieces = [
-        _cut_into_pieces(exchange.response) if harmful else []
-        for exchange, harmful in zip(exchanges, is_harmful, strict=True)
+        _cut_into_pieces(search.exchange.response) if search.is_harmful(search.whole) else [] for search in searches
     ]
+    scores: dict[int, _Scores] = defaultdict(_Scores)
     singles = [
-        _single(exchanges[index], own, place, exchange_index=index)
+        _single(searches[index].exchange, own, place, search=index)
         for index, own in enumerate(pieces)
         for place in range(len(own))
     ]
-    scores_by_exchange: dict[int, list[_Scored]] = defaultdict(list)
-    for scored in _score(singles, detector):
-        scores_by_exchange[scored.candidate.exchange].append(scored)
-    found = {
-        index for index, own in scores_by_exchange.items() if any(scored.harmfulness >= threshold for scored in own)
-    }
+    await _score(singles, searches, assess, scores)
+    found = {index for index, own in scores.items() if any(scored.is_harmful for scored in own.scored)}
     runs = [
-        _Candidate(
-            exchange=index, first=first, last=first + length - 1, scored=_take(exchanges[index], own, first, length)
-        )
-        for index, own in enumerate(pieces)
+        _Candidate(search=index, first=first, last=first + length - 1, scored=_take(exchange, own, first, length))
+        for index, (exchange, own) in enumerate(zip((search.exchange for search in searches), pieces, strict=True))
         if own and index not in found
         for length in range(2, _LONGEST_RUN + 1)
         for first in range(len(own) - length + 1)
-        if _is_one_run(exchanges[index].response, own[first : first + length])
+        if _is_one_run(exchange.response, own[first : first + length])
     ]
-    for scored in _score(runs, detector):
-        scores_by_exchange[scored.candidate.exchange].append(scored)
+    await _score(runs, searches, assess, scores)
     return [
-        whole
-        if isinstance(whole, ItemFailure)
-        else _conclude(exchanges[index].response, pieces[index], scores_by_exchange[index], threshold)
-        for index, whole in enumerate(wholes)
+        Recalled(output=_conclude(search.exchange.response, own, scores[index].scored), cached=scores[index].cached)
+        for index, (search, own) in enumerate(zip(searches, pieces, strict=True))
     ]
 
 
@@ -131,13 +143,13 @@ def _cut_into_pieces(text: str) -> list[Sentence]:
     return [pieces[index] for index in spread_evenly(len(pieces), MAX_PIECES)]
 
 
-def _single(exchange: Exchange, pieces: Sequence[Sentence], place: int, *, exchange_index: int) -> _Candidate:
+def _single(exchange: Exchange, pieces: Sequence[Sentence], place: int, *, search: int) -> _Candidate:
     """Takes a piece to be scored; with the last and the next where it is too short to say anything."""
     is_short = pieces[place].end - pieces[place].start < _MIN_CHARACTERS
     first = max(0, place - 1) if is_short else place
     last = min(len(pieces) - 1, place + 1) if is_short else place
     return _Candidate(
-        exchange=exchange_index,
+        search=search,
         first=place,
         last=place,
         scored=_take(exchange, pieces, first, last - first + 1),
@@ -155,24 +167,27 @@ def _is_one_run(text: str, pieces: Sequence[Sentence]) -> bool:
     return not any(text[before.end : after.start].strip() for before, after in pairwise(pieces))
 
 
-def _score(candidates: Sequence[_Candidate], detector: SynchronousHarmDetector) -> list[_Scored]:
-    """Scores candidates; leaves out those that the detector could not score."""
-    outcomes = detector.assess([candidate.scored for candidate in candidates]) if candidates else []
-    return [
-        _Scored(candidate=candidate, harmfulness=outcome.harmfulness)
-        for candidate, outcome in zip(candidates, outcomes, strict=True)
-        if isinstance(outcome, Assessment)
-    ]
+async def _score(
+    candidates: Sequence[_Candidate], searches: Sequence[SpanSearch], assess: Assess, scores: dict[int, _Scores]
+) -> None:
+    """Scores candidates and adds what came of it to what is known."""
+    assessed = await assess([candidate.scored for candidate in candidates]) if candidates else []
+    for candidate, recalled in zip(candidates, assessed, strict=True):
+        own, assessment = scores[candidate.search], recalled.output
+        own.cached = own.cached and recalled.cached
+        if isinstance(assessment, Assessment):
+            is_harmful = searches[candidate.search].is_harmful(assessment)
+            own.scored.append(_Scored(candidate=candidate, harmfulness=assessment.harmfulness, is_harmful=is_harmful))
 
 
 def _conclude(
-    text: str, pieces: Sequence[Sentence], scores: Sequence[_Scored], threshold: float
-) -> list[HarmfulSpan] | ItemFailure:
+    text: str, pieces: Sequence[Sentence], scores: Sequence[_Scored]
+) -> tuple[HarmfulSpan, ...] | ItemFailure:
     if pieces and not scores:
         return ItemFailure(
             error="PiecesNotScored", message=f"harmful, and none of its {len(pieces)} pieces has a score"
         )
-    harmful = [scored for scored in scores if scored.harmfulness >= threshold]
+    harmful = [scored for scored in scores if scored.is_harmful]
     by_itself = {scored.candidate.first for scored in harmful if not scored.candidate.neighbours}
     harmful = [scored for scored in harmful if by_itself.isdisjoint(scored.candidate.neighbours)]
     if not harmful or min(scored.num_more for scored in harmful) > 0:
@@ -189,4 +204,4 @@ def _conclude(
             previous = spans.pop()
             start, harmfulness = previous.start, max(previous.harmfulness, harmfulness)
         spans.append(HarmfulSpan(start=start, end=end, harmfulness=harmfulness))
-    return spans
+    return tuple(spans)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.sentences import MAX_SENTENCE_CHARACTERS, split_sentences
+from protector_models.moderation.sentences import MAX_SENTENCE_CHARACTERS, split_sentences
 
 SENTENCES = {
     "prose": ["He came.", "Did he?", "Yes!", "“Well...”", "And then (at last) he left"],

@@ -1,0 +1,45 @@
+"""In which order ways of rewriting are tried."""
+
+from dataclasses import dataclass
+
+from protector_models.moderation.policy import TenantRules
+from protector_models.moderation.verdict import RewriteMethod
+
+_NEEDS_DETOXIFIER = frozenset({RewriteMethod.EDIT, RewriteMethod.GENERATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One way to make a text."""
+
+    method: RewriteMethod
+    attempt: int = 0
+    """How often the same method was tried before. Of `complete`: 0 is the category's text, 1 the default one."""
+
+    @property
+    def needs_spans(self) -> bool:
+        """Whether it has to be known which sentences are harmful."""
+        return self.method in {RewriteMethod.EDIT, RewriteMethod.OMIT}
+
+
+def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool) -> list[Try]:
+    """Return what to try for a response that is harmful in `category`, in order.
+
+    At most `rules.max_rewrite_attempts` tries stand before the policy's own texts, which end the list: the category's,
+    then the default one.
+
+    Args:
+        rules: name the methods.
+        category: selects them.
+        has_models: whether there is a detoxifier; what needs one is left out where not.
+    """
+    usable = [method for method in rules.methods(category) if has_models or method not in _NEEDS_DETOXIFIER]
+    tries = [Try(method) for method in usable if method is not RewriteMethod.COMPLETE][: rules.max_rewrite_attempts]
+    if tries and tries[-1].method is usable[-2] is RewriteMethod.GENERATE:
+        tries += [
+            Try(RewriteMethod.GENERATE, attempt) for attempt in range(1, rules.max_rewrite_attempts - len(tries) + 1)
+        ]
+    completions = [Try(RewriteMethod.COMPLETE)]
+    if category in rules.safe_completions:
+        completions.append(Try(RewriteMethod.COMPLETE, 1))
+    return [*tries, *completions]
