@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
 from protector_models.checkpoints import CheckpointError
 from protector_models.training.records import RecordError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from protector_models.evaluation.report import EvaluationReport
 
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
+app.command()(detoxifier)
+app.command()(blind_pairs)
 
 
 class _OutputError(Exception):

@@ -23,14 +23,14 @@ _METRICS = {
     "within_prompt": "within\nprompt",
 }
 # The tables need as much; a pipe or a file has no width of its own.
-_FILE_COLUMNS = 160
+FILE_COLUMNS = 160
 
 
 def print_report(report: "EvaluationReport") -> None:
     """Prints the figures of every set, and below them whatever else was asked for."""
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, _FILE_COLUMNS)
+        console.width = max(console.width, FILE_COLUMNS)
     console.print(_tabulate_figures(report))
     for name, figures in report.sets.items():
         for table in _tabulate_details(name, figures):
@@ -39,7 +39,7 @@ def print_report(report: "EvaluationReport") -> None:
 
 def print_overlaps(overlaps: "Sequence[Overlap]") -> None:
     """Prints, for each pair of sets that have texts in common, how many."""
-    table = _make_table("Texts in both", "training set", "measured on", "texts", "training rows")
+    table = make_table("Texts in both", "training set", "measured on", "texts", "training rows")
     pairs = sorted({(found.training_set, name) for found in overlaps for name in found.evaluation_sets})
     for training_set, name in pairs:
         common = [each for each in overlaps if each.training_set == training_set and name in each.evaluation_sets]
@@ -53,20 +53,20 @@ def _tabulate_figures(report: "EvaluationReport") -> Table:
     drawn = (
         "" if report.max_rows is None else f", on at most {report.max_rows} rows of each set, drawn with a fixed seed"
     )
-    table = _make_table(f"{report.detector} at threshold {report.threshold:.3f}{drawn}", "set", "n", "harmful")
+    table = make_table(f"{report.detector} at threshold {report.threshold:.3f}{drawn}", "set", "n", "harmful")
     for title in _METRICS.values():
         table.add_column(title, justify="right")
     for name, figures in report.sets.items():
         share = "-" if figures.harmful_share is None else f"{figures.harmful_share:.1%}"
         values = figures.model_dump(include=set(_METRICS))
-        cells = [_format(values[metric], figures.intervals[metric]) for metric in _METRICS]
+        cells = [format_figure(values[metric], figures.intervals[metric]) for metric in _METRICS]
         table.add_row(Text(name), str(figures.n), share, *cells, style="bold")
         for row, baseline in figures.baselines.items():
-            shown = {metric: _format(value) for metric, value in baseline.model_dump().items()}
+            shown = {metric: format_figure(value) for metric, value in baseline.model_dump().items()}
             table.add_row(Text(f"  {row}"), "", "", *(shown.get(metric, "") for metric in _METRICS), style="dim")
         for guard in figures.published:
             model = guard.model if guard.size is None else f"{guard.model}, {guard.size}"
-            table.add_row(Text(f"  {model}"), "", "", _format(guard.f1), style="dim italic")
+            table.add_row(Text(f"  {model}"), "", "", format_figure(guard.f1), style="dim italic")
     if any(figures.published for figures in report.sets.values()):
         table.caption = "In italics: F1 of other guards as published, not run here."
     return table
@@ -75,7 +75,7 @@ def _tabulate_figures(report: "EvaluationReport") -> Table:
 def _tabulate_details(name: str, figures: "SetReport") -> Iterator[Table]:
     if figures.perturbations:
         titles = ("AUROC", "change", "F1", "change", "FPR", "change", "read in part", "no score")
-        table = _make_table(f"{name}: the judged text perturbed", "perturbation", *titles)
+        table = make_table(f"{name}: the judged text perturbed", "perturbation", *titles)
         for row, found in figures.perturbations.items():
             changes = (
                 cell
@@ -84,27 +84,28 @@ def _tabulate_details(name: str, figures: "SetReport") -> Iterator[Table]:
                     (found.f1, found.delta_f1),
                     (found.fpr, found.delta_fpr),
                 )
-                for cell in (_format(value), "-" if change is None else f"{change:+.3f}")
+                for cell in (format_figure(value), "-" if change is None else f"{change:+.3f}")
             )
             table.add_row(row, *changes, str(found.partly_read), str(found.failed))
         yield table
     if figures.categories is not None:
-        table = _make_table(f"{name}: categories", "label", "read as", "n", "AUROC")
+        table = make_table(f"{name}: categories", "label", "read as", "n", "AUROC")
         for label, of_label in figures.categories.per.items():
-            table.add_row(label, of_label.read_as or "-", str(of_label.n), _format(of_label.auroc))
-        macro = _format(figures.categories.macro_auroc, figures.categories.macro_interval)
+            table.add_row(label, of_label.read_as or "-", str(of_label.n), format_figure(of_label.auroc))
+        macro = format_figure(figures.categories.macro_auroc, figures.categories.macro_interval)
         table.add_row("mean of the labels", "", "", macro, style="bold")
         for row, value in figures.categories.baselines.items():
-            table.add_row(Text(f"  {row}"), "", "", _format(value), style="dim")
+            table.add_row(Text(f"  {row}"), "", "", format_figure(value), style="dim")
         yield table
     if figures.worst:
-        table = _make_table(f"{name}: worst errors", "record", "label", "score")
+        table = make_table(f"{name}: worst errors", "record", "label", "score")
         for error in figures.worst:
-            table.add_row(Text(error.id), "harmful" if error.label else "safe", _format(error.score))
+            table.add_row(Text(error.id), "harmful" if error.label else "safe", format_figure(error.score))
         yield table
 
 
-def _make_table(title: str, first: str, *others: str) -> Table:
+def make_table(title: str, first: str, *others: str) -> Table:
+    """Makes a table whose first column is of names and the others of figures."""
     table = Table(title=Text(title))
     table.add_column(first)
     for column in others:
@@ -112,7 +113,8 @@ def _make_table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def _format(value: float | None, interval: tuple[float, float] | None = None) -> str:
+def format_figure(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """Writes a figure, with its interval on a second line."""
     if value is None:
         return "-"
     return f"{value:.3f}" if interval is None else f"{value:.3f}\n{interval[0]:.2f}-{interval[1]:.2f}"

@@ -6,11 +6,13 @@ Span = tuple[float, float]
 """A 95% bootstrap interval: low, high."""
 
 
-class _Figures(BaseModel):
+class Figures(BaseModel):
+    """Figures under their names."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class BaselineReport(_Figures):
+class BaselineReport(Figures):
     """Figures of one row to beat."""
 
     f1: float | None
@@ -18,7 +20,7 @@ class BaselineReport(_Figures):
     fpr: float | None
 
 
-class PublishedGuard(_Figures):
+class PublishedGuard(Figures):
     """F1 of another guard on the same set as its authors, or the authors of a comparison, published it."""
 
     model: str
@@ -29,7 +31,7 @@ class PublishedGuard(_Figures):
     source: str
 
 
-class WorstError(_Figures):
+class WorstError(Figures):
     """A row on the wrong side of the threshold."""
 
     id: str
@@ -38,7 +40,7 @@ class WorstError(_Figures):
     score: float
 
 
-class PerturbationReport(_Figures):
+class PerturbationReport(Figures):
     """What one perturbation of the judged text does; changes are perturbed minus plain, on the same rows."""
 
     auroc: float | None
@@ -56,7 +58,7 @@ class PerturbationReport(_Figures):
     """Rows that had a score before and have none now; in none of the figures."""
 
 
-class CategoryFigures(_Figures):
+class CategoryFigures(Figures):
     """How well one score ranks the rows of one labelled category above all others."""
 
     n: int
@@ -66,7 +68,7 @@ class CategoryFigures(_Figures):
     """The detector's category that is read for it; None where it has none."""
 
 
-class CategoryReport(_Figures):
+class CategoryReport(Figures):
     """The detector's category scores on a set that labels categories."""
 
     macro_auroc: float | None
@@ -78,7 +80,7 @@ class CategoryReport(_Figures):
     """Macro AUROC of the learned rows, over the same labels."""
 
 
-class SetReport(_Figures):
+class SetReport(Figures):
     """Figures of one set; a metric that does not exist for its data is None."""
 
     n: int
@@ -117,7 +119,7 @@ class SetReport(_Figures):
     """By name; empty where they were not asked for."""
 
 
-class EvaluationReport(_Figures):
+class EvaluationReport(Figures):
     """Figures of one detector at one threshold."""
 
     detector: str
