@@ -15,7 +15,7 @@ from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.consumer import StreamConsumer
 from protector_models.moderation.errors import ConfigurationError
-from services.app import bind_detector, bind_mllm, deploy, run_application, shutdown
+from services.app import bind_detector, bind_detoxifier, bind_mllm, deploy, run_application, shutdown
 from services.remote import NamedHandle, ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
 
@@ -93,6 +93,10 @@ def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Applic
     models: dict[str, Callable[[WeirSettings], Application]] = {
         DETECTOR: lambda chosen: bind_detector(chosen.detector, detector_checkpoint(chosen), chosen.serve.detector)
     }
+    if settings.detoxifier.has_models:
+        models[DETOXIFIER] = lambda chosen: bind_detoxifier(
+            chosen.detoxifier, chosen.serve.detoxifier, rewrite_timeout_s=chosen.serve.deadlines.rewrite_s
+        )
     if settings.mllm.kind == "openai":
         models[MLLM] = lambda chosen: bind_mllm(chosen.mllm, chosen.serve.mllm)
     return models

@@ -1,20 +1,23 @@
 """Puts a Moderator together from the configuration, with the models in this process."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pipelines.settings import WeirSettings
 from protector_models.chat_endpoint import ChatEndpointGenerator
 from protector_models.checkpoints import CheckpointCard
+from protector_models.detoxifier import load_detoxifier
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.in_process import InProcessHarmDetector
+from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import DEFAULT, Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
+from protector_models.moderation.verdict import RewriteMethod
 from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
 
@@ -47,8 +50,8 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
 
     Raises:
         ConfigurationError: the policy or the checkpoint cannot be used, a rule looks at a category that the detector
-            does not know and would therefore never apply, or a safe completion is for a category that nobody knows and
-            would therefore never be delivered.
+            does not know and would therefore never apply, a text or methods are for a category that nobody knows, or a
+            method needs a model that is switched off.
     """
     policy = load_policy(settings.policy)
     known = CheckpointCard.load(detector_checkpoint(settings)).categories
@@ -57,14 +60,37 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
             f"policy {policy.version}: rules over {', '.join(sorted(unknown))}: "
             f"expected 'any' or a category of the detector: {', '.join(sorted(known))}"
         )
-    named = {*policy.safe_completions}.union(*(tenant.safe_completions for tenant in policy.tenants.values()))
-    possible = _CATEGORIES.union(known)
-    if unknown := named - possible - {DEFAULT}:
-        raise ConfigurationError(
-            f"policy {policy.version}: safe_completions of {', '.join(sorted(unknown))}: "
-            f"expected {DEFAULT!r} or a category: {', '.join(sorted(possible))}"
-        )
+    _require_known_categories(policy, _CATEGORIES.union(known))
+    detoxifier = settings.detoxifier
+    if not detoxifier.edit:
+        _require_no_method(policy, RewriteMethod.EDIT, "detoxifier.edit to be on, got off")
+    if detoxifier.generator.kind == "off":
+        _require_no_method(policy, RewriteMethod.GENERATE, "detoxifier.generator.kind to name a model, got 'off'")
     return policy
+
+
+def _require_known_categories(policy: Policy, possible: Collection[str]) -> None:
+    for field in ("safe_completions", "omissions", "rewrite_methods"):
+        named = {*getattr(policy, field)}.union(*(getattr(tenant, field) for tenant in policy.tenants.values()))
+        if unknown := named - {DEFAULT, *possible}:
+            raise ConfigurationError(
+                f"policy {policy.version}: {field} of {', '.join(sorted(unknown))}: "
+                f"expected {DEFAULT!r} or a category: {', '.join(sorted(possible))}"
+            )
+
+
+def _require_no_method(policy: Policy, method: RewriteMethod, expected: str) -> None:
+    """Refuse a policy that names a method for which no model is configured."""
+    everybody = [f"rewrite_methods.{category}" for category in policy.where_method_stands(method)]
+    own = [
+        f"tenants.{tenant}.rewrite_methods.{category}"
+        for tenant in policy.tenants
+        for category in policy.for_tenant(tenant).where_method_stands(method)
+    ]
+    if places := everybody or own:
+        raise ConfigurationError(
+            f"policy {policy.version}: {method.value!r} in {', '.join(places)}: expected {expected}"
+        )
 
 
 @asynccontextmanager
@@ -100,6 +126,9 @@ async def in_process_moderator(
         )
         harm_detector = InProcessHarmDetector(model, timeout_s=_BATCH_TIMEOUT_S)
         stack.callback(harm_detector.close)
+        detoxifier = load_detoxifier(settings.detoxifier, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+        if detoxifier is not None:
+            stack.push_async_callback(detoxifier.close)
         generator = None
         if settings.mllm.kind == "openai":
             generator = ChatEndpointGenerator.from_settings(settings.mllm)
@@ -109,7 +138,9 @@ async def in_process_moderator(
             detector=harm_detector,
             cache=cache,
             metrics=metrics,
+            detoxifier=detoxifier,
             generator=generator,
+            name_language=LanguageIdentifier.load().name_language,
             include_original=settings.output.include_original_response,
         )
 

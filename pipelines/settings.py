@@ -120,9 +120,10 @@ def _with_paths_beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     resolved = dict(content)
     if isinstance(policy := content.get("policy"), str):
         resolved["policy"] = str(path.parent / policy)
-    detector = content.get("detector")
-    if isinstance(detector, dict) and isinstance(checkpoint := detector.get("checkpoint"), str):
-        resolved["detector"] = {**detector, "checkpoint": str(path.parent / checkpoint)}
+    for name in ("detector", "detoxifier"):
+        section = content.get(name)
+        if isinstance(section, dict) and isinstance(checkpoint := section.get("checkpoint"), str):
+            resolved[name] = {**section, "checkpoint": str(path.parent / checkpoint)}
     return resolved
 
 

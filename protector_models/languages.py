@@ -1,4 +1,4 @@
-"""Which passages of a text are in a language that the harm detector was not trained on.
+"""Which passages of a text are in a language that the harm detector was not trained on, and which one a text is in.
 
 The detector knows English. A text is cut into passages, and each is named by `py3langid`, a naive Bayes classifier over
 byte sequences: deterministic, without state, safe to call from several threads. A passage counts as foreign only where
@@ -8,6 +8,7 @@ lists and very short texts stay unnamed. So do languages in the letters of anoth
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -20,13 +21,15 @@ from py3langid.langid import LanguageIdentifier as ByteClassifier
 LANGUAGE_RULES = "lang-2"
 """Name of the rules. Part of the detector's revision: other rules give other coverage."""
 
+_NAMED_CHARACTERS = 2_000
 _PASSAGE_CHARACTERS = 240
 # Lines are put together until they have this many letters; a line by itself is often too short to be sure of.
 _PASSAGE_LETTERS = 30
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+")
 # English, an English creole that quotes of it are taken for, and "no language", which is what code is called.
-_READ = frozenset({"en", "pcm", "zxx"})
+_ENGLISH = "en"
+_READ = frozenset({_ENGLISH, "pcm", "zxx"})
 _UNNAMED = "und"
 # Words that are frequent in English and in no other language of Latin letters. A passage that has one of them every so
 # many characters is English, and need not be classified: that is nine passages of ten.
@@ -108,16 +111,40 @@ class LanguageIdentifier:
                 found.append(ForeignPassage(start=start, end=end, language=language))
         return sorted(found, key=lambda passage: (passage.start, passage.end))
 
+    def name_language(self, text: str) -> str | None:
+        """Returns the ISO 639 code of the language that at least half of a text is in; None where that is not sure.
+
+        Args:
+            text: without lone surrogates. Of a long one the beginning is looked at.
+        """
+        head = text[:_NAMED_CHARACTERS]
+        num_letters_by_language: Counter[str] = Counter()
+        for passage in self.find_foreign(head):
+            num_letters_by_language[passage.language] += _count_letters(head[passage.start : passage.end])
+        num_letters = _count_letters(head)
+        for language, num_own in num_letters_by_language.most_common(1):
+            if num_own * 2 >= num_letters:
+                return None if language == _UNNAMED else language
+        return _ENGLISH if self._is_surely_english(head, num_letters) else None
+
+    def _is_surely_english(self, text: str, num_letters: int) -> bool:
+        required = _find_certainty(num_letters)
+        if required is None:
+            return False
+        if _has_english_words(text):
+            return True
+        name, probability = self._classifier.rank(text)[0]
+        return name == _ENGLISH and probability >= required.min_probability
+
     def _name(self, passage: str) -> str:
         """Names what is not English."""
         return next((name for name, _ in self._classifier.rank(passage) if name not in _READ), _UNNAMED)
 
     def _name_if_sure(self, passage: str) -> str | None:
         """Names a passage in Latin letters if it surely is in another language than English."""
-        if len(_ENGLISH_WORD.findall(passage)) * _CHARACTERS_PER_ENGLISH_WORD >= len(passage):
+        if _has_english_words(passage):
             return None
-        num_letters = sum(map(str.isalpha, passage))
-        required = next((rule for rule in _CERTAINTIES if num_letters >= rule.min_letters), None)
+        required = _find_certainty(_count_letters(passage))
         if required is None:
             return None
         ranked = self._classifier.rank(passage)
@@ -129,9 +156,20 @@ class LanguageIdentifier:
         return ranked[0][0] if is_sure else None
 
 
+def _count_letters(text: str) -> int:
+    return sum(map(str.isalpha, text))
+
+
+def _has_english_words(text: str) -> bool:
+    return len(_ENGLISH_WORD.findall(text)) * _CHARACTERS_PER_ENGLISH_WORD >= len(text)
+
+
+def _find_certainty(num_letters: int) -> _Certainty | None:
+    return next((rule for rule in _CERTAINTIES if num_letters >= rule.min_letters), None)
+
+
 def _says_something(run: str) -> bool:
-    num_letters = sum(map(str.isalpha, run))
-    return num_letters >= _MIN_OTHER_LETTERS or len(_WORD_SIGN.findall(run)) >= _MIN_WORD_SIGNS
+    return _count_letters(run) >= _MIN_OTHER_LETTERS or len(_WORD_SIGN.findall(run)) >= _MIN_WORD_SIGNS
 
 
 def _cut_by_script(run: str, offset: int) -> Iterator[tuple[int, int]]:

@@ -135,6 +135,11 @@ class DetoxifierSettings(_Section):
             raise ValueError(f"edit is off: expected no {' and no '.join(unused)}")
         return self
 
+    @property
+    def has_models(self) -> bool:
+        """Whether any model is switched on."""
+        return self.edit or self.generator.kind != "off"
+
 
 class MllmSettings(_Section):
     """The multimodal LLM that answers events without a response."""

@@ -14,12 +14,13 @@ from ray.serve import Application
 from ray.serve.config import ProxyLocation
 from ray.serve.schema import LoggingConfig
 
+from protector_models.detoxifier import load_detoxifier
 from protector_models.harm_detector import OnnxHarmDetector
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.settings import DetectorSettings, MllmSettings
+from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from services.autoscaling import scaling_options
 from services.remote import ServeHandle
-from services.replicas import DetectorReplica, MllmReplica
+from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
 from services.settings import DeploymentSettings, ServeSettings
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
@@ -86,6 +87,20 @@ def detector_loader(
         engine=settings.engine,
         device=settings.device,
     )
+
+
+def bind_detoxifier(
+    settings: DetoxifierSettings, deployment: DeploymentSettings, *, rewrite_timeout_s: float
+) -> Application:
+    """Bind the detoxifier.
+
+    Args:
+        settings: which models it has; at least one. Checkpoints are on every node.
+        deployment: where it runs.
+        rewrite_timeout_s: how long the edits of one call may take.
+    """
+    load = partial(load_detoxifier, settings, num_threads=max(1, int(deployment.num_cpus)), timeout_s=rewrite_timeout_s)
+    return deploy(DetoxifierReplica, deployment, load)
 
 
 def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings) -> Application:

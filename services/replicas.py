@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 from protector_models.chat_endpoint import ChatEndpointGenerator
 from protector_models.deadlines import within
+from protector_models.detoxifier import ModelDetoxifier
 from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.ports import Detoxifier, RewriteRequest
-from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite, RewriteMethod
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
 from protector_models.settings import MllmSettings
 
 _HEALTH_EXCHANGE = Exchange(prompt="How are you?", response="I am fine, thank you.")
@@ -64,15 +65,19 @@ class DetectorReplica:
 
 
 class DetoxifierReplica:
-    """A detoxifier."""
+    """A detoxifier. It is ready when its edit model has edited something."""
 
-    def __init__(self, load: Callable[[], Detoxifier]) -> None:
-        """Load the detoxifier.
+    def __init__(self, load: Callable[[], ModelDetoxifier]) -> None:
+        """Load the detoxifier and run its edit model.
 
         Args:
             load: gives the loaded detoxifier.
+
+        Raises:
+            ModelUnavailableError: the edit model cannot handle the texts of the warm-up.
         """
         self._detoxifier = load()
+        self._detoxifier.warm_up()
 
     async def revision(self) -> str:
         """Return the detoxifier's "name@revision"."""
@@ -89,15 +94,16 @@ class DetoxifierReplica:
         )
 
     async def check_health(self) -> None:
-        """Run the detoxifier.
+        """Run the edit model. The health of a generative model behind an endpoint is the endpoint's.
 
         Raises:
-            ModelUnavailableError: it wrote nothing, or nothing in time.
+            ModelUnavailableError: it gave no text, or none in time.
         """
-        request = RewriteRequest(exchange=_HEALTH_EXCHANGE, category=None, method=RewriteMethod.GENERATE)
-        (rewrite,) = await self.rewrite([request], _HEALTH_TIMEOUT_S)
-        if isinstance(rewrite, ItemFailure):
-            raise ModelUnavailableError(f"{self._detoxifier.revision}: health check: {rewrite.error}")
+        await self._detoxifier.check_health(timeout_s=_HEALTH_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Give threads and connections up."""
+        await self._detoxifier.close()
 
 
 class MllmReplica:

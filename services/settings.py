@@ -67,10 +67,19 @@ class DeploymentSettings(_Section):
 
 
 class LightDeploymentSettings(DeploymentSettings):
-    """A deployment that computes little: it looks texts up, or waits for another server."""
+    """A deployment that computes little: it waits for another server."""
 
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
     concurrency: Annotated[int, Field(ge=1)] = 8
+
+
+class DetoxifierDeploymentSettings(DeploymentSettings):
+    """The deployment of the detoxifier: it computes for the few responses that are rewritten."""
+
+    num_cpus: Annotated[float, Field(ge=0)] = 0.5
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    """Calls that a replica works on at the same time. Edits are computed one call after the other; what waits for a
+    generative model behind an endpoint does not hold them up."""
 
 
 class StreamDeploymentSettings(DeploymentSettings):
@@ -112,7 +121,7 @@ class ServeSettings(_Section):
     address: str | None = None
     """Of a running Ray cluster, such as "auto"; null starts Ray in this process and on this machine alone."""
     detector: DeploymentSettings = Field(default_factory=DeploymentSettings)
-    detoxifier: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)
+    detoxifier: DetoxifierDeploymentSettings = Field(default_factory=DetoxifierDeploymentSettings)
     mllm: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)
     stream: StreamDeploymentSettings = Field(default_factory=StreamDeploymentSettings)
     deadlines: ModelDeadlines = Field(default_factory=ModelDeadlines)

@@ -17,6 +17,7 @@ from pipelines.streaming.dead_letter import RunawayDeadLettersError
 from pipelines.streaming.kafka_broker import KafkaConnection, connect
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.worker import StreamWorker
+from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.errors import BrokerUnavailableError, WeirError
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import Policy
@@ -59,7 +60,7 @@ class StreamConsumer:
             settings: of the whole application.
             policy: turns assessments into actions.
             detector: the deployment that scores responses.
-            detoxifier: the deployment that rewrites them; None: the policy's safe completions are delivered.
+            detoxifier: the deployment that rewrites them; None: by methods that need no model only.
             mllm: the deployment that answers events without a response; None: such events are dead letters.
         """
         configure_logs(settings.log)
@@ -194,6 +195,7 @@ class StreamConsumer:
             else await RemoteGenerator.connect(
                 self._mllm, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.generate_s, calls=calls
             ),
+            name_language=LanguageIdentifier.load().name_language,
             include_original=self._settings.output.include_original_response,
         )
 

@@ -120,3 +120,19 @@ def test_time_grows_with_the_length_and_no_faster(identifier: LanguageIdentifier
     identifier.find_foreign(text)
     # About 1 us a character; anything quadratic takes minutes.
     assert time.process_time() - start < 3.0
+
+
+@pytest.mark.parametrize("language", [code for code in FOREIGN if code not in {"zh", "ja"}])
+def test_a_text_is_named_by_the_language_that_most_of_it_is_in(language: str) -> None:
+    identifier = LanguageIdentifier.load()
+    assert identifier.name_language(FOREIGN[language]) == language
+    assert identifier.name_language(f"Hi! {FOREIGN[language]} Ok?") == language
+
+
+def test_english_is_named_where_it_is_sure_and_nothing_is_said_of_what_is_not() -> None:
+    identifier = LanguageIdentifier.load()
+    assert identifier.name_language(ENGLISH["an answer"]) == "en"
+    assert identifier.name_language(f"{ENGLISH['an answer']} {ENGLISH['an answer']} {FOREIGN['de']}") == "en"
+    assert [identifier.name_language(text) for text in ("", "ok", "🔥🔥🔥", "x = y[0]; y = x", "a" * 100_000)] == [
+        None
+    ] * 5

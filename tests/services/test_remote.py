@@ -4,9 +4,10 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
+from protector_models.detoxifier import ModelDetoxifier
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator
-from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.fakes import FakeGenerator, FakeTextEditor
+from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import Rewrite, RewriteMethod
 from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ask
 from services.replicas import DetectorReplica, DetoxifierReplica
@@ -16,6 +17,9 @@ from tests.protector_models.synchronous_detector import PlainDetector
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 
 LONG_S = 60.0
+EDIT = RewriteRequest(
+    exchange=exchange("harm=0.9 words"), method=RewriteMethod.EDIT, spans=(Span(start=0, end=14),), category=None
+)
 
 
 def deployment() -> FakeDeployment:
@@ -186,15 +190,30 @@ async def test_a_result_of_the_wrong_length_is_an_error() -> None:
         await detector.assess([exchange(), exchange()])
 
 
+def _edits(revision: str) -> FakeDeployment:
+    editor = FakeTextEditor(revision=revision)
+    return FakeDeployment(DetoxifierReplica(lambda: ModelDetoxifier(editor=editor, generator=None, timeout_s=LONG_S)))
+
+
 async def test_a_detoxifier_behind_a_handle_rewrites() -> None:
-    behind = FakeDeployment(DetoxifierReplica(FakeDetoxifier))
+    detoxifier = await RemoteDetoxifier.connect(
+        FakeHandle(_edits("fake-editor@1")), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=CallSettings()
+    )
+
+    assert detoxifier.revision == "fake-editor@1"
+    assert await detoxifier.rewrite([EDIT]) == [Rewrite(text="mild words", detoxifier="fake-editor@1")]
+
+
+async def test_a_new_revision_of_the_detoxifier_is_taken_on_and_the_batch_must_be_tried_again() -> None:
+    behind = _edits("fake-editor@1")
     detoxifier = await RemoteDetoxifier.connect(
         FakeHandle(behind), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=CallSettings()
     )
-    request = RewriteRequest(exchange=exchange(), method=RewriteMethod.GENERATE, category=None, attempt=1)
+    behind.replica = _edits("fake-editor@2").replica
 
-    assert detoxifier.revision == "fake-detoxifier@1"
-    assert await detoxifier.rewrite([request]) == [Rewrite(text="rewritten, attempt 1", detoxifier="fake-detoxifier@1")]
+    with pytest.raises(ModelUnavailableError, match="from fake-editor@1 to fake-editor@2"):
+        await detoxifier.rewrite([EDIT])
+    assert await detoxifier.rewrite([EDIT]) == [Rewrite(text="mild words", detoxifier="fake-editor@2")]
 
 
 async def test_an_mllm_behind_a_handle_answers() -> None:

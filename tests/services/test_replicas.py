@@ -1,17 +1,20 @@
 """The shells that Ray Serve runs, without Ray Serve."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from protector_models.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.fakes import FakeDetoxifier
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.fakes import FakeTextEditor
+from protector_models.moderation.ports import RewriteRequest, Span
+from protector_models.moderation.verdict import Assessment, ItemFailure, RewriteMethod
 from protector_models.settings import MllmSettings
 from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
 from tests.builders import event, exchange
 from tests.protector_models.chat_server import answer, open_chat_server
+from tests.protector_models.open_detoxifier import OpenFakeDetoxifier
 from tests.protector_models.synchronous_detector import BlockedDetector, PlainDetector
 
 
@@ -89,11 +92,76 @@ async def test_a_call_ends_when_its_caller_stops_waiting(blocked: BlockedDetecto
         await replica.assess([exchange()], 0.05)
 
 
-async def test_a_detoxifier_that_writes_nothing_is_not_healthy() -> None:
-    replica = DetoxifierReplica(lambda: FakeDetoxifier(lambda _request: ""))
+def _request(response: str) -> RewriteRequest:
+    return RewriteRequest(
+        exchange=exchange(response),
+        method=RewriteMethod.EDIT,
+        spans=(Span(start=0, end=len(response)),),
+        category=None,
+    )
 
-    with pytest.raises(ModelUnavailableError, match="EmptyRewrite"):
+
+def _load(editor: FakeTextEditor) -> Callable[[], ModelDetoxifier]:
+    return lambda: ModelDetoxifier(editor=editor, generator=None, timeout_s=60.0)
+
+
+async def test_a_detoxifier_has_edited_texts_of_several_lengths_before_it_is_ready_and_then_rewrites() -> None:
+    editor = FakeTextEditor()
+    replica = DetoxifierReplica(_load(editor))
+    warmed_up = {len(text) for text in editor.edited}
+    (rewrite,) = await replica.rewrite([_request("harm=0.9 words")], 60.0)
+
+    assert len(warmed_up) > 1
+    assert not isinstance(rewrite, ItemFailure)
+    assert (rewrite.text, await replica.revision()) == ("mild words", "fake-editor@1")
+
+
+async def test_a_health_check_of_a_detoxifier_runs_the_edit_model() -> None:
+    editor = FakeTextEditor()
+    replica = DetoxifierReplica(_load(editor))
+    editor.edited.clear()
+    await replica.check_health()
+
+    assert len(editor.edited) == 1
+
+
+async def test_a_detoxifier_whose_edit_model_is_broken_is_neither_ready_nor_healthy() -> None:
+    class Breakable(FakeTextEditor):
+        broken = True
+
+        def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:
+            failure = ItemFailure(error="NotFiniteScore", message="not a number")
+            return [failure for _ in texts] if self.broken else super().edit(texts)
+
+    editor = Breakable()
+    with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
+        DetoxifierReplica(_load(editor))
+    editor.broken = False
+    replica = DetoxifierReplica(_load(editor))
+    editor.broken = True
+    with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
         await replica.check_health()
+    await replica.close()
+
+
+async def test_a_health_check_does_not_run_a_generative_model() -> None:
+    generator = OpenFakeDetoxifier()
+    replica = DetoxifierReplica(lambda: ModelDetoxifier(editor=None, generator=generator, timeout_s=60.0))
+    await replica.check_health()
+    await replica.close()
+
+    assert generator.requested == []
+    assert generator.is_closed
+
+
+async def test_a_call_to_a_detoxifier_whose_caller_has_stopped_waiting_is_refused() -> None:
+    editor = FakeTextEditor()
+    replica = DetoxifierReplica(_load(editor))
+    editor.edited.clear()
+
+    with pytest.raises(ModelUnavailableError, match="deadline had passed"):
+        await replica.rewrite([_request("harm=0.9 words")], -0.1)
+    assert editor.edited == []
 
 
 async def test_an_mllm_answers_through_its_endpoint() -> None:
