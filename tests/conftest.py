@@ -15,6 +15,7 @@ _TRAINING = (
     "tests/protector_models/training",
     "tests/protector_models/test_torch_window_scorer.py",
     "tests/protector_models/test_plain_encoder.py",
+    "tests/protector_models/test_language_model.py",
     "tests/pipelines/bench/test_detector.py",
     "tests/pipelines/commands/test_train.py",
 )

@@ -1,0 +1,217 @@
+"""A causal or sequence-to-sequence language model from transformers that writes harmless answers.
+
+Drawn texts are computed one by one and take their randomness from the task's seed alone. The likeliest texts are
+computed together up to a number of tokens; the device may round differently in batches of another shape, so only where
+`tokens_per_run` is 1 (the default on a CPU) is a text the same to the last bit whatever its neighbours are.
+
+Importing this module takes seconds.
+
+Shapes: B tasks of a run, T tokens of the longest of them, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from protector_models.generative_detoxifier import Draft, WritingTask
+from protector_models.language_model_loading import load_language_model
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.verdict import ItemFailure
+from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
+from protector_models.rewrite_prompts import encode_prompt
+from protector_models.settings import Device, GeneratorSettings
+
+_TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EncodedTask:
+    index: int
+    """Its place in the call."""
+    ids: list[int]
+    seed: int | None
+
+
+class LanguageModel:
+    """Writes answers on the thread that calls it. Implements `AnswerWriter`."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        generation: GenerationConfig,
+        revision: str,
+        max_input_tokens: int,
+        tokens_per_run: int,
+    ) -> None:
+        """Put a writer together.
+
+        Args:
+            model: a transformers model, or a peft model around one, in evaluation mode on its device.
+            tokenizer: the model's.
+            generation: decides when a text ends, and pads.
+            revision: of the whole.
+            max_input_tokens: of the prompt that a task becomes.
+            tokens_per_run: tokens computed together, padding and those to be written included.
+        """
+        self._model = model
+        self._tokenizer = tokenizer
+        self._generation = generation
+        self._revision = revision
+        self._max_input_tokens = max_input_tokens
+        self._tokens_per_run = tokens_per_run
+        self._is_causal = not model.config.is_encoder_decoder
+
+    @classmethod
+    def load(cls, settings: GeneratorSettings) -> Self:
+        """Load the model that the settings of kind "transformers" name.
+
+        Raises:
+            ConfigurationError: it cannot be loaded, or the budgets do not fit it.
+        """
+        tokens_per_run = settings.tokens_per_run or _TOKENS_PER_RUN[settings.device]
+        loaded = load_language_model(settings, tokens_per_run=tokens_per_run)
+        return cls(
+            loaded.model,
+            loaded.tokenizer,
+            generation=loaded.generation,
+            revision=loaded.revision,
+            max_input_tokens=settings.max_input_tokens,
+            tokens_per_run=tokens_per_run,
+        )
+
+    @property
+    def revision(self) -> str:
+        """The model's and the adapter's name, and a digest of their files and of how they are asked."""
+        return self._revision
+
+    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> list[Draft | ItemFailure]:
+        """Write an answer for each task.
+
+        A task that is too long, or that the model fails on alone, is an `ItemFailure`.
+
+        Raises:
+            ModelUnavailableError: the GPU failed or is out of memory, or nobody waits any more.
+        """
+        outcomes: dict[int, Draft | ItemFailure] = {}
+        encoded: list[_EncodedTask] = []
+        for index, task in enumerate(tasks):
+            ids = encode_prompt(self._tokenizer, task.prompt, task.response, is_causal=self._is_causal)
+            if len(ids) > self._max_input_tokens:
+                outcomes[index] = ItemFailure(
+                    error="InputTooLong", message=f"{len(ids)} tokens, expected at most {self._max_input_tokens}"
+                )
+            else:
+                encoded.append(_EncodedTask(index=index, ids=ids, seed=task.seed))
+        for run in self._plan(encoded):
+            drafts = self._write_run(run, is_wanted)
+            if not is_wanted():
+                raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its texts")
+            outcomes |= {task.index: draft for task, draft in zip(run, drafts, strict=True)}
+        return [outcomes[index] for index in range(len(tasks))]
+
+    def _plan(self, tasks: Sequence[_EncodedTask]) -> Iterator[list[_EncodedTask]]:
+        """Yield runs of tasks of like lengths; one that is drawn is a run of its own."""
+        run: list[_EncodedTask] = []
+        for task in sorted(tasks, key=lambda task: len(task.ids)):
+            if task.seed is not None:
+                yield [task]
+            # In order of length: the task that would join is the longest of the run.
+            elif run and (len(run) + 1) * (len(task.ids) + self._max_new_tokens) > self._tokens_per_run:
+                yield run
+                run = [task]
+            else:
+                run.append(task)
+        if run:
+            yield run
+
+    @property
+    def _max_new_tokens(self) -> int:
+        return int(self._generation.max_new_tokens)
+
+    def _write_run(self, run: Sequence[_EncodedTask], is_wanted: Callable[[], bool]) -> Sequence[Draft | ItemFailure]:
+        try:
+            return self._generate(run, is_wanted)
+        except torch.OutOfMemoryError as error:
+            raise ModelUnavailableError(
+                f"{self._revision}: out of GPU memory with {len(run)} texts of at most {len(run[-1].ids)} tokens"
+            ) from error
+        except torch.AcceleratorError as error:
+            raise ModelUnavailableError(f"{self._revision}: the GPU failed ({type(error).__name__})") from error
+        except (RuntimeError, IndexError, ValueError) as error:
+            if len(run) == 1:
+                return [ItemFailure(error="GenerationFailed", message=f"the model failed ({type(error).__name__})")]
+        # One of them breaks the model, nobody knows which: each for itself.
+        return [outcome for task in run for outcome in self._write_run([task], is_wanted)]
+
+    def _generate(self, run: Sequence[_EncodedTask], is_wanted: Callable[[], bool]) -> list[Draft]:
+        length = max(len(task.ids) for task in run)
+        ids_BT = torch.full((len(run), length), int(self._generation.pad_token_id), dtype=torch.int64)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, task in enumerate(run):
+            # A causal model goes on from the last column, so what is missing is filled up on the left.
+            columns = slice(length - len(task.ids), length) if self._is_causal else slice(0, len(task.ids))
+            ids_BT[row, columns] = torch.tensor(task.ids)
+            mask_BT[row, columns] = 1
+        with torch.inference_mode():
+            written = self._model.generate(
+                input_ids=ids_BT.to(self._model.device),
+                attention_mask=mask_BT.to(self._model.device),
+                generation_config=self._generation,
+                logits_processor=_draw_with(run[0].seed),
+                stopping_criteria=StoppingCriteriaList([_Abandoned(is_wanted)]),
+            )
+        # A causal model repeats its prompt, a sequence-to-sequence model begins with one token of its own.
+        new_BT = written[:, length if self._is_causal else 1 :].cpu()
+        return [self._to_draft(ids.tolist()) for ids in new_BT]
+
+    def _to_draft(self, ids: list[int]) -> Draft:
+        ends = set(self._generation.eos_token_id)
+        end = next((place for place, token in enumerate(ids) if token in ends), None)
+        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
+        assert isinstance(text, str)
+        return Draft(text=text, is_cut=end is None)
+
+
+def _draw_with(seed: int | None) -> LogitsProcessorList:
+    if seed is None:
+        return LogitsProcessorList()
+    return LogitsProcessorList([TemperatureLogitsWarper(TEMPERATURE), TopPLogitsWarper(TOP_P), _GumbelNoise(seed)])
+
+
+class _GumbelNoise(LogitsProcessor):
+    """Adds Gumbel noise, so that the highest score is a draw from the softmax of the scores.
+
+    Its generator is its own and lives on the CPU: no other thread moves it, and every device gets the same noise.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002  # transformers' signature
+        uniform_BV = torch.rand(scores.shape, generator=self._generator, dtype=torch.float64).clamp_min(1e-300)
+        return scores - torch.log(-torch.log(uniform_BV)).to(scores)
+
+
+class _Abandoned(StoppingCriteria):
+    """Ends all texts once nobody waits for them."""
+
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
+        self._is_wanted = is_wanted
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # noqa: ARG002  # their signature
+        return torch.full((len(input_ids),), not self._is_wanted(), device=input_ids.device)

@@ -1,0 +1,71 @@
+"""The files of a language model and its adapter: where they are, that none of them can run code, and their digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from huggingface_hub import snapshot_download
+
+from protector_models.checkpoints import hash_file
+from protector_models.moderation.errors import ConfigurationError
+
+_LOADED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+"""Weights, configuration, chat template, vocabulary. Pickles (.bin, .pt) and modules (.py) are not among them."""
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def locate_model(name: str) -> Path:
+    """Return the folder of a model: the one that is named, else the snapshot of the hub's repository of that name.
+
+    Raises:
+        ConfigurationError: there is neither, or it has no weights as safetensors.
+    """
+    directory = _locate(name, key="model")
+    if not any(directory.glob("*.safetensors")):
+        raise ConfigurationError(
+            f"detoxifier.generator.model: {name!r}: expected weights as .safetensors; other formats can run code"
+        )
+    return directory
+
+
+def locate_adapter(name: str) -> Path:
+    """Return the folder of a LoRA adapter, as `locate_model` does.
+
+    Raises:
+        ConfigurationError: there is neither, or it is no adapter with weights as safetensors.
+    """
+    directory = _locate(name, key="adapter")
+    if missing := [file for file in _ADAPTER_FILES if not (directory / file).is_file()]:
+        raise ConfigurationError(
+            f"detoxifier.generator.adapter: {name!r}: no {', '.join(missing)}; expected {' and '.join(_ADAPTER_FILES)}"
+        )
+    return directory
+
+
+def make_digest(directories: Mapping[str, Path], choices: Mapping[str, object]) -> str:
+    """Return 12 hexadecimal digits of all files that are loaded and all choices that decide what is written.
+
+    Reads every weight once: some seconds for each ten gigabytes.
+    """
+    files = {
+        f"{role}/{file.name}": hash_file(file)
+        for role, directory in directories.items()
+        for file in sorted(directory.iterdir())
+        if file.suffix in _LOADED_SUFFIXES
+    }
+    identity = json.dumps({"files": files, "choices": dict(choices)}, sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+def _locate(name: str, *, key: str) -> Path:
+    if (directory := Path(name)).is_dir():
+        return directory
+    try:
+        patterns = [f"*{suffix}" for suffix in _LOADED_SUFFIXES]
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise ConfigurationError(
+            f"detoxifier.generator.{key}: {name!r}: no such folder, and the hub gave none ({type(error).__name__})"
+        ) from error

@@ -1,0 +1,171 @@
+"""Loading a language model with its tokenizer and adapter from safetensors, and checking that they fit together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from protector_models.language_model_files import locate_adapter, locate_model, make_digest
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
+from protector_models.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
+from protector_models.settings import GeneratorSettings
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedLanguageModel:
+    """A model that is ready to write."""
+
+    model: Any
+    """A transformers model, or a peft model around one, in evaluation mode on its device."""
+    tokenizer: PreTrainedTokenizerBase
+    generation: GenerationConfig
+    """Takes the likeliest token until one that ends the text. Nothing of the model's own recommendations is in it."""
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """A pretrained model and its tokenizer, as training starts from and serving adapts."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_base_model(directory: Path, *, dtype: torch.dtype) -> BaseModel:
+    """Load a causal or sequence-to-sequence model of a folder onto the CPU. Code of a repository is never run.
+
+    Raises:
+        ConfigurationError: transformers cannot load it, or it is of neither sort.
+    """
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(
+            directory, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
+        raise ConfigurationError(f"{directory}: not a model that transformers loads: {reason}") from error
+    return BaseModel(model=model, tokenizer=tokenizer)
+
+
+def load_language_model(settings: GeneratorSettings, *, tokens_per_run: int) -> LoadedLanguageModel:
+    """Load what the settings of kind "transformers" name.
+
+    Args:
+        settings: model, adapter, device, type and budgets.
+        tokens_per_run: decides the shapes of batches, and with them the last bits: a part of the revision.
+
+    Raises:
+        ConfigurationError: something cannot be loaded, or the budgets do not fit it.
+    """
+    if settings.model is None:
+        raise ConfigurationError("detoxifier.generator: expected model to be set")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "detoxifier.generator.device: 'cuda', but torch finds no GPU here; expected one, or 'cpu'"
+        )
+    directories = {"model": locate_model(settings.model)}
+    base = load_base_model(directories["model"], dtype=_DTYPES[settings.dtype])
+    _check_positions(base.model.config, settings)
+    generation = make_generation_config(base, max_new_tokens=settings.max_new_tokens)
+    # In place of the model's own, from which generate() would take what ours leaves open.
+    base.model.generation_config = generation
+    model, name = base.model, Path(settings.model).name
+    if settings.adapter is not None:
+        directories["adapter"] = locate_adapter(settings.adapter)
+        model, name = _adapt(model, directories["adapter"]), f"{name}+{Path(settings.adapter).name}"
+    model.to(settings.device).eval()
+    _check_prompt(base, settings)
+    choices = {
+        **settings.model_dump(include={"device", "dtype", "max_input_tokens", "max_new_tokens"}),
+        "layout": REWRITE_LAYOUT,
+        "tokens_per_run": tokens_per_run,
+        "temperature": TEMPERATURE,
+        "top_p": TOP_P,
+    }
+    revision = f"{name}@{make_digest(directories, choices)}"
+    return LoadedLanguageModel(model=model, tokenizer=base.tokenizer, generation=generation, revision=revision)
+
+
+def make_generation_config(base: BaseModel, *, max_new_tokens: int) -> GenerationConfig:
+    """Return how a model's texts end: at any token that its tokenizer or its makers say ends a text.
+
+    Raises:
+        ConfigurationError: neither says any.
+    """
+    own, tokenizer = base.model.generation_config, base.tokenizer
+    named = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    ends = sorted({token for token in [*named, tokenizer.eos_token_id] if token is not None})
+    if not ends:
+        raise ConfigurationError(
+            f"detoxifier.generator.model: {base.model.name_or_path!r} has no token that ends a text; expected one in "
+            "its tokenizer or generation_config.json"
+        )
+    return GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=ends,
+        # Masked out wherever it stands, so that the end will do where there is none.
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0],
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+    )
+
+
+def _adapt(model: Any, directory: Path) -> Any:
+    try:
+        return PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
+        raise ConfigurationError(f"{directory}: not an adapter that peft puts on this model: {reason}") from error
+
+
+def _check_positions(config: PretrainedConfig, settings: GeneratorSettings) -> None:
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    # An encoder and a decoder count from 0 each.
+    parts = (settings.max_input_tokens, settings.max_new_tokens)
+    needed = max(parts) if config.is_encoder_decoder else sum(parts)
+    if limit is not None and needed > limit:
+        raise ConfigurationError(
+            f"detoxifier.generator: max_input_tokens {parts[0]} and max_new_tokens {parts[1]}: expected at most the "
+            f"{limit} positions that the model has, got {needed}"
+        )
+
+
+def _check_prompt(base: BaseModel, settings: GeneratorSettings) -> None:
+    """Build a prompt once: a chat template that fails would else fail on every request."""
+    try:
+        ids = encode_prompt(base.tokenizer, "", "", is_causal=not base.model.config.is_encoder_decoder)
+    except Exception as error:  # a template is a program, and its errors are whatever it likes
+        raise ConfigurationError(
+            f"detoxifier.generator.model: {settings.model!r}: its chat template fails ({type(error).__name__})"
+        ) from error
+    if len(ids) >= settings.max_input_tokens:
+        raise ConfigurationError(
+            f"detoxifier.generator.max_input_tokens: {settings.max_input_tokens}; expected more than the {len(ids)} "
+            "tokens of the instruction"
+        )
+    num_embeddings = base.model.get_input_embeddings().num_embeddings
+    if max(ids) >= num_embeddings:
+        raise ConfigurationError(
+            f"detoxifier.generator.model: {settings.model!r}: its tokenizer gives token {max(ids)}; the model has "
+            f"{num_embeddings}"
+        )
