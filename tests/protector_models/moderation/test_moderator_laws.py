@@ -28,6 +28,7 @@ RESPONSES = (
     "",
     "harm=0.4",
     "harm=0.6 category=hate",
+    "Take the bus. You are a harm=0.6 category=hate and nobody likes you. Or walk, it is not very far from here.",
     "harm=0.8 category=violence",
     "harm=0.9 category=weapons",
     f"{POISON} pill",
@@ -41,6 +42,8 @@ POLICY = policy(
         rule(0.8, Action.REVIEW, category="violence"),
         rule(0.9, Action.BLOCK, category="weapons"),
     ),
+    rewrite_methods={"default": ["generate", "complete"], "hate": ["edit", "omit", "complete"]},
+    omissions={"default": "(Left out.)"},
     safe_completions={"hate": "Let us speak kindly."},
     tenants={
         "strict": TenantOverrides(rules=(rule(0.3, Action.BLOCK),), on_failure=Action.BLOCK),

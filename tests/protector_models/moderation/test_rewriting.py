@@ -2,12 +2,21 @@
 
 import pytest
 
+from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.policy import TenantOverrides
+from protector_models.moderation.omission import FURTHER_OMISSION
+from protector_models.moderation.policy import Policy, TenantOverrides
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import Action, RewriteMethod, StageStatus, Verdict
+from protector_models.moderation.verdict import (
+    Action,
+    Assessment,
+    ItemFailure,
+    RewriteMethod,
+    StageStatus,
+    Verdict,
+)
 from tests.builders import SAFE_TEXT, event, exchange, policy, rule
 from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
 
@@ -191,6 +200,113 @@ async def test_equal_requests_are_written_once_and_verified_once() -> None:
     assert len(rig.detoxifier.requested) == 1
     assert len(rig.detector.assessed) == 2
     assert rig.metrics.total("weir_rewrites_total") == 5
+
+
+PARTLY = (
+    "Knead the dough for ten minutes. Now harm=0.9 category=hate comes in, a word for it. "
+    "Then bake the bread for an hour."
+)
+
+
+def _by_method(*methods: str, **fields: object) -> Policy:
+    return policy(
+        rewrite_methods={"default": [*methods, "complete"]},
+        omissions={"default": {"en": "(Left out.)", "de": "(Ausgelassen.)"}, "hate": "(An unkind word.)"},
+        **fields,
+    )
+
+
+async def test_toxic_wording_is_edited_in_the_harmful_sentence_only() -> None:
+    detoxifier = FakeDetoxifier(lambda request: request.exchange.response.replace("harm=0.9", "a pinch of salt"))
+    rig = build_rig(policy=_by_method("edit"), detoxifier=detoxifier)
+    (verdict,) = verdicts(await rig.moderator.moderate([event(PARTLY)]))
+    (request,) = detoxifier.requested
+    assert (request.method, request.category) == (RewriteMethod.EDIT, "hate")
+    assert [PARTLY[span.start : span.end] for span in request.spans] == [PARTLY.split(". ")[1] + "."]
+    assert (verdict.rewrite_method, verdict.rewrite_refused_reason) == (RewriteMethod.EDIT, None)
+    assert verdict.response == PARTLY.replace("harm=0.9", "a pinch of salt")
+
+
+async def test_where_editing_does_not_help_the_sentence_is_left_out() -> None:
+    rig = build_rig(policy=_by_method("edit", "omit"), detoxifier=FakeDetoxifier(lambda _: "harm=0.8 is still there"))
+    (verdict,) = verdicts(await rig.moderator.moderate([event(PARTLY)]))
+    assert (verdict.rewrite_method, verdict.rewrite_refused_reason) == (RewriteMethod.OMIT, "StillHarmful")
+    assert verdict.response == PARTLY.replace(PARTLY.split(". ")[1] + ".", "(An unkind word.)")
+    assert rig.metrics.counts["weir_rewrites_total", frozenset({("method", "omit")})] == 1
+    assert rig.metrics.counts[
+        "weir_rewrites_refused_total", frozenset({("method", "edit"), ("reason", "StillHarmful")})
+    ]
+
+
+async def test_an_answer_that_is_mostly_harmful_is_not_delivered_in_part() -> None:
+    rig = build_rig(policy=_by_method("omit", omit_up_to=0.2))
+    (verdict,) = verdicts(await rig.moderator.moderate([event(PARTLY)]))
+    assert (verdict.response, verdict.rewrite_refused_reason) == (SAFE_TEXT, "MostlyHarmful")
+
+
+async def test_where_the_harmful_sentences_cannot_be_found_what_needs_them_is_refused_with_the_reason() -> None:
+    in_lines = PARTLY.replace(". ", ".\n")
+
+    class WholesOnly(FakeHarmDetector):
+        def _assess(self, exchange: Exchange) -> Assessment | ItemFailure:
+            is_whole = exchange.response in {in_lines, SAFE_TEXT}
+            return super()._assess(exchange) if is_whole else ItemFailure(error="Odd", message="no piece is read")
+
+    rig = build_rig(policy=_by_method("edit", "omit"), detector=WholesOnly(), detoxifier=FakeDetoxifier())
+    (verdict,) = verdicts(await rig.moderator.moderate([event(in_lines)]))
+    assert (verdict.response, verdict.rewrite_refused_reason) == (SAFE_TEXT, "PiecesNotScored")
+    assert rig.metrics.total("weir_rewrites_refused_total") == 2
+    assert rig.detoxifier is not None
+    assert rig.detoxifier.requested == []
+
+
+async def test_sentences_are_looked_at_only_where_a_method_needs_them() -> None:
+    rig = build_rig(policy=_by_method("generate"), detoxifier=FakeDetoxifier())
+    await rig.moderator.moderate([event(PARTLY)])
+    assert [one.response for one in rig.detector.assessed] == [PARTLY, "rewritten, attempt 0"]
+
+
+async def test_the_rules_of_the_tenant_say_which_sentences_are_harmful() -> None:
+    mild = f"{PARTLY} And then there is harm=0.6 category=hate in this one as well."
+    rig = build_rig(policy=_by_method("omit", omit_up_to=0.9, tenants={"lenient": TenantOverrides(rules=(rule(0.8),))}))
+    strict, lenient = verdicts(await rig.moderator.moderate([event(mild), event(mild, tenant="lenient")]))
+    assert strict.response is not None
+    assert strict.response.endswith(FURTHER_OMISSION)
+    assert lenient.response == mild.replace(PARTLY.split(". ")[1] + ".", "(An unkind word.)")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "expected"),
+    [
+        ("deutsch", "english", "Reden wir über etwas anderes."),
+        ("?", "deutsch", "Reden wir über etwas anderes."),
+        ("français", "deutsch", "Let us change the subject."),
+        ("?", "?", "Let us change the subject."),
+    ],
+)
+async def test_the_texts_of_the_policy_are_in_the_language_of_the_prompt_or_else_of_the_response(
+    prompt: str, response: str, expected: str
+) -> None:
+    def name_language(text: str) -> str | None:
+        return {"deutsch": "de", "français": "fr", "english": "en"}.get(text.split(maxsplit=1)[0])
+
+    rig = build_rig(
+        policy=policy(
+            safe_completions={"default": {"en": "Let us change the subject.", "de": "Reden wir über etwas anderes."}}
+        ),
+        name_language=name_language,
+    )
+    (verdict,) = verdicts(await rig.moderator.moderate([event(f"{response} harm=0.9", prompt=f"{prompt} ...")]))
+    assert verdict.response == expected
+
+
+async def test_the_language_is_asked_for_only_where_a_response_is_rewritten() -> None:
+    def name_language(text: str) -> str | None:
+        raise AssertionError(text)
+
+    rig = build_rig(policy=policy(tenants={"watched": TenantOverrides(shadow=True)}), name_language=name_language)
+    outcomes = await rig.moderator.moderate([event("All is well."), event(HARMFUL, tenant="watched")])
+    assert [outcome.action for outcome in verdicts(outcomes)] == [Action.ALLOW, Action.ALLOW]
 
 
 async def test_in_shadow_mode_nothing_is_rewritten() -> None:
