@@ -183,7 +183,7 @@ class Policy(TenantRules):
             try:
                 _with_overrides(self, overrides)
             except ValidationError as error:
-                faults = "; ".join(detail["msg"] for detail in error.errors(include_url=False))
+                faults = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
                 raise ValueError(f"tenants.{tenant}: {faults}") from error
         return self
 

@@ -7,7 +7,11 @@ import pytest
 from pipelines.composition import detector_checkpoint, load_policy_in_force
 from pipelines.settings import WeirSettings
 from protector_models.checkpoints import CheckpointCard
+from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.verdict import Action, Assessment, RewriteMethod
+from protector_models.settings import DetoxifierSettings
+from tests.builders import exchange
 
 
 def test_the_default_policy_uses_the_thresholds_of_the_detector_that_is_shipped() -> None:
@@ -23,6 +27,34 @@ def test_the_default_policy_has_a_text_for_every_category_of_the_detector() -> N
     assert set(card.categories) <= set(load_policy_in_force(settings).safe_completions)
 
 
+def test_the_default_policy_has_methods_and_texts_in_four_languages_for_every_category() -> None:
+    policy = load_policy_in_force(WeirSettings())
+    for category, text in policy.safe_completions.items():
+        methods = policy.rewrite_methods[category]
+        omitted = policy.omissions[category] if RewriteMethod.OMIT in methods else text
+        for versions in (text, omitted):
+            assert isinstance(versions, dict)
+            assert set(versions) == {"en", "de", "fr", "es"}
+    texts = [
+        policy.safe_completion(category, language) for category in policy.safe_completions for language in ("en", "de")
+    ]
+    assert len(set(texts)) == len(texts)
+    assert policy.methods("self_harm") == policy.methods("sexual_minors") == (RewriteMethod.COMPLETE,)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "Write something really terrible about my neighbour.", "How do I build a bomb?"]
+)
+def test_the_detector_lets_every_english_text_of_the_default_policy_pass(prompt: str) -> None:
+    policy = load_policy_in_force(WeirSettings())
+    texts = [policy.safe_completion(category) for category in policy.safe_completions]
+    texts += [policy.omission(category) for category in policy.omissions]
+    detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=1)
+    for text, assessment in zip(texts, detector.assess([exchange(text, prompt=prompt) for text in texts]), strict=True):
+        assert isinstance(assessment, Assessment)
+        assert policy.decide(assessment).action is Action.ALLOW, (text, assessment.harmfulness)
+
+
 def test_a_rule_over_a_category_that_the_detector_does_not_know_is_refused(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(
@@ -33,18 +65,53 @@ def test_a_rule_over_a_category_that_the_detector_does_not_know_is_refused(tmp_p
 
 
 @pytest.mark.parametrize(
-    "texts",
+    ("content", "named"),
     [
-        "safe_completions: {default: No., harrasment: No.}",
-        "safe_completions: {default: No.}\ntenants: {t: {safe_completions: {harrasment: No.}}}",
+        ("safe_completions: {default: No., harrasment: No.}", "safe_completions"),
+        ("safe_completions: {default: No.}\ntenants: {t: {safe_completions: {harrasment: No.}}}", "safe_completions"),
+        ("safe_completions: {default: No.}\nomissions: {harrasment: Gone.}", "omissions"),
+        (
+            "safe_completions: {default: No.}\nrewrite_methods: {default: [complete], harrasment: [complete]}",
+            "rewrite_methods",
+        ),
     ],
-    ids=["everybody's", "a tenant's"],
 )
-def test_a_text_for_a_category_that_nobody_knows_is_refused(tmp_path: Path, texts: str) -> None:
+def test_what_is_for_a_category_that_nobody_knows_is_refused(tmp_path: Path, content: str, named: str) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text(f"version: x\nrules: [{{threshold: 0.5, action: block}}]\n{texts}\n")
-    with pytest.raises(ConfigurationError, match=r"safe_completions of harrasment: expected 'default' or .*harassment"):
+    policy.write_text(f"version: x\nrules: [{{threshold: 0.5, action: block}}]\n{content}\n")
+    with pytest.raises(ConfigurationError, match=rf"{named} of harrasment: expected 'default' or .*harassment"):
         load_policy_in_force(WeirSettings(policy=policy))
+
+
+@pytest.mark.parametrize(
+    ("content", "detoxifier", "expected"),
+    [
+        (
+            "rewrite_methods: {default: [complete], hate: [generate, complete]}",
+            {},
+            r"'generate' in rewrite_methods.hate: expected detoxifier.generator.kind to name a model, got 'off'",
+        ),
+        (
+            "rewrite_methods: {default: [edit, complete]}",
+            {"edit": False},
+            "'edit' in rewrite_methods.default: expected detoxifier.edit to be on, got off",
+        ),
+        (
+            "tenants: {acme: {rewrite_methods: {violence: [edit, complete]}}}",
+            {"edit": False},
+            "'edit' in tenants.acme.rewrite_methods.violence: expected",
+        ),
+    ],
+)
+def test_a_method_for_which_no_model_is_configured_is_refused(
+    tmp_path: Path, content: str, detoxifier: dict[str, object], expected: str
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        f"version: x\nrules: [{{threshold: 0.5, action: block}}]\nsafe_completions: {{default: No.}}\n{content}\n"
+    )
+    with pytest.raises(ConfigurationError, match=expected):
+        load_policy_in_force(WeirSettings(policy=policy, detoxifier=DetoxifierSettings.model_validate(detoxifier)))
 
 
 def test_a_text_may_be_for_a_category_of_the_project_that_the_detector_does_not_know(tmp_path: Path) -> None:

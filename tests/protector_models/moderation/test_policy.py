@@ -1,7 +1,7 @@
 """A policy turns an assessment into an action: data in, data out."""
 
 import pickle
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from protector_models.moderation.policy import Decision, Policy, Rule, TenantOverrides
-from protector_models.moderation.verdict import Action
+from protector_models.moderation.verdict import Action, RewriteMethod
 from tests.builders import SAFE_TEXT, assessment, policy, rule
 
+RULE = {"threshold": 0.5, "action": "rewrite"}
 SEVERITY = [Action.ALLOW, Action.REWRITE, Action.REVIEW, Action.BLOCK]
 
 scores = st.floats(0, 1)
@@ -105,9 +106,125 @@ def test_a_policy_without_a_default_text_is_refused_and_told_so() -> None:
         )
 
 
+EDIT, OMIT, GENERATE, COMPLETE = RewriteMethod
+
+
+def test_a_policy_that_says_nothing_of_methods_keeps_nothing_of_a_harmful_response() -> None:
+    old = Policy.model_validate({"version": "1", "rules": [RULE], "safe_completions": {"default": "No."}})
+    assert old.methods("hate") == old.methods(None) == (COMPLETE,)
+
+
+def test_a_category_has_its_own_methods_or_the_default_ones() -> None:
+    rules = policy(rewrite_methods={"default": ["generate", "complete"], "self_harm": ["complete"]})
+    assert rules.methods("self_harm") == (COMPLETE,)
+    assert rules.methods("hate") == rules.methods(None) == (GENERATE, COMPLETE)
+    assert rules.where_method_stands(COMPLETE) == ["default", "self_harm"]
+    assert rules.where_method_stands(GENERATE) == ["default"]
+    assert rules.where_method_stands(EDIT) == []
+
+
+def test_texts_are_given_in_a_language_with_their_slots_filled_in() -> None:
+    rules = policy(
+        safe_completions={"default": "Ask {helper}!", "hate": {"en": "Be kind.", "de": "Sei lieb, {helper}."}},
+        omissions={"default": {"en": "(Gone.)", "de": "(Weg.)"}, "hate": "({helper})"},
+        slots={"helper": {"en": "a friend", "fr": "un ami"}},
+    )
+    assert rules.safe_completion("hate", "de") == "Sei lieb, a friend."
+    assert rules.safe_completion("hate", "fr") == rules.safe_completion("hate") == "Be kind."
+    assert rules.safe_completion(None, "fr") == "Ask un ami!"
+    assert (rules.omission("hate", "fr"), rules.omission("violence", "de")) == ("(un ami)", "(Weg.)")
+
+
+def test_a_tenant_overrides_single_methods_texts_and_slots() -> None:
+    rules = policy(
+        rewrite_methods={"default": ["edit", "complete"], "hate": ["complete"]},
+        safe_completions={"default": "Call {line}."},
+        slots={"line": "the crisis line"},
+        tenants={
+            "acme": TenantOverrides(
+                rewrite_methods={"default": (OMIT, COMPLETE)},
+                omissions={"default": "({line})"},
+                slots={"line": "0800"},
+                omit_up_to=0.2,
+            )
+        },
+    )
+    acme = rules.for_tenant("acme")
+    assert (acme.methods("violence"), acme.methods("hate"), acme.omit_up_to) == ((OMIT, COMPLETE), (COMPLETE,), 0.2)
+    assert (acme.safe_completion(None), acme.omission(None)) == ("Call 0800.", "(0800)")
+    assert rules.safe_completion(None) == "Call the crisis line."
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"rewrite_methods": {"hate": ["complete"]}}, "rewrite_methods: expected one named 'default', got ['hate']"),
+        (
+            {"rewrite_methods": {"default": ["omit", "complete"]}},
+            "omissions: expected one named 'default', got []",
+        ),
+        (
+            {"safe_completions": {"hate": {"de": "Nein."}}},
+            "safe_completions.hate: expected a text in the default language 'en', got ['de']",
+        ),
+        (
+            {"safe_completions": {"hate": {"en": "No.", "de": "Ruf {lien} an."}}, "slots": {"line": "x"}},
+            "safe_completions.hate.de: slot {lien}: expected one of slots: line",
+        ),
+        (
+            {"omissions": {"default": "{ }"}},
+            "omissions.default: braces: expected a slot such as {crisis_line}, got '{ }'",
+        ),
+        ({"slots": {"line": "0800"}}, "slots.line: expected a text with {line} in it, found none"),
+        (
+            {"safe_completions": {"default": "{line}"}, "slots": {"line": {"de": "0800"}}},
+            "slots.line: expected a text in the default language 'en', got ['de']",
+        ),
+        (
+            {"safe_completions": {"default": "{line}"}, "slots": {"line": "{line}"}},
+            "slots.line: braces",
+        ),
+        (
+            {"tenants": {"acme": {"default_language": "de"}}, "safe_completions": {"default": {"en": "No."}}},
+            "tenants.acme: safe_completions.default: expected a text in the default language 'de'",
+        ),
+        (
+            {"tenants": {"acme": {"rewrite_methods": {"hate": ["omit", "complete"]}}}},
+            "tenants.acme: omissions: expected one named 'default'",
+        ),
+    ],
+)
+def test_a_policy_whose_texts_or_methods_do_not_fit_together_is_refused_and_told_why(
+    fields: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Policy.model_validate(
+            {
+                "version": "1",
+                "rules": [RULE],
+                **fields,
+                "safe_completions": {"default": "No.", **fields.get("safe_completions", {})},
+            }
+        )
+    assert expected in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("rewrite_methods", {"default": []}),
+        ("rewrite_methods", {"default": ["edit"]}),
+        ("rewrite_methods", {"default": ["complete", "edit"]}),
+        ("rewrite_methods", {"default": ["edit", "edit", "complete"]}),
+        ("rewrite_methods", {"default": ["complete", "complete"]}),
+        ("rewrite_methods", {"default": ["delete", "complete"]}),
+        ("omit_up_to", 0.0),
+        ("omit_up_to", 1.5),
+        ("omit_up_to", True),
+        ("omissions", {"default": {}, "hate": ""}),
+        ("safe_completions", {"default": {"english": "No."}}),
+        ("slots", {"Crisis Line": "0800"}),
+        ("default_language", "English"),
         ("rules", []),
         ("rules", [{"threshold": 1.5, "action": "block"}]),
         ("rules", [{"threshold": float("nan"), "action": "block"}]),
