@@ -96,10 +96,17 @@ def test_a_relative_policy_is_beside_the_file(file: Path) -> None:
     assert load_settings(file).policy == file.parent / "rules" / "policy.yaml"
 
 
-def test_a_relative_checkpoint_is_beside_the_file(file: Path) -> None:
-    file.write_text("detector: {checkpoint: weights, max_windows: 3}")
-    detector = load_settings(file).detector
-    assert (detector.checkpoint, detector.max_windows) == (file.parent / "weights", 3)
+def test_relative_checkpoints_are_beside_the_file(file: Path) -> None:
+    file.write_text("detector: {checkpoint: weights, max_windows: 3}\ndetoxifier: {checkpoint: edits, num_threads: 1}")
+    settings = load_settings(file)
+    assert (settings.detector.checkpoint, settings.detector.max_windows) == (file.parent / "weights", 3)
+    assert (settings.detoxifier.checkpoint, settings.detoxifier.num_threads) == (file.parent / "edits", 1)
+
+
+def test_the_edit_model_may_be_switched_on_and_off_in_words(file: Path) -> None:
+    for word, expected in (("on", True), ("off", False)):
+        file.write_text(f"detoxifier: {{edit: {word}}}")
+        assert load_settings(file).detoxifier.edit is expected
 
 
 @pytest.mark.parametrize("content", ["{}", "policy: mine.yaml\ndetector: {checkpoint: mine, max_windows: 3}"])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ray import serve
 
+from protector_models.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.fakes import FakeTextEditor
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from services.remote import NamedHandle, RemoteHarmDetector
 from services.settings import CallSettings, DeploymentSettings
@@ -56,6 +58,11 @@ class DrainingConsumer:
         """Score something, and write the number of results down."""
         outcomes = await (await connect(self._model)).assess([exchange(), exchange()])
         await asyncio.to_thread(self._report.write_text, str(len(outcomes)))
+
+
+def load_fake_detoxifier() -> ModelDetoxifier:
+    """Load a detoxifier over the fake edit model."""
+    return ModelDetoxifier(editor=FakeTextEditor(), generator=None, timeout_s=60.0)
 
 
 def refuse_to_load() -> PlainDetector:

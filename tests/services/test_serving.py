@@ -13,15 +13,24 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from protector_models.harm_detector import SHIPPED_WEIGHTS
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.fakes import POISON
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.ports import RewriteRequest, Span
+from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import DetectorSettings
 from services.app import bind_detector, deploy, run_application
-from services.remote import ServeHandle
-from services.replicas import DetectorReplica
-from services.settings import DeploymentSettings
+from services.remote import NamedHandle, RemoteDetoxifier, ServeHandle
+from services.replicas import DetectorReplica, DetoxifierReplica
+from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
 from tests.protector_models.synchronous_detector import DIE_ONCE, PlainDetector
-from tests.services.serving import BREAK, QUICK, BreakableDetector, DrainingConsumer, connect, refuse_to_load
+from tests.services.serving import (
+    BREAK,
+    QUICK,
+    BreakableDetector,
+    DrainingConsumer,
+    connect,
+    load_fake_detoxifier,
+    refuse_to_load,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_serve")]
 
@@ -49,6 +58,26 @@ def test_a_call_whose_replica_dies_is_made_again_on_another(tmp_path: Path) -> N
     assert (tmp_path / "died").exists()
     assert isinstance(second, Assessment)
     assert second.harmfulness == 0.7
+
+
+def test_a_detoxifier_edits_in_its_replica() -> None:
+    run_application(deploy(DetoxifierReplica, QUICK, load_fake_detoxifier), name="detoxifier")
+    request = RewriteRequest(
+        exchange=exchange("harm=0.9 words"), method=RewriteMethod.EDIT, spans=(Span(start=0, end=8),), category="hate"
+    )
+
+    async def rewrite() -> list[Rewrite | ItemFailure]:
+        detoxifier = await RemoteDetoxifier.connect(
+            NamedHandle("detoxifier", "DetoxifierReplica"), connect_timeout_s=60, timeout_s=60, calls=CallSettings()
+        )
+        return await detoxifier.rewrite([request, request.model_copy(update={"spans": ()})])
+
+    edited, unedited = asyncio.run(rewrite())
+    serve.delete("detoxifier")
+
+    assert edited == Rewrite(text="mild words", detoxifier="fake-editor@1")
+    assert isinstance(unedited, ItemFailure)
+    assert unedited.error == "NothingToEdit"
 
 
 def test_a_poisoned_exchange_fails_alone_and_an_expired_call_is_refused() -> None:
