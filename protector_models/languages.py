@@ -134,7 +134,7 @@ class LanguageIdentifier:
         if _has_english_words(text):
             return True
         name, probability = self._classifier.rank(text)[0]
-        return name == _ENGLISH and probability >= required.min_probability
+        return bool(name == _ENGLISH and probability >= required.min_probability)
 
     def _name(self, passage: str) -> str:
         """Names what is not English."""

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange, ImagePart, ImageUrl, Message, TextPart
 from protector_models.moderation.policy import Policy, Rule, TenantOverrides
+from protector_models.moderation.policy_texts import PolicyText
 from protector_models.moderation.verdict import Action, Assessment, Coverage
 
 SAFE_TEXT = "Let us talk about something else."
@@ -91,7 +92,7 @@ def rule(threshold: float = 0.5, action: Action = Action.REWRITE, *, category: s
 def policy(
     *,
     rules: Sequence[Rule] | None = None,
-    safe_completions: Mapping[str, str] | None = None,
+    safe_completions: Mapping[str, PolicyText] | None = None,
     tenants: Mapping[str, TenantOverrides] | None = None,
     version: str = "policy-1",
     **fields: object,

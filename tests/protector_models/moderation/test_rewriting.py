@@ -1,5 +1,7 @@
 """Ways of rewriting are tried in order; what is made is looked at again before it is released."""
 
+from typing import Any
+
 import pytest
 
 from protector_models.moderation.conversation import Exchange
@@ -208,7 +210,7 @@ PARTLY = (
 )
 
 
-def _by_method(*methods: str, **fields: object) -> Policy:
+def _by_method(*methods: str, **fields: Any) -> Policy:
     return policy(
         rewrite_methods={"default": [*methods, "complete"]},
         omissions={"default": {"en": "(Left out.)", "de": "(Ausgelassen.)"}, "hate": "(An unkind word.)"},
