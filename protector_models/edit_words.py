@@ -20,7 +20,7 @@ _WORD = re.compile(
     r"|\S",
     re.DOTALL | re.IGNORECASE,
 )
-_VOWELS = "aeiou"
+_VOWEL_SOUND = re.compile(r"(?!one|once|uni|us[aeiu]|eu)[aeiou]|hono|hour|heir", re.IGNORECASE)
 _SENTENCE_SIGNS = frozenset(".!?")
 _SEPARATORS = frozenset(",;:-–—")
 
@@ -135,7 +135,7 @@ def _agree_articles(pieces: list[str], tags: Sequence[str]) -> None:
         if not piece:
             continue
         if article is not None and is_edited and piece[0].isalpha():
-            letters = "an" if piece[0].lower() in _VOWELS else "a"
+            letters = "an" if _VOWEL_SOUND.match(piece) else "a"
             pieces[article] = _cased_like(pieces[article], letters)
         article = position if piece.lower() in {"a", "an"} else None
         is_edited = tags[position] != KEEP and article is not None

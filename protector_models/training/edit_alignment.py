@@ -18,6 +18,7 @@ _WORD_FOR_SIGN_COST = 2.5
 _MIN_SUBSTITUTION_COST = 1.0
 _UNLIKENESS_COST = 0.6
 
+CLOSENESS = 2.0
 _MAX_EDITED_SHARE = 0.75
 _PARAPHRASE_WEIGHT = 0.02
 """Of a rewrite that leaves less than a quarter of the words where they were, against one that changes none."""
@@ -58,6 +59,7 @@ def tag_words(source: str, rewrite: str) -> list[str]:
             tags[word] = DELETE
         if step is _Step.SUBSTITUTE:
             inserted.setdefault(word, []).append(new)
+    is_replaced = bool(tags) and tags[0] == DELETE and 0 in inserted
     for word, new_words in inserted.items():
         if word >= 0 and tags[word] == DELETE:
             tags[word] = replace_tag(new_words)
@@ -65,8 +67,8 @@ def tag_words(source: str, rewrite: str) -> list[str]:
             tags[word] = append_tag(new_words)
     if inserted.get(-1) and before:
         # Nothing stands before the first word: what is put there replaces it, together with what becomes of it.
-        first = [] if tags[0] == DELETE else [before[0]] if tags[0] == KEEP else inserted.get(0, [])
-        tags[0] = replace_tag([*inserted[-1], *first])
+        kept = [] if tags[0] == DELETE or is_replaced else [before[0]]
+        tags[0] = replace_tag([*inserted[-1], *kept, *inserted.get(0, [])])
     if before and not before[-1][0].isalnum() and tags[-1] == DELETE:
         tags[-1] = KEEP
     return tags
@@ -88,7 +90,7 @@ def share_tags(source: str, rewrites: Sequence[WeightedRewrite]) -> list[Mapping
     for rewrite in rewrites:
         tags = tag_words(source, rewrite.text)
         edited = sum(tag != KEEP for tag in tags) / max(1, len(tags))
-        weight = rewrite.weight * (1.0 - edited if edited <= _MAX_EDITED_SHARE else _PARAPHRASE_WEIGHT)
+        weight = rewrite.weight * ((1.0 - edited) ** CLOSENESS if edited <= _MAX_EDITED_SHARE else _PARAPHRASE_WEIGHT)
         total += weight
         for share, tag in zip(shares, tags, strict=True):
             share[tag] = share.get(tag, 0.0) + weight

@@ -3,6 +3,7 @@
 Shapes: B sentences, T tokens, K edit tags, N pairs of a word and a tag.
 """
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from protector_models.edit_encoding import encode_words
 from protector_models.edit_words import KEEP
 from protector_models.normalisation import normalise
 from protector_models.training.edit_alignment import share_tags
+from protector_models.training.edit_corruption import JudgedSentence, break_sentence, edit_in_part, edit_wrongly
 from protector_models.training.edit_examples import EditExamples
 
 _MAX_TOKENS = 96
@@ -34,7 +36,10 @@ class EncodedSentence:
     tags: tuple[tuple[int, int, float], ...]
     """First token of a word, a tag it got, and the share of rewrites that gave it; tags that are too rare are left
     out."""
-    is_toxic: bool
+    toxic: float | None
+    """1.0 where the wording is toxic, 0.0 where it is not, None where that is not known."""
+    fluent: float | None
+    """1.0 where the sentence is one that people write, 0.0 where an edit broke it, None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +52,23 @@ class EditBatch:
     """1.0 where a word begins that is within reach."""
     edited_BT: Tensor
     toxic_B: Tensor
+    """NaN where it is not known; so for `fluent_B`."""
+    fluent_B: Tensor
     tag_places_N: Tensor
     """Places in the flattened [B * T]."""
     tag_ids_N: Tensor
     tag_shares_N: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDraw:
+    """How many sentences of each kind stand beside the toxic ones in a pass."""
+
+    num_neutral: int
+    num_safe: int
+    num_judged: int
+    num_spoilt: int
+    """A third each: edited in part, edited wrongly, broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +78,14 @@ class EncodedEdits:
     toxic: list[EncodedSentence]
     neutral: list[EncodedSentence]
     safe: list[EncodedSentence]
+    judged: list[EncodedSentence]
+    """Texts that are known to be toxic or not as a whole."""
+    tokenizer: Tokenizer
+    sources: list[str]
+    """The toxic sentences, in their normal form, and for each of their words the share of each tag."""
+    shares: list[list[Mapping[str, float]]]
+    harmless: list[str]
+    """The neutral and the safe sentences as texts."""
     tag_names: tuple[str, ...]
     """The tags that the model knows, without `KEEP`, the most frequent first."""
 
@@ -84,18 +110,23 @@ def encode_edits(examples: EditExamples, tokenizer: Tokenizer, *, min_tag_weight
         toxic=toxic,
         neutral=[_encode(text, tokenizer) for text in examples.neutral],
         safe=[_encode(text, tokenizer) for text in examples.safe],
+        judged=[_encode_judged(judged, tokenizer) for judged in examples.judged],
+        tokenizer=tokenizer,
+        sources=sources,
+        shares=shared,
+        harmless=[*examples.neutral, *examples.safe],
         tag_names=tag_names,
     )
 
 
-def draw_epoch(
-    edits: EncodedEdits, *, batch_size: int, num_neutral: int, num_safe: int, rng: random.Random
-) -> Iterator[EditBatch]:
-    """Yields all toxic sentences once, with some of the others among them, in random order."""
+def draw_epoch(edits: EncodedEdits, draw: EpochDraw, *, batch_size: int, rng: random.Random) -> Iterator[EditBatch]:
+    """Yields all toxic sentences once, with some of the others and some spoilt ones among them, in random order."""
     drawn = [
         *edits.toxic,
-        *rng.sample(edits.neutral, min(num_neutral, len(edits.neutral))),
-        *rng.sample(edits.safe, min(num_safe, len(edits.safe))),
+        *rng.sample(edits.neutral, min(draw.num_neutral, len(edits.neutral))),
+        *rng.sample(edits.safe, min(draw.num_safe, len(edits.safe))),
+        *rng.sample(edits.judged, min(draw.num_judged, len(edits.judged))),
+        *(_encode_judged(judged, edits.tokenizer) for judged in _spoil(edits, draw.num_spoilt, rng) if judged.text),
     ]
     rng.shuffle(drawn)
     batches: list[list[EncodedSentence]] = []
@@ -124,7 +155,8 @@ def collate(sentences: Sequence[EncodedSentence]) -> EditBatch:
         mask_BT=mask_BT,
         words_BT=words_BT,
         edited_BT=edited_BT,
-        toxic_B=torch.tensor([float(sentence.is_toxic) for sentence in sentences]),
+        toxic_B=torch.tensor([math.nan if sentence.toxic is None else sentence.toxic for sentence in sentences]),
+        fluent_B=torch.tensor([math.nan if sentence.fluent is None else sentence.fluent for sentence in sentences]),
         tag_places_N=torch.tensor([place for place, _, _ in tags], dtype=torch.int64),
         tag_ids_N=torch.tensor([tag for _, tag, _ in tags], dtype=torch.int64),
         tag_shares_N=torch.tensor([share for _, _, share in tags]),
@@ -162,5 +194,20 @@ def _encode(
         words=tuple(token for _, token in reached),
         edited=tuple(edited),
         tags=tuple(tags),
-        is_toxic=shares is not None,
+        toxic=0.0 if shares is None else 1.0,
+        # People who posted the toxic ones did not care; what a rewrite should read like are the others.
+        fluent=1.0 if shares is None else None,
     )
+
+
+def _encode_judged(judged: JudgedSentence, tokenizer: Tokenizer) -> EncodedSentence:
+    ids = encode_words(judged.text, tokenizer, max_tokens=_MAX_TOKENS).ids
+    return EncodedSentence(ids=ids, words=(), edited=(), tags=(), toxic=judged.toxic, fluent=judged.fluent)
+
+
+def _spoil(edits: EncodedEdits, num: int, rng: random.Random) -> Iterator[JudgedSentence]:
+    for _ in range(num // 3):
+        number = rng.randrange(len(edits.sources))
+        yield edit_in_part(edits.sources[number], edits.shares[number], rng)
+        yield edit_wrongly(edits.sources[number], edits.shares[number], edits.tag_names, rng)
+        yield break_sentence(rng.choice(edits.harmless), rng)

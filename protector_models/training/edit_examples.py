@@ -8,6 +8,7 @@ from pathlib import Path
 from protector_models.edit_words import split_words
 from protector_models.moderation.sentences import split_sentences
 from protector_models.training.edit_alignment import WeightedRewrite
+from protector_models.training.edit_corruption import JudgedSentence
 from protector_models.training.examples import is_held_out, read_training_set
 from protector_models.training.excluded_texts import is_excluded_text
 from protector_models.training.sources import BENIGN_SETS
@@ -15,6 +16,9 @@ from protector_models.training.sources import BENIGN_SETS
 PAIR_SETS = {"paradetox/train": 1.0, "pseudoparadetox/train": 0.5}
 """Sets of toxic sentences and their rewrites, and how much a rewrite counts: the first are people's, the others a
 machine's."""
+
+JUDGED_SETS = ("paradetox/cannot_rewrite", "toxichat_reddit/turns")
+"""Not davidson, sbic and decodingtrust: the judge that evaluation uses learned from those."""
 
 _HUMAN_SET = "paradetox/train"
 _MAX_PER_BENIGN_SET = 2_500
@@ -42,6 +46,8 @@ class EditExamples:
     """Rewrites by people of the training sentences: nothing in them is to be edited."""
     safe: list[str]
     """Sentences of safe answers to ordinary prompts: nothing in them is to be edited."""
+    judged: list[JudgedSentence]
+    """Posts that people judged toxic or not, without a rewrite."""
 
 
 def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -> EditExamples:
@@ -80,6 +86,7 @@ def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -
         held_out=held_out,
         neutral=[rewrite for sentence in training for rewrite in sentence.human_rewrites],
         safe=_draw_safe_sentences(directory, random.Random(seed)),
+        judged=_read_judged(directory),
     )
 
 
@@ -93,6 +100,15 @@ def _draw_safe_sentences(directory: Path, rng: random.Random) -> list[str]:
             if fitting:
                 drawn.append(rng.choice(fitting))
     return drawn
+
+
+def _read_judged(directory: Path) -> list[JudgedSentence]:
+    return [
+        JudgedSentence(text=record.text, toxic=float(record.label), fluent=None)
+        for name in JUDGED_SETS
+        for record in read_training_set(directory, name)
+        if record.label is not None and record.text.strip() and not is_excluded_text(record.text)
+    ]
 
 
 def _fitting_sentences(answer: str) -> Sequence[str]:

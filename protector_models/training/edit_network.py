@@ -1,4 +1,4 @@
-"""The edit model as a torch module: a small BERT encoder and three linear heads.
+"""The edit model as a torch module: a small BERT encoder and four linear heads.
 
 Shapes: B sentences, T tokens, H hidden units, K edit tags.
 """
@@ -21,6 +21,8 @@ class EditLogits(NamedTuple):
     """How, given that it is."""
     toxic_B: Tensor
     """Whether the wording of the sentence as a whole is toxic."""
+    fluent_B: Tensor
+    """Whether the sentence is one that people write, and no edit has broken it."""
 
 
 class EditNetwork(nn.Module):
@@ -33,6 +35,7 @@ class EditNetwork(nn.Module):
         self.edit_head = nn.Linear(num_hidden, 1)
         self.tag_head = nn.Linear(num_hidden, num_tags)
         self.toxic_head = nn.Linear(num_hidden, 1)
+        self.fluent_head = nn.Linear(num_hidden, 1)
         # Half of the parameters; words that are rare in training keep their sense.
         self.encoder.embeddings.word_embeddings.weight.requires_grad = False
 
@@ -50,6 +53,7 @@ class EditNetwork(nn.Module):
             edit_BT=self.edit_head(hidden_BTH).squeeze(-1),
             tags_BTK=self.tag_head(hidden_BTH),
             toxic_B=self.toxic_head(mean_BH).squeeze(-1),
+            fluent_B=self.fluent_head(mean_BH).squeeze(-1),
         )
 
 
@@ -63,10 +67,18 @@ class ServedEditNetwork(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, ids_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, ids_BT: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the logits of `EditLogits`, in its order."""
         network = self.network
         hidden_BTH = network.encoder(input_ids=ids_BT).last_hidden_state
-        edit_BT = (hidden_BTH * network.edit_head.weight).sum(-1) + network.edit_head.bias
-        toxic_B = (hidden_BTH.mean(1) * network.toxic_head.weight).sum(-1) + network.toxic_head.bias
-        return edit_BT, network.tag_head(hidden_BTH), toxic_B
+        mean_BH = hidden_BTH.mean(1)
+        return (
+            _apply_head(network.edit_head, hidden_BTH),
+            network.tag_head(hidden_BTH),
+            _apply_head(network.toxic_head, mean_BH),
+            _apply_head(network.fluent_head, mean_BH),
+        )
+
+
+def _apply_head(head: nn.Linear, inputs: Tensor) -> Tensor:
+    return (inputs * head.weight[0]).sum(-1) + head.bias

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from protector_models.training.edit_batches import EditBatch, EncodedEdits, draw_epoch
+from protector_models.training.edit_batches import EditBatch, EncodedEdits, EpochDraw, draw_epoch
 from protector_models.training.edit_network import EditLogits, EditNetwork
 from protector_models.training.resumable import (
     CHECKPOINT_NAME,
@@ -33,10 +33,14 @@ class EditRecipe:
     num_steps: int = 2_000
     """Optimiser steps of one batch each: about three passes over the toxic sentences."""
     batch_size: int = 32
-    num_neutral: int = 5_000
+    num_neutral: int = 4_000
     """Rewrites by people that stand in each pass as sentences to be kept."""
-    num_safe: int = 6_000
+    num_safe: int = 5_000
     """Sentences of safe answers in each pass, likewise."""
+    num_judged: int = 3_000
+    """Posts in each pass that are known to be toxic or not, and no more."""
+    num_spoilt: int = 12_000
+    """Sentences in each pass that edits left half done, or broke."""
     min_tag_weight: float = 2.0
     """Rewrites that have to ask for a tag before it is learned; those of a machine count half."""
     encoder_lr: float = 1.5e-4
@@ -48,7 +52,8 @@ class EditRecipe:
     max_gradient_norm: float = 1.0
     edit_loss_weight: float = 3.0
     tag_loss_weight: float = 2.0
-    toxic_loss_weight: float = 0.2
+    toxic_loss_weight: float = 0.3
+    fluent_loss_weight: float = 0.3
     validation_percent: int = 5
     checkpoint_every: int = 100
     """Steps between resumable checkpoints."""
@@ -120,36 +125,47 @@ def train_edit_network(
 
 
 def edit_loss(logits: EditLogits, batch: EditBatch, recipe: EditRecipe) -> Tensor:
-    """Sums the losses of the heads: whether a word is edited, how, and whether the sentence is toxic.
+    """Sums the losses of the heads: whether a word is edited, how, and what the sentence as a whole is.
 
-    Targets are shares of rewrites, so that the model learns how far people agree. Every loss but the last is a mean
-    over words.
+    Targets of words are shares of rewrites, so that the model learns how far people agree; their losses are means over
+    the words.
     """
     num_words = batch.words_BT.sum().clamp(min=1.0)
     edited_BT = functional.binary_cross_entropy_with_logits(logits.edit_BT, batch.edited_BT, reduction="none")
     edited = (edited_BT * batch.words_BT).sum() / num_words
-    toxic = functional.binary_cross_entropy_with_logits(logits.toxic_B, batch.toxic_B)
     places_W, rows_N = torch.unique(batch.tag_places_N, return_inverse=True)
     log_probabilities_WK = functional.log_softmax(logits.tags_BTK.flatten(0, 1)[places_W], dim=-1)
     tags = -(log_probabilities_WK[rows_N, batch.tag_ids_N] * batch.tag_shares_N).sum() / num_words
-    return recipe.edit_loss_weight * edited + recipe.tag_loss_weight * tags + recipe.toxic_loss_weight * toxic
+    return (
+        recipe.edit_loss_weight * edited
+        + recipe.tag_loss_weight * tags
+        + recipe.toxic_loss_weight * _known_loss(logits.toxic_B, batch.toxic_B)
+        + recipe.fluent_loss_weight * _known_loss(logits.fluent_B, batch.fluent_B)
+    )
+
+
+def _known_loss(logits_B: Tensor, labels_B: Tensor) -> Tensor:
+    known = ~torch.isnan(labels_B)
+    if not bool(known.any()):
+        return logits_B.sum() * 0.0
+    return functional.binary_cross_entropy_with_logits(logits_B[known], labels_B[known])
 
 
 def _draw_batches(edits: EncodedEdits, recipe: EditRecipe) -> Iterator[EditBatch]:
     """Yields batches for ever, pass after pass, decided by the seed alone."""
     rng = random.Random(recipe.seed)
+    draw = EpochDraw(
+        num_neutral=recipe.num_neutral,
+        num_safe=recipe.num_safe,
+        num_judged=recipe.num_judged,
+        num_spoilt=recipe.num_spoilt,
+    )
     while True:
-        yield from draw_epoch(
-            edits,
-            batch_size=recipe.batch_size,
-            num_neutral=recipe.num_neutral,
-            num_safe=recipe.num_safe,
-            rng=rng,
-        )
+        yield from draw_epoch(edits, draw, batch_size=recipe.batch_size, rng=rng)
 
 
 def _make_optimizer(network: EditNetwork, recipe: EditRecipe) -> torch.optim.AdamW:
-    heads = (network.edit_head, network.tag_head, network.toxic_head)
+    heads = (network.edit_head, network.tag_head, network.toxic_head, network.fluent_head)
     groups = [
         {
             "params": [parameter for parameter in network.encoder.parameters() if parameter.requires_grad],
