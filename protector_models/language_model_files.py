@@ -13,7 +13,7 @@ from protector_models.moderation.errors import ConfigurationError
 
 _LOADED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Weights, configuration, chat template, vocabulary. Pickles (.bin, .pt) and modules (.py) are not among them."""
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def locate_model(name: str) -> Path:
@@ -37,26 +37,24 @@ def locate_adapter(name: str) -> Path:
         ConfigurationError: there is neither, or it is no adapter with weights as safetensors.
     """
     directory = _locate(name, key="adapter")
-    if missing := [file for file in _ADAPTER_FILES if not (directory / file).is_file()]:
+    if missing := [file for file in ADAPTER_FILES if not (directory / file).is_file()]:
         raise ConfigurationError(
-            f"detoxifier.generator.adapter: {name!r}: no {', '.join(missing)}; expected {' and '.join(_ADAPTER_FILES)}"
+            f"detoxifier.generator.adapter: {name!r}: no {', '.join(missing)}; expected {' and '.join(ADAPTER_FILES)}"
         )
     return directory
 
 
-def make_digest(directories: Mapping[str, Path], choices: Mapping[str, object]) -> str:
-    """Return 12 hexadecimal digits of all files that are loaded and all choices that decide what is written.
+def hash_folder(directory: Path) -> str:
+    """Return 12 hexadecimal digits of the names and contents of all files of a folder that are loaded.
 
     Reads every weight once: some seconds for each ten gigabytes.
     """
-    files = {
-        f"{role}/{file.name}": hash_file(file)
-        for role, directory in directories.items()
-        for file in sorted(directory.iterdir())
-        if file.suffix in _LOADED_SUFFIXES
-    }
-    identity = json.dumps({"files": files, "choices": dict(choices)}, sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+    return hash_choices({file.name: hash_file(file) for file in directory.iterdir() if file.suffix in _LOADED_SUFFIXES})
+
+
+def hash_choices(choices: Mapping[str, object]) -> str:
+    """Return 12 hexadecimal digits of what decides a model's texts, in any order."""
+    return hashlib.sha256(json.dumps(dict(choices), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _locate(name: str, *, key: str) -> Path:

@@ -16,13 +16,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from protector_models.language_model_files import locate_adapter, locate_model, make_digest
+from protector_models.adapter_cards import check_adapter
+from protector_models.language_model_files import hash_choices, hash_folder, locate_adapter, locate_model
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
 from protector_models.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
 from protector_models.settings import GeneratorSettings
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +81,18 @@ def load_language_model(settings: GeneratorSettings, *, tokens_per_run: int) -> 
         raise ConfigurationError(
             "detoxifier.generator.device: 'cuda', but torch finds no GPU here; expected one, or 'cpu'"
         )
-    directories = {"model": locate_model(settings.model)}
-    base = load_base_model(directories["model"], dtype=_DTYPES[settings.dtype])
+    directory = locate_model(settings.model)
+    base = load_base_model(directory, dtype=DTYPES[settings.dtype])
     _check_positions(base.model.config, settings)
     generation = make_generation_config(base, max_new_tokens=settings.max_new_tokens)
     # In place of the model's own, from which generate() would take what ours leaves open.
     base.model.generation_config = generation
-    model, name = base.model, Path(settings.model).name
+    model, name, digests = base.model, Path(settings.model).name, [hash_folder(directory)]
     if settings.adapter is not None:
-        directories["adapter"] = locate_adapter(settings.adapter)
-        model, name = _adapt(model, directories["adapter"]), f"{name}+{Path(settings.adapter).name}"
+        adapter = locate_adapter(settings.adapter)
+        check_adapter(adapter, base_digest=digests[0])
+        model, name = _adapt(model, adapter), f"{name}+{Path(settings.adapter).name}"
+        digests.append(hash_folder(adapter))
     model.to(settings.device).eval()
     _check_prompt(base, settings)
     choices = {
@@ -98,8 +101,9 @@ def load_language_model(settings: GeneratorSettings, *, tokens_per_run: int) -> 
         "tokens_per_run": tokens_per_run,
         "temperature": TEMPERATURE,
         "top_p": TOP_P,
+        "files": digests,
     }
-    revision = f"{name}@{make_digest(directories, choices)}"
+    revision = f"{name}@{hash_choices(choices)}"
     return LoadedLanguageModel(model=model, tokenizer=base.tokenizer, generation=generation, revision=revision)
 
 

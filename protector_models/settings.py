@@ -10,6 +10,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 Engine = Literal["onnx", "torch"]
 Device = Literal["cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):
@@ -64,7 +65,7 @@ class GeneratorSettings(_Section):
     """transformers: a LoRA adapter, a folder or a name on the hub, with weights as safetensors."""
     device: Device = "cpu"
     """transformers: where it computes; `cuda` is the first GPU that the process sees."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     """transformers: the type of its weights."""
     max_input_tokens: Annotated[int, Field(ge=1)] = 3_072
     """transformers: the longest instruction with question and answer; what is longer is not rewritten, never cut."""

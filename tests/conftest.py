@@ -18,6 +18,7 @@ _TRAINING = (
     "tests/protector_models/test_language_model.py",
     "tests/pipelines/bench/test_detector.py",
     "tests/pipelines/commands/test_train.py",
+    "tests/pipelines/commands/test_train_detoxifier.py",
 )
 """Tests marked `training`, as they import torch: where they are not wanted they are not even imported."""
 

@@ -8,11 +8,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.commands.train_detoxifier import train_detoxifier
 from pipelines.commands.train_judges import train_judges
 from protector_models.base_encoder import find_base_encoder
 from protector_models.checkpoints import CheckpointCard
 
 app = typer.Typer(no_args_is_help=True, help="Train the models that ship with Weir, from labelled data.")
+app.command("detoxifier")(train_detoxifier)
 app.command("judges")(train_judges)
 
 

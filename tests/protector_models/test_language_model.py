@@ -130,15 +130,15 @@ def test_a_text_without_an_end_is_cut(causal: Path) -> None:
 
 
 def test_a_task_that_breaks_the_model_fails_alone(causal: Path) -> None:
-    poison = 9947  # "poison" in the shipped vocabulary
+    poison = 2331  # "death" in the shipped vocabulary
 
     def fail(ids_BT: torch.Tensor) -> None:
         if bool((ids_BT == poison).any()):
             raise IndexError("index out of range in self")
 
     writer, _ = watched_writer(causal, fail)
-    assert encode_prompt(writer._tokenizer, "", "poison", is_causal=True).count(poison) == 1
-    first, broken, last = write(writer, ["You fool.", "poison", "You pest."])
+    assert encode_prompt(writer._tokenizer, "", "death", is_causal=True).count(poison) == 1
+    first, broken, last = write(writer, ["You fool.", "death", "You pest."])
     assert broken == ItemFailure(error="GenerationFailed", message="the model failed (IndexError)")
     assert [first, last] == write(writer, ["You fool.", "You pest."])
 

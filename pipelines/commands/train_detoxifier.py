@@ -1,0 +1,151 @@
+"""`weir train detoxifier`: the models that rewrite, trained from labelled data."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.settings import Device, Dtype
+
+if TYPE_CHECKING:
+    from protector_models.checkpoints import WeightsCard
+
+
+class Recipe(StrEnum):
+    """What is trained."""
+
+    GENERATE = "generate"
+
+
+class LoraTargets(StrEnum):
+    """Layers that get an adapter."""
+
+    QUERY_VALUE = "query-value"
+    ALL_LINEAR = "all-linear"
+
+
+def train_detoxifier(
+    recipe: Annotated[
+        Recipe, typer.Option(help="generate: a LoRA adapter that has a language model rewrite whole answers.")
+    ],
+    data: Annotated[Path, typer.Option(help="Directory with one directory of records per training set.")],
+    out: Annotated[Path, typer.Option(help="Where the weights, their card and the checkpoint go.")],
+    base: Annotated[
+        Path | None, typer.Option(help="generate: folder of a causal or seq2seq model, weights as safetensors.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps, to try the command out; default: the recipe's.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="generate: passes over the data; default 4.")] = None,
+    lora_targets: Annotated[
+        LoraTargets | None, typer.Option(help="generate: layers with an adapter; default query-value.")
+    ] = None,
+    identity_share: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.9, help="generate: share of safe answers that are to stay; default 0.2."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="generate: longer examples are left out; default 1024.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
+    dtype: Annotated[Dtype, typer.Option(help="generate: type of the base's weights.")] = "float32",
+) -> None:
+    """Train a model that rewrites, from pairs of harmful and safe answers.
+
+    An interrupted run goes on from its last checkpoint when started again with the same options. Evaluation data is
+    refused: a directory named "eval" is never trained on. `detoxifier.generator` in the configuration serves what
+    "generate" writes: `model` names the base, `adapter` the directory.
+
+    Exit codes: 0 done; 1 the data, the base or the checkpoint cannot be used.
+    """
+    changes: dict[str, Any] = {
+        "num_epochs": epochs,
+        "lora_targets": None if lora_targets is None else lora_targets.value,
+        "identity_share": identity_share,
+        "max_tokens": max_tokens,
+    }
+    try:
+        match recipe:
+            case Recipe.GENERATE:
+                if base is None:
+                    raise ValueError("recipe generate: expected --base, the folder of a language model")
+                card = _train_generate(
+                    base,
+                    data,
+                    out,
+                    changes={name: value for name, value in changes.items() if value is not None},
+                    num_threads=threads,
+                    num_steps=steps,
+                    device=device,
+                    dtype=dtype,
+                )
+    except (ConfigurationError, ValueError, FloatingPointError, OSError, RuntimeError) as error:
+        Console(stderr=True).print(f"weir train detoxifier: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    Console().print(_tabulate(card, out))
+
+
+def _train_generate(
+    base: Path,
+    data: Path,
+    out: Path,
+    *,
+    changes: dict[str, Any],
+    num_threads: int,
+    num_steps: int | None,
+    device: Device,
+    dtype: Dtype,
+) -> "WeightsCard":
+    # Imported here, not above: torch takes seconds, and every other command would pay for it.
+    from protector_models.training.generative_packaging import (  # noqa: PLC0415
+        GenerativeProgress,
+        train_answer_rewriter,
+    )
+    from protector_models.training.generative_recipe import GenerativeRecipe  # noqa: PLC0415
+    from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
+    from protector_models.training.rewritten_answers import load_rewritten_answers  # noqa: PLC0415
+
+    recipe = replace(GenerativeRecipe(), **changes)
+    set_threads(num_threads)
+    answers = load_rewritten_answers(
+        data,
+        identity_share=recipe.identity_share,
+        validation_percent=recipe.validation_percent,
+        seed=recipe.seed,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        training = progress.add_task("reading the base", total=None)
+        measuring = progress.add_task("measuring the held-out slice", total=None)
+
+        def start(num_steps: int, num_measured: int) -> None:
+            progress.update(training, total=num_steps, description="training")
+            progress.update(measuring, total=num_measured)
+
+        def step(state: TrainingProgress) -> None:
+            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
+
+        return train_answer_rewriter(
+            base,
+            answers,
+            directory=out,
+            recipe=recipe,
+            device=device,
+            dtype=dtype,
+            num_steps=num_steps,
+            progress=GenerativeProgress(start=start, step=step, measured=lambda num: progress.advance(measuring, num)),
+        )
+
+
+def _tabulate(card: "WeightsCard", out: Path) -> Table:
+    table = Table(title=f"{card.name} in {out}, held-out slice", show_header=False)
+    for name, value in card.validation.items():
+        table.add_row(name, "-" if value is None else f"{value:.4g}")
+    return table

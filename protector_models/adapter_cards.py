@@ -1,0 +1,34 @@
+"""The card beside an adapter of the generative detoxifier: which base and which prompt it was trained with."""
+
+from pathlib import Path
+
+from protector_models.checkpoints import CARD_FILE, CheckpointError, WeightsCard
+from protector_models.rewrite_prompts import REWRITE_LAYOUT
+
+
+class AdapterCard(WeightsCard):
+    """The card of an adapter that `weir train detoxifier --recipe generate` wrote."""
+
+    layout: str
+    """Name of the prompt layout."""
+    base: str
+    """Name of the folder that held the base."""
+    base_digest: str
+    """Of the base's files."""
+
+
+def check_adapter(directory: Path, *, base_digest: str) -> None:
+    """Refuse an adapter whose card says that it is for another base or another prompt; one without a card passes.
+
+    Raises:
+        CheckpointError: it is, or a file is not the one that the card names.
+    """
+    if not (directory / CARD_FILE).exists():
+        return
+    card = AdapterCard.load(directory)
+    if card.layout != REWRITE_LAYOUT:
+        raise CheckpointError(f"{directory}: trained with the prompt {card.layout!r}, expected {REWRITE_LAYOUT!r}")
+    if card.base_digest != base_digest:
+        raise CheckpointError(
+            f"{directory}: trained on the base {card.base!r} with digest {card.base_digest}, got one with {base_digest}"
+        )
