@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from protector_models.moderation.policy_texts import Language, PolicyText, SlotName, fill_in, require_usable_texts
+from protector_models.moderation.policy_texts import (
+    Language,
+    PolicyText,
+    SlotName,
+    fill_in,
+    find_used_slots,
+    require_usable_texts,
+)
 from protector_models.moderation.verdict import Action, Assessment, RewriteMethod, Score
 
 ANY_CATEGORY = "any"
@@ -144,6 +151,10 @@ class TenantRules(_PolicyModel):
         """Return the text that stands for sentences that were left out; arguments as in `safe_completion`."""
         return self._text(self.omissions, category, language)
 
+    def used_slots(self) -> set[str]:
+        """Return the slots that stand in some text."""
+        return find_used_slots([*self.safe_completions.values(), *self.omissions.values()])
+
     def _text(self, texts: Mapping[str, PolicyText], category: str | None, language: str | None) -> str:
         text = texts.get(category or DEFAULT, texts[DEFAULT])
         return fill_in(text, language, self.slots, default_language=self.default_language)
@@ -179,12 +190,16 @@ class Policy(TenantRules):
 
     @model_validator(mode="after")
     def _require_usable_tenants(self) -> Self:
+        used = self.used_slots()
         for tenant, overrides in self.tenants.items():
             try:
-                _with_overrides(self, overrides)
+                rules = _with_overrides(self, overrides)
             except ValidationError as error:
                 faults = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
                 raise ValueError(f"tenants.{tenant}: {faults}") from error
+            _require_use(overrides.slots, rules.used_slots(), f"tenants.{tenant}.slots")
+            used |= rules.used_slots()
+        _require_use(self.slots, used, "slots")
         return self
 
     @cached_property
@@ -207,6 +222,11 @@ class Policy(TenantRules):
 def _require_default(by_category: Mapping[str, object], field: str) -> None:
     if DEFAULT not in by_category:
         raise ValueError(f"{field}: expected one named {DEFAULT!r}, got {sorted(by_category)}")
+
+
+def _require_use(slots: Mapping[str, object], used: Collection[str], field: str) -> None:
+    if unused := sorted(set(slots) - set(used)):
+        raise ValueError(f"{field}.{unused[0]}: expected a text with {{{unused[0]}}} in it, found none")
 
 
 def _with_overrides(policy: Policy, overrides: TenantOverrides) -> TenantRules:

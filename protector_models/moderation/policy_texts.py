@@ -1,7 +1,7 @@
 """The texts of a policy: one for all languages or one for each, with slots that are filled in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
@@ -37,19 +37,22 @@ def require_usable_texts(
         default_language: the language that every text by language must have.
 
     Raises:
-        ValueError: a text has no version in the default language, a slot that nobody fills, or braces that are no slot;
-            or a slot stands in no text. The message names the text.
+        ValueError: a text has no version in the default language, a slot that nobody fills, or braces that are no slot.
+            The message names the text.
     """
-    used: set[str] = set()
     for field, by_category in texts.items():
         for category, text in by_category.items():
             for name, version in _versions(text, f"{field}.{category}", default_language=default_language):
-                used |= _require_slots(version, name, slots)
+                _require_slots(version, name, slots)
     for slot, text in slots.items():
         for name, version in _versions(text, f"slots.{slot}", default_language=default_language):
             _require_no_braces(version, name)
-    if unused := sorted(set(slots) - used):
-        raise ValueError(f"slots.{unused[0]}: expected a text with {{{unused[0]}}} in it, found none")
+
+
+def find_used_slots(texts: Iterable[PolicyText]) -> set[str]:
+    """Return the slots that stand in some version of some text."""
+    versions = (version for text in texts for version in ([text] if isinstance(text, str) else text.values()))
+    return {slot for version in versions for slot in _SLOT.findall(version)}
 
 
 def fill_in(text: PolicyText, language: str | None, slots: Mapping[str, PolicyText], *, default_language: str) -> str:
@@ -71,12 +74,10 @@ def _versions(text: PolicyText, name: str, *, default_language: str) -> list[tup
     return [(f"{name}.{language}", version) for language, version in text.items()]
 
 
-def _require_slots(text: str, name: str, slots: Mapping[str, PolicyText]) -> set[str]:
-    used = set(_SLOT.findall(text))
-    if unknown := sorted(used - set(slots)):
+def _require_slots(text: str, name: str, slots: Mapping[str, PolicyText]) -> None:
+    if unknown := sorted(set(_SLOT.findall(text)) - set(slots)):
         raise ValueError(f"{name}: slot {{{unknown[0]}}}: expected one of slots: {', '.join(sorted(slots)) or 'none'}")
     _require_no_braces(_SLOT.sub("", text), name)
-    return used
 
 
 def _require_no_braces(text: str, name: str) -> None:

@@ -8,7 +8,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fingerprint import exchange_fingerprint, rewrite_key
 from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
 from protector_models.moderation.omission import omit
-from protector_models.moderation.policy import TenantRules
+from protector_models.moderation.policy import Decision, TenantRules
 from protector_models.moderation.ports import Detoxifier, Metrics, RewriteRequest, Span, VerdictCache
 from protector_models.moderation.recall import Recall, Recalled
 from protector_models.moderation.recalled_detector import RecalledDetector
@@ -209,9 +209,9 @@ def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: Recalled
     if isinstance(assessment, ItemFailure):
         one.refusals.append((trial.method, assessment.error))
         return
-    decision = one.task.rules.decide(assessment)
-    if decision.action is not Action.ALLOW:
-        one.refusals.append((trial.method, _NOT_FULLY_READ if decision.found is Action.ALLOW else _STILL_HARMFUL))
+    reason = why_not_released(one.task.rules.decide(assessment))
+    if reason is not None:
+        one.refusals.append((trial.method, reason))
         return
     one.released = Rewriting(
         text=text,
@@ -223,6 +223,13 @@ def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: Recalled
         detoxifier_asked=one.detoxifier_asked,
         cached=one.cached,
     )
+
+
+def why_not_released(decision: Decision) -> str | None:
+    """Return why a text of which the rules say this may not stand in for a response; None where it may."""
+    if decision.action is Action.ALLOW:
+        return None
+    return _NOT_FULLY_READ if decision.found is Action.ALLOW else _STILL_HARMFUL
 
 
 def _give_up(one: _Progress) -> Rewriting:

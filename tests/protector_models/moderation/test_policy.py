@@ -155,6 +155,18 @@ def test_a_tenant_overrides_single_methods_texts_and_slots() -> None:
     assert rules.safe_completion(None) == "Call the crisis line."
 
 
+def test_a_slot_may_be_for_everybodys_texts_or_for_a_tenants() -> None:
+    own_text = TenantOverrides(safe_completions={"default": "No."})
+    asking = TenantOverrides(safe_completions={"default": "Call {office}."})
+    rules = policy(
+        safe_completions={"default": "Call {line}."},
+        slots={"line": "0800", "office": "our office"},
+        tenants={"quiet": own_text, "asking": asking},
+    )
+    texts = [rules.for_tenant(tenant).safe_completion(None) for tenant in ("anybody", "quiet", "asking")]
+    assert texts == ["Call 0800.", "No.", "Call our office."]
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -176,6 +188,10 @@ def test_a_tenant_overrides_single_methods_texts_and_slots() -> None:
             "omissions.default: braces: expected a slot such as {crisis_line}, got '{ }'",
         ),
         ({"slots": {"line": "0800"}}, "slots.line: expected a text with {line} in it, found none"),
+        (
+            {"tenants": {"acme": {"slots": {"line": "0800"}}}},
+            "tenants.acme.slots.line: expected a text with {line} in it, found none",
+        ),
         (
             {"safe_completions": {"default": "{line}"}, "slots": {"line": {"de": "0800"}}},
             "slots.line: expected a text in the default language 'en', got ['de']",
