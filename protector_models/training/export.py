@@ -11,48 +11,51 @@ import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # ships no types
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor, nn
+from transformers import BertModel
 
+from protector_models.edit_model import EDIT_INPUT
 from protector_models.harm_detector import MODEL_FILE, TOKENIZER_FILE
 from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
+from protector_models.training.edit_network import EditNetwork, ServedEditNetwork
 from protector_models.window_scorer import INPUT_NAMES
 
 FP32_FILE = "model-fp32.onnx"
 
 _OPSET = 17
+_BATCH = {0: "batch"}
+_BATCH_AND_TOKENS = {0: "batch", 1: "tokens"}
 
 
 def export_fp32(network: DetectorNetwork, directory: Path) -> Path:
-    """Writes the served network as an fp32 ONNX graph with free batch and token axes; returns its file.
+    """Writes the served detector as an fp32 ONNX graph with free batch and token axes; returns its file."""
+    ids_BT = _example_ids()
+    return _export(
+        ServedNetwork(network),
+        network.encoder,
+        (ids_BT, torch.zeros_like(ids_BT)),
+        directory,
+        axes=dict.fromkeys(INPUT_NAMES, _BATCH_AND_TOKENS) | {"logits": _BATCH},
+    )
 
-    The encoder is switched to plain attention: the fused form exports as a detour of shape arithmetic.
-    """
-    network.encoder.set_attn_implementation("eager")
-    served = ServedNetwork(network).eval()
-    ids_BT = torch.randint(1000, 2000, (2, 24), generator=torch.Generator().manual_seed(0))
-    inputs = (ids_BT, torch.zeros_like(ids_BT))
-    file = directory / FP32_FILE
-    axes = {name: {0: "batch", 1: "tokens"} for name in INPUT_NAMES} | {"logits": {0: "batch"}}
-    with warnings.catch_warnings():
-        # The TorchScript exporter announces its successor, which would need one more dependency for the same graph.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            served,
-            inputs,
-            str(file),
-            input_names=list(INPUT_NAMES),
-            output_names=["logits"],
-            dynamic_axes=axes,
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    return file
+
+def export_edit_fp32(network: EditNetwork, directory: Path) -> Path:
+    """Writes the served edit model as an fp32 ONNX graph with free batch and token axes; returns its file."""
+    return _export(
+        ServedEditNetwork(network),
+        network.encoder,
+        (_example_ids(),),
+        directory,
+        axes={EDIT_INPUT: _BATCH_AND_TOKENS, "edit": _BATCH_AND_TOKENS, "tags": _BATCH_AND_TOKENS}
+        | {"toxic": _BATCH, "fluent": _BATCH},
+    )
 
 
 def quantise(fp32_file: Path, directory: Path) -> Path:
     """Writes the int8 graph: weights of all linear layers per channel, word embeddings per tensor; returns its file.
 
-    The products inside attention and the heads stay in fp32. Activation scales are taken at run time from the window
-    that is read, which is why a run holds one window (see `protector_models.window_scorer`).
+    The products inside attention and the small heads stay in fp32. Activation scales are taken at run time from the
+    text that is read, which is why a run holds one (see `protector_models.window_scorer`).
     """
     prepared = directory / "model-prepared.onnx"
     quant_pre_process(str(fp32_file), str(prepared), skip_symbolic_shape=True)
@@ -78,3 +81,38 @@ def quantise(fp32_file: Path, directory: Path) -> Path:
 def copy_tokenizer(encoder_directory: Path, directory: Path) -> Path:
     """Copies the tokenizer beside the weights, so that the served directory needs nothing else; returns its file."""
     return Path(shutil.copyfile(encoder_directory / TOKENIZER_FILE, directory / TOKENIZER_FILE))
+
+
+def _example_ids() -> Tensor:
+    return torch.randint(1000, 2000, (2, 24), generator=torch.Generator().manual_seed(0))
+
+
+def _export(
+    served: nn.Module,
+    encoder: BertModel,
+    inputs: tuple[Tensor, ...],
+    directory: Path,
+    *,
+    axes: dict[str, dict[int, str]],
+) -> Path:
+    """Exports a network; the first names in `axes` are its inputs', the others its outputs'.
+
+    The encoder is switched to plain attention: the fused form exports as a detour of shape arithmetic.
+    """
+    encoder.set_attn_implementation("eager")
+    names = list(axes)
+    file = directory / FP32_FILE
+    with warnings.catch_warnings():
+        # The TorchScript exporter announces its successor, which would need one more dependency for the same graph.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            served.eval(),
+            inputs,
+            str(file),
+            input_names=names[: len(inputs)],
+            output_names=names[len(inputs) :],
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return file
