@@ -20,6 +20,7 @@ _ROW_FIGURES = {
     "sta": "STA",
     "sim": "SIM",
     "chrf": "ChrF",
+    "chrf_cased": "ChrF,\ncased",
     "fluency": "fluency",
     "j": "J",
     "j_fluency": "J x fluency",

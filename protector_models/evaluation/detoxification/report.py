@@ -11,7 +11,9 @@ class RewriteRow(Figures):
     sim: float | None
     """Similarity of source and rewrite, in [0, 1]."""
     chrf: float | None
-    """ChrF against all references of the source, in [0, 1]."""
+    """ChrF against all references of the source, case ignored, in [0, 1]."""
+    chrf_cased: float | None
+    """The same with regard to case, as sacrebleu does by default; not in J."""
     fluency: float | None
     """How surely the rewrite was written by a person, in [0, 1]."""
     j: float | None

@@ -29,6 +29,7 @@ class TextScores:
     """1 where the judge of toxicity calls the rewrite harmless, else 0."""
     sim_N: Scores
     chrf_N: Scores
+    chrf_cased_N: Scores
     fluency_N: Scores
     edit_rate_N: Scores
     changed_N: Scores
@@ -44,6 +45,7 @@ class TextScores:
             "sta": self.sta_N,
             "sim": self.sim_N,
             "chrf": self.chrf_N,
+            "chrf_cased": self.chrf_cased_N,
             "fluency": self.fluency_N,
             "j": self.j(),
             "j_fluency": self.j() * self.fluency_N,
@@ -61,6 +63,9 @@ def score_rewrites(items: Sequence[ToxicText], rewrites: Sequence[str], judges: 
         sta_N=(toxicity_N < TOXIC_FROM).astype(np.float64),
         sim_N=np.array(judges.similarity.compare(sources, rewrites), dtype=np.float64),
         chrf_N=np.array([chrf(rewrite, item.references) for item, rewrite in pairs], dtype=np.float64),
+        chrf_cased_N=np.array(
+            [chrf(rewrite, item.references, cased=True) for item, rewrite in pairs], dtype=np.float64
+        ),
         fluency_N=np.array(judges.fluency.score(rewrites), dtype=np.float64),
         edit_rate_N=np.array([edit_rate(item.source, rewrite) for item, rewrite in pairs], dtype=np.float64),
         changed_N=np.array([rewrite != item.source for item, rewrite in pairs], dtype=np.float64),
@@ -88,9 +93,14 @@ def compare_j(left: TextScores, right: TextScores) -> Estimate:
     return estimate_rows(divide, len(left_N), num_resamples=_NUM_RESAMPLES, seed=_SEED)
 
 
-def chrf(rewrite: str, references: Sequence[str]) -> float:
-    """Returns sacrebleu's sentence ChrF against all references, in [0, 1]."""
-    return float(CHRF().sentence_score(rewrite, list(references)).score) / 100.0
+def chrf(rewrite: str, references: Sequence[str], *, cased: bool = False) -> float:
+    """Returns sacrebleu's sentence ChrF against all references, in [0, 1].
+
+    Without regard to case unless asked for: many references are in lower case whatever their source was in, so that a
+    rewrite would lose for keeping capitals. In all else sacrebleu's defaults.
+    """
+    scorer = CHRF(lowercase=not cased)
+    return float(scorer.sentence_score(rewrite, list(references)).score) / 100.0
 
 
 def compare_references(items: Sequence[ToxicText]) -> float | None:

@@ -52,6 +52,8 @@ def test_chrf_takes_the_nearest_of_several_references() -> None:
     assert chrf("you err", ["you are wrong", "you err"]) == pytest.approx(1.0)
     assert 0.0 < chrf("you err", ["you are wrong"]) < 1.0
     assert chrf("", ["you are wrong"]) == 0.0
+    assert chrf("You Err", ["you err"]) == pytest.approx(1.0)
+    assert chrf("You Err", ["you err"], cased=True) < 1.0
     assert compare_references(ITEMS) == chrf("you are wrong", ["you err"])
     assert compare_references(ITEMS[1:]) is None
 
