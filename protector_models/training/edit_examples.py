@@ -46,6 +46,8 @@ class EditExamples:
     """Rewrites by people of the training sentences: nothing in them is to be edited."""
     safe: list[str]
     """Sentences of safe answers to ordinary prompts: nothing in them is to be edited."""
+    held_out_safe: list[str]
+    """Others of them, from answers that no training sentence is of."""
     judged: list[JudgedSentence]
     """Posts that people judged toxic or not, without a rewrite."""
 
@@ -81,11 +83,13 @@ def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -
             training.append(sentence)
         elif by_people:
             held_out.append(sentence)
+    safe = _draw_safe_sentences(directory, random.Random(seed))
     return EditExamples(
         training=training,
         held_out=held_out,
         neutral=[rewrite for sentence in training for rewrite in sentence.human_rewrites],
-        safe=_draw_safe_sentences(directory, random.Random(seed)),
+        safe=[sentence for sentence in safe if not is_held_out(sentence, percent=validation_percent)],
+        held_out_safe=[sentence for sentence in safe if is_held_out(sentence, percent=validation_percent)],
         judged=_read_judged(directory),
     )
 
