@@ -98,7 +98,8 @@ class ModelDeadlines(_Section):
     connect_s: Seconds = 120.0
     """The first call: replicas may still be starting."""
     assess_s: Seconds = 120.0
-    rewrite_s: Seconds = 120.0
+    rewrite_s: Seconds = 240.0
+    """Above `detoxifier.generator.deadline_s`."""
     generate_s: Seconds = 240.0
 
 
