@@ -16,5 +16,5 @@ def find_base_encoder() -> Path:
     """
     found = importlib.util.find_spec(_BASE_WHEEL)
     if found is None or found.origin is None:
-        raise CheckpointError('no base encoder: install the "train" extra of weir, or pass --encoder')
+        raise CheckpointError('no base encoder: install the "train" or the "eval" extra of weir')
     return Path(found.origin).parent / "model"

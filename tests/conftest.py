@@ -17,7 +17,9 @@ _TRAINING = (
     "tests/protector_models/test_plain_encoder.py",
     "tests/protector_models/test_language_model.py",
     "tests/pipelines/bench/test_detector.py",
+    "tests/pipelines/commands/test_evaluate_detoxifier.py",
     "tests/pipelines/commands/test_train.py",
+    "tests/pipelines/commands/test_train_judges.py",
     "tests/pipelines/commands/test_train_detoxifier.py",
 )
 """Tests marked `training`, as they import torch: where they are not wanted they are not even imported."""

@@ -9,7 +9,7 @@ def test_the_wheel_has_the_encoder_in_hugging_face_form() -> None:
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in directory.iterdir()}
 
 
-def test_without_the_wheel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protector_models.base_encoder._BASE_WHEEL", "no_such_wheel")
-    with pytest.raises(CheckpointError, match='"train" extra'):
+    with pytest.raises(CheckpointError, match='"train" or the "eval" extra'):
         find_base_encoder()
