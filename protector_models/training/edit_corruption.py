@@ -13,6 +13,8 @@ from protector_models.edit_words import DELETE, KEEP, apply_tags, split_words
 _EDITED_SHARE = 0.5
 """A word that so many rewrites edit is one that has to be edited."""
 _MAX_BROKEN_WORDS = 3
+_MEAN_RANK = 60
+"""Of wrong tags: frequent ones are the ones the model falls for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def edit_wrongly(
             tags[place] = DELETE
         else:
             others = [tag for tag in tag_names if tag not in share and tag != DELETE]
-            tags[place] = others[min(int(rng.expovariate(1 / 60)), len(others) - 1)] if others else DELETE
+            tags[place] = others[int(rng.expovariate(1 / _MEAN_RANK)) % len(others)] if others else DELETE
     text = _apply(source, tags)
     return JudgedSentence(text=text, toxic=None, fluent=0.0 if wrong else None)
 
