@@ -12,6 +12,7 @@ from pipelines.commands import bench, dead_letters, evaluate, inspect, train
 from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
 from pipelines.commands.moderate import moderate
+from pipelines.commands.rewrite import rewrite
 from pipelines.commands.serve import serve
 from protector_models.moderation.errors import ConfigurationError, WeirError
 
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(serve)
 app.command()(moderate)
 app.command()(assess)
+app.command()(rewrite)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")

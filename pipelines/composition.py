@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.settings import WeirSettings
@@ -16,7 +17,7 @@ from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import DEFAULT, Policy
-from protector_models.moderation.ports import Metrics, VerdictCache
+from protector_models.moderation.ports import Detoxifier, HarmDetector, Metrics, VerdictCache
 from protector_models.moderation.verdict import RewriteMethod
 from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
@@ -46,14 +47,24 @@ def detector_checkpoint(settings: WeirSettings) -> Path:
 
 
 def load_policy_in_force(settings: WeirSettings) -> Policy:
-    """Return the policy that is configured, once it is known to fit the detector.
+    """Return the policy that is configured, once it is known to fit the models.
 
     Raises:
-        ConfigurationError: the policy or the checkpoint cannot be used, a rule looks at a category that the detector
-            does not know and would therefore never apply, a text or methods are for a category that nobody knows, or a
-            method needs a model that is switched off.
+        ConfigurationError: the policy or the checkpoint cannot be used, or does not fit the models.
     """
     policy = load_policy(settings.policy)
+    require_fitting_policy(policy, settings)
+    return policy
+
+
+def require_fitting_policy(policy: Policy, settings: WeirSettings) -> None:
+    """Refuse a policy that does not fit the models that are configured.
+
+    Raises:
+        ConfigurationError: the checkpoint cannot be used, a rule looks at a category that the detector does not know
+            and would therefore never apply, a text or methods are for a category that nobody knows, or a method needs a
+            model that is switched off.
+    """
     known = CheckpointCard.load(detector_checkpoint(settings)).categories
     if unknown := policy.unknown_categories(known):
         raise ConfigurationError(
@@ -66,7 +77,6 @@ def load_policy_in_force(settings: WeirSettings) -> Policy:
         _require_no_method(policy, RewriteMethod.EDIT, "detoxifier.edit to be on, got off")
     if detoxifier.generator.kind == "off":
         _require_no_method(policy, RewriteMethod.GENERATE, "detoxifier.generator.kind to name a model, got 'off'")
-    return policy
 
 
 def _require_known_categories(policy: Policy, possible: Collection[str]) -> None:
@@ -106,11 +116,18 @@ async def verdict_cache(settings: WeirSettings, metrics: Metrics) -> AsyncIterat
         await cache.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InProcessModels:
+    """Models that run in this process."""
+
+    detector: HarmDetector
+    detoxifier: Detoxifier | None
+    """None where the settings switch its models off."""
+
+
 @asynccontextmanager
-async def in_process_moderator(
-    settings: WeirSettings, policy: Policy, metrics: Metrics, cache: VerdictCache
-) -> AsyncIterator[Moderator]:
-    """Yield a Moderator whose models run in this process.
+async def in_process_models(settings: WeirSettings) -> AsyncIterator[InProcessModels]:
+    """Yield detector and detoxifier, loaded into this process.
 
     Raises:
         ConfigurationError: a checkpoint cannot be used.
@@ -129,16 +146,30 @@ async def in_process_moderator(
         detoxifier = load_detoxifier(settings.detoxifier, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
         if detoxifier is not None:
             stack.push_async_callback(detoxifier.close)
+        yield InProcessModels(detector=harm_detector, detoxifier=detoxifier)
+
+
+@asynccontextmanager
+async def in_process_moderator(
+    settings: WeirSettings, policy: Policy, metrics: Metrics, cache: VerdictCache
+) -> AsyncIterator[Moderator]:
+    """Yield a Moderator whose models run in this process.
+
+    Raises:
+        ConfigurationError: a checkpoint cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(in_process_models(settings))
         generator = None
         if settings.mllm.kind == "openai":
             generator = ChatEndpointGenerator.from_settings(settings.mllm)
             stack.push_async_callback(generator.close)
         yield Moderator(
             policy=policy,
-            detector=harm_detector,
+            detector=models.detector,
             cache=cache,
             metrics=metrics,
-            detoxifier=detoxifier,
+            detoxifier=models.detoxifier,
             generator=generator,
             name_language=LanguageIdentifier.load().name_language,
             include_original=settings.output.include_original_response,

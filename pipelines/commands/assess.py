@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.options import JsonOption
+from pipelines.commands.terminal_texts import decode_argument, printable
 from protector_models.checkpoints import CheckpointCard
 from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
@@ -83,8 +84,8 @@ def assess(
     Ends with 0 when the response is below the threshold and was read in full, 3 when it is below but was not read in
     full, 4 when it is at or above the threshold; 1 when the detector gave no score, 2 for a wrong call or weights.
     """
-    response = sys.stdin.buffer.read().decode("utf-8", "replace") if text == _STANDARD_INPUT else _readable(text)
-    exchange = Exchange(prompt=_readable(prompt), response=response)
+    response = sys.stdin.buffer.read().decode("utf-8", "replace") if text == _STANDARD_INPUT else decode_argument(text)
+    exchange = Exchange(prompt=decode_argument(prompt), response=response)
     finding = _assess(exchange, weights, num_threads=threads, with_spans=with_spans)
     if as_json:
         typer.echo(json.dumps(_as_json(finding)))
@@ -94,11 +95,6 @@ def assess(
         raise typer.Exit(EXIT_HARMFUL)
     if finding.assessment.status() is not StageStatus.COMPLETE:
         raise typer.Exit(EXIT_NOT_READ)
-
-
-def _readable(argument: str) -> str:
-    """Undoes what Python makes of bytes on a command line that are no UTF-8: lone surrogates, which no model takes."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_spans: bool) -> _Finding:
@@ -179,16 +175,11 @@ def _print_spans(finding: _Finding, spans: Sequence[HarmfulSpan], console: Conso
         parts: list[str | tuple[str, str]] = []
         done = 0
         for span in spans:
-            parts += (_printable(finding.response[done : span.start]), *_mark(finding.response[span.start : span.end]))
+            parts += (printable(finding.response[done : span.start]), *_mark(finding.response[span.start : span.end]))
             done = span.end
-        console.print(Text.assemble(*parts, _printable(finding.response[done:])))
+        console.print(Text.assemble(*parts, printable(finding.response[done:])))
 
 
 def _mark(text: str) -> list[str | tuple[str, str]]:
     before, after = _SPAN_MARKS
-    return [before, (_printable(text), "bold red"), after]
-
-
-def _printable(text: str) -> str:
-    """Shows control characters as dots: a response may not steer the terminal it is shown on."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "·" for character in text)
+    return [before, (printable(text), "bold red"), after]

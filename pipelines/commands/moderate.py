@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipelines.commands.interrupts import EXIT_INTERRUPTED, read_interruptibly
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.encoded import EncodedVerdict, FailedValue, moderate_encoded
 from pipelines.jsonl import Line, LineReader, output_line
@@ -27,7 +27,6 @@ from protector_models.moderation.errors import ConfigurationError
 from services.metrics import PrometheusMetrics
 
 EXIT_WITH_ERROR_RECORDS = 3
-EXIT_INTERRUPTED = 130
 _STANDARD_STREAM = Path("-")
 
 
@@ -132,7 +131,7 @@ async def _moderate_all(
         ):
             # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
             with open_sink() as sink:
-                for batch in _read_interruptibly(_batches(reader, settings)):
+                for batch in read_interruptibly(_batches(reader, settings)):
                     results = await moderate_encoded(
                         moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
                     )
@@ -154,21 +153,6 @@ def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]
             yield batch
             batch, num_bytes = [], 0
     if batch:
-        yield batch
-
-
-def _read_interruptibly(batches: Iterator[list[Line]]) -> Iterator[list[Line]]:
-    """Let Ctrl-C end a read that waits: asyncio only cancels its task, which would not learn of it before the read."""
-    handler = signal.getsignal(signal.SIGINT)
-    while True:
-        if callable(handler):  # not where the signal is ignored, as in the background
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            batch = next(batches, None)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        if batch is None:
-            return
         yield batch
 
 
