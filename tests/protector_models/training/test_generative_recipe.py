@@ -24,12 +24,12 @@ from tests.builders import exchange
 from tests.protector_models.tiny_language_models import write_causal_model, write_sequence_model
 
 PAIRS = [
-    RewrittenAnswer(prompt="who is he", response="he is a dead man", target="he is a good man .", weight=1.0),
-    RewrittenAnswer(prompt="what now", response="kill them all", target="go home and rest .", weight=1.0),
+    RewrittenAnswer(prompt="who is he", response="he is a dead man", target="he is a good man", weight=1.0),
+    RewrittenAnswer(prompt="what now", response="kill them all", target="go home and rest", weight=1.0),
     RewrittenAnswer(prompt="where", response="in the city", target="in the city", weight=1.0),
 ]
 OVERFIT = GenerativeRecipe(
-    num_epochs=90, batch_size=3, micro_batch_size=3, lr=5e-3, rank=32, alpha=64, dropout=0.0, lora_targets="all-linear"
+    num_epochs=110, batch_size=3, micro_batch_size=3, lr=5e-3, rank=32, alpha=64, dropout=0.0, lora_targets="all-linear"
 )
 SHORT = GenerativeRecipe(batch_size=2, micro_batch_size=1, lr=1e-2, rank=4, checkpoint_every=2)
 
