@@ -143,7 +143,11 @@ def _evaluate(
     found = load_judges(judges or SHIPPED_JUDGES, encoder_directory=find_base_encoder(), num_threads=num_threads)
     editor = _load_editor(settings, num_threads)
     detector = OnnxHarmDetector.load(
-        detector_checkpoint(settings), num_threads=num_threads, max_windows=settings.detector.max_windows
+        detector_checkpoint(settings),
+        num_threads=num_threads,
+        max_windows=settings.detector.max_windows,
+        engine=settings.detector.engine,
+        device=settings.detector.device,
     )
 
     async def measure() -> "DetoxifierReport":
