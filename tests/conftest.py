@@ -17,6 +17,7 @@ _TRAINING = (
     "tests/protector_models/test_plain_encoder.py",
     "tests/protector_models/test_language_model.py",
     "tests/pipelines/bench/test_detector.py",
+    "tests/pipelines/bench/test_detoxifier.py",
     "tests/pipelines/commands/test_evaluate_detoxifier.py",
     "tests/pipelines/commands/test_train.py",
     "tests/pipelines/commands/test_train_judges.py",

@@ -1,13 +1,12 @@
 """How fast the detector is: texts of three lengths, against the same network as transformers and torch run it."""
 
-import json
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.bench.report import Comparison, Progress, compare
+from pipelines.bench.word_texts import WordTexts
 from protector_models.harm_detector import TOKENIZER_FILE, OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.plain_encoder import PlainEncoder
@@ -18,8 +17,6 @@ LENGTHS = (64, 128, 256)
 _PLAIN_BATCH = 8
 _WARM_UP_TEXTS = 16
 _SEED = 20_261_121
-_FREQUENT_WORDS = ("the", "of", "and", "to", "in", "is", "that", "for", "you", "with", "this", "are")
-_FREQUENT_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +72,6 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
 
 
 def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:
-    """Returns texts by their exact number of tokens, drawn with a fixed seed.
-
-    Three words of ten are the most frequent ones of English, as in prose, and the others come from the vocabulary: in a
-    list of rare words alone every passage would have its language classified, which prose has not.
-    """
-    vocabulary = json.loads(tokenizer_file.read_text(encoding="utf-8"))["model"]["vocab"]
-    # Continuations begin with ##; a whole word of the vocabulary is one token.
-    words: list[str] = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and word.islower())
-    rng = random.Random(_SEED)
-
-    def draw() -> str:
-        return rng.choice(_FREQUENT_WORDS if rng.random() < _FREQUENT_SHARE else words)
-
-    return {length: [" ".join(draw() for _ in range(length)) for _ in range(number)] for length in LENGTHS}
+    """Returns texts by their exact number of tokens, drawn with a fixed seed."""
+    words = WordTexts(tokenizer_file, seed=_SEED)
+    return {length: [" ".join(words.draw(length)) for _ in range(number)] for length in LENGTHS}

@@ -87,6 +87,41 @@ def detector(
         Console().print(_table(list(comparisons.values())))
 
 
+@app.command()
+def detoxifier(
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights directory of the edit model; default: the one that Weir ships.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both sides.")] = 2,
+    texts: Annotated[int, typer.Option(min=2, help="Texts in one measurement, half of them toxic.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turn.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the edit model on texts of 32 tokens, half of them toxic, from string to string.
+
+    Against one pass of its encoder in fp32 as transformers and torch run it: batches, the same number of threads.
+
+    Exit codes: 0 done; 1 the weights cannot be used.
+    """
+    # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
+    from pipelines.bench.detoxifier import DetoxifierBenchmark, run_detoxifier_benchmark  # noqa: PLC0415
+    from protector_models.edit_model import SHIPPED_EDIT_MODEL  # noqa: PLC0415
+
+    benchmark = DetoxifierBenchmark(
+        weights=weights or SHIPPED_EDIT_MODEL, num_threads=threads, num_texts=texts, repeats=repeats
+    )
+    try:
+        with _progress() as show:
+            comparison = run_detoxifier_benchmark(benchmark, show)
+    except CheckpointError as error:
+        Console(stderr=True).print(f"weir bench detoxifier: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(comparison.model_dump(), indent=2))
+    else:
+        Console().print(_table([comparison]))
+
+
 @contextmanager
 def _progress() -> Iterator[Progress]:
     """Show on standard error what is being measured."""
