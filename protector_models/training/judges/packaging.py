@@ -72,7 +72,9 @@ def train_judges(
     progress.report_judge(HARM)
     harm_texts = read_harm_texts(data, seed=recipe.characters.seed)
     harm = _fit(harm_texts, recipe.characters, directory, HARM)
-    threshold = _choose_threshold(CharacterJudge.load(directory, HARM), harm_texts)
+    harm_judge = CharacterJudge.load(directory, HARM)
+    threshold = _choose_threshold(harm_judge, harm_texts)
+    harm |= {"harm_recall": measure_recall(harm_judge, harm_texts, threshold)}
     progress.report_judge("fluency")
     training, held_out = read_sentences(data)
     words = learn_toxic_words(
@@ -133,6 +135,12 @@ def measure_fluency(judge: ScoresTexts, held_out: Sentences, words: ToxicWords, 
         | _rank("fluency_auroc_harmless_against_broken", scores["rewrites"], scores["broken"])
         | {f"fluency_mean_{name}": round(float(np.mean(found)), 3) for name, found in scores.items()}
     )
+
+
+def measure_recall(judge: ScoresTexts, texts: JudgedTexts, threshold: float) -> float:
+    """Returns the share of the held-out harmful answers that reach the threshold: how much of harm the judge sees."""
+    scores = judge.score([row.text for row in texts.held_out if row.label])
+    return round(sum(score >= threshold for score in scores) / len(scores), 4)
 
 
 def _fit(texts: JudgedTexts, recipe: CharacterRecipe, directory: Path, name: str) -> Figures:
