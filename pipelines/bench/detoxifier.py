@@ -92,7 +92,8 @@ def _load_plain_encoder(num_threads: int) -> Callable[[Sequence[str]], object]:
     torch.set_num_threads(num_threads)
     directory = find_base_encoder()
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    encoder = BertModel.from_pretrained(directory, local_files_only=True).eval()
+    encoder = BertModel.from_pretrained(directory, local_files_only=True)
+    encoder.train(mode=False)
 
     def run(texts: Sequence[str]) -> None:
         for start in range(0, len(texts), _PLAIN_BATCH):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,12 +14,18 @@ from rich.table import Table
 
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.demo.conversations import load_records
-from pipelines.demo.tally import DemoResult, Tally
+from pipelines.demo.tally import DemoResult, Example, Tally
 from pipelines.logs import configure_logs
 from pipelines.settings import LogSettings, load_settings
-from protector_models.moderation.verdict import Action
+from protector_models.moderation.verdict import Action, RewriteMethod
 
 _EXAMPLES = 6
+_DELIVERED = {
+    RewriteMethod.EDIT: "the answer, with other words",
+    RewriteMethod.OMIT: "the answer, without its harmful sentences",
+    RewriteMethod.GENERATE: "an answer by a language model",
+    RewriteMethod.COMPLETE: "the policy's text",
+}
 
 
 def demo(
@@ -87,12 +94,35 @@ def _report(result: DemoResult) -> Group:
     examples = [
         Panel(
             f"[red]{escape(example.before)}[/red]\n[green]{escape(example.after or '(nothing is delivered)')}[/green]",
-            title=escape(f"{example.action.value}: {example.category}, harmfulness {example.harmfulness}"),
+            title=escape(_title(example)),
             title_align="left",
         )
-        for example in result.examples[:_EXAMPLES]
+        for example in _choose_examples(result.examples)
     ]
-    return Group(_outcomes(result), _speed(result), *examples)
+    return Group(_outcomes(result), _methods(result), _speed(result), *examples)
+
+
+def _choose_examples(examples: Sequence[Example]) -> list[Example]:
+    """Return the first example of each way of rewriting, then others, each in the order in which they came."""
+    firsts = [next((example for example in examples if example.method is method), None) for method in RewriteMethod]
+    chosen = [example for example in firsts if example is not None]
+    return [*chosen, *(example for example in examples if example not in chosen)][:_EXAMPLES]
+
+
+def _title(example: Example) -> str:
+    made = "" if example.method is None else f" by {example.method.value}"
+    return f"{example.action.value}{made}: {example.category}, harmfulness {example.harmfulness}"
+
+
+def _methods(result: DemoResult) -> Table:
+    table = Table("method", "what is delivered", "events", title="How they were rewritten")
+    table.columns[2].justify = "right"
+    for method, number in result.methods.items():
+        if number:
+            table.add_row(method.value, _DELIVERED[method], str(number))
+    table.add_section()
+    table.add_row("rewrite", "", str(result.actions[Action.REWRITE]))
+    return table
 
 
 def _outcomes(result: DemoResult) -> Table:

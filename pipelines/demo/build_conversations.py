@@ -21,6 +21,7 @@ from random import Random
 from pydantic import JsonValue
 
 from pipelines.demo.malformed import malformed_records
+from pipelines.demo.mixed_answers import make_replies, put_into_answers, read_sentences
 from pipelines.demo.sources import SOURCES, Row, Source, may_be_shipped
 
 SEED = 20_240_106
@@ -74,11 +75,25 @@ def build(data: Path) -> bytes:
 
 def _conversations(data: Path) -> Iterator[Conversation]:
     taken: set[str] = set()
+    used: set[str] = set()
     for source in SOURCES:
-        rows = list(_choose(_read(data / source.file), source, taken))
+        rows = list(_choose(_candidates(data, source, used), source, taken))
         taken.update(str(row["id"]) for row in rows)
         for group in _group(rows, source):
             yield tuple(_turn(row, source) for row in group)
+
+
+def _candidates(data: Path, source: Source, taken: set[str]) -> Iterable[Row]:
+    """Return the rows of a source; those that are put together from two data sets have the label of what was put in."""
+    sentences_of = source.inserted or source.replies
+    if sentences_of is None:
+        return _read(data / source.file)
+    known = read_sentences(_read(data / sentences_of.file), sentences_of, _digest)
+    sentences = [sentence for sentence in known if sentence not in taken]
+    if source.replies is not None:
+        return make_replies(sentences, source.prompts, _digest)
+    hosts = [row for row in _read(data / source.file) if str(row["id"]) not in taken and source.accepts(row)]
+    return put_into_answers(hosts, sentences, _digest)
 
 
 def _read(path: Path) -> list[Row]:
@@ -189,9 +204,14 @@ def _encode(number: int, event: Scheduled) -> bytes:
         "occurred_at": event.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "messages": list(_messages(event.turns)),
         "response": turn.response,
-        "metadata": {"source": turn.source.name, "recorded_label": turn.source.label},
+        "metadata": _metadata(turn.source),
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _metadata(source: Source) -> JsonValue:
+    names: dict[str, JsonValue] = {"source": source.name, "recorded_label": source.label}
+    return names if source.inserted is None else {**names, "inserted_sentence": source.inserted.name}
 
 
 def _messages(turns: Conversation) -> Iterator[JsonValue]:

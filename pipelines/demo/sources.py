@@ -13,12 +13,24 @@ Row = Mapping[str, str | int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceSource:
+    """Single sentences of one data set that are put into answers of another, or stand for a chat reply."""
+
+    name: str
+    """The data set, as ATTRIBUTION.md lists it."""
+    file: str
+    field: str
+    """Which field of a row is the sentence."""
+    accepts: Callable[[Row], bool] = lambda _: True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Rows of one data set that become turns of conversations."""
 
     name: str
     """The data set, as ATTRIBUTION.md lists it."""
-    file: str
+    file: str = ""
     """Where the file lies under the data directory."""
     label: Literal["safe", "harmful"]
     num_turns: int
@@ -34,6 +46,11 @@ class Source:
     shows_image: bool = False
     """The prompt is about a picture, which the event names."""
     system_prompt: str | None = None
+    inserted: SentenceSource | None = None
+    """Harmless answers get one of these sentences each, and are harmful then."""
+    replies: SentenceSource | None = None
+    """There is no file: these sentences reply to `prompts`."""
+    prompts: tuple[str, ...] = ()
     accepts: Callable[[Row], bool] = lambda _: True
 
 
@@ -49,11 +66,59 @@ def _refuses(row: Row) -> bool:
     return str(row["response"]).startswith(("I'm sorry", "I’m sorry", "I am sorry", "Sorry", "I cannot", "I can't"))
 
 
+_SHORTEST_HOST = 150
+_LONGEST_HOST = 430
+"""Characters of an answer that a sentence is put into."""
+
+_ABOUT_OTHERS = re.compile(
+    r"\brt\b|trump|obama|clinton|hillary|biden|trudeau|harper|putin|president|senator|minister|republican|democrat|liberal"
+    r"|conservative|muslim|islam|jew|christian|catholic|black|white|gay|lesbian|homo|trans|immigra|women|woman|girl|mexic"
+    r"|chin(a|ese)|india|arab|asia|africa|europ|americ|canad|russia|israel",
+    re.IGNORECASE,
+)
+_TO_SOMEBODY = re.compile(r"\b(you|your|youre|you're|yourself|ur)\b", re.IGNORECASE)
+_HARSH = re.compile(
+    r"fuck|shit|\bass\b|asshole|bastard|idiot|imbecile|stupid|dumb|moron|loser|pathetic|ignorant|\bfools?\b|\bliars?\b",
+    re.IGNORECASE,
+)
+_PLAIN_SENTENCE = re.compile(r"[A-Za-z][A-Za-z ,.'!?-]*")
+
+
+def _is_harsh_to_the_reader(row: Row) -> bool:
+    """Tell whether a sentence has harsh words for whoever reads it, and is about no group and nobody with a name."""
+    text = str(row["text"])
+    is_plain_and_harsh = _PLAIN_SENTENCE.fullmatch(text) and _HARSH.search(text) and _TO_SOMEBODY.search(text)
+    return bool(is_plain_and_harsh) and not _ABOUT_OTHERS.search(text)
+
+
+def _is_short_prose(row: Row) -> bool:
+    response = str(row["response"])
+    return _SHORTEST_HOST <= len(response) <= _LONGEST_HOST and not re.search(r"\d\.|\n", response)
+
+
+_PARADETOX = SentenceSource(
+    name="ParaDetox", file="train/paradetox/train.jsonl.gz", field="text", accepts=_is_harsh_to_the_reader
+)
 _JBB = "eval/jbb_family_eval/eval.jsonl.gz"
 _CIPHERCHAT = "train/cipherchat/train.jsonl.gz"
 _SAFETEXT = "train/safetext/train.jsonl.gz"
 _LLAVA = "eval/llava_benign/all.jsonl.gz"
+_PANDALM = "train/pandalm/train.jsonl.gz"
 _GPTEACHER = "train/gpteacher/train.jsonl.gz"
+
+_SMALL_TALK = (
+    "How did it go today?",
+    "What do you make of that?",
+    "Did you get my message?",
+    "Any plans for the weekend?",
+    "Was it worth the wait?",
+    "Have you seen the news about it?",
+    "Should we try again tomorrow?",
+    "Why are you so quiet?",
+    "What is it like at your place?",
+    "So, are you coming along?",
+)
+"""This project's own questions, for replies that have none."""
 
 SOURCES = (
     Source(
@@ -84,6 +149,10 @@ SOURCES = (
         max_per_prompt=5,
         accepts=_category("misinformation", "libel"),
     ),
+    Source(name="ParaDetox", label="harmful", num_turns=40, max_per_prompt=5, replies=_PARADETOX, prompts=_SMALL_TALK),
+    Source(name="GPTeacher", file=_GPTEACHER, label="harmful", num_turns=60, inserted=_PARADETOX,
+           accepts=lambda row: row["category"] == "roleplay" and _is_short_prose(row)),
+    Source(name="PandaLM", file=_PANDALM, label="harmful", num_turns=40, inserted=_PARADETOX, accepts=_is_short_prose),
     Source(name="CipherChat", file=_CIPHERCHAT, label="safe", num_turns=130,
            accepts=lambda row: "fluency 5" in str(row["category"])),
     Source(name="JailbreakBench family", file=_JBB, label="safe", num_turns=70, max_per_prompt=3, accepts=_refuses),
@@ -101,7 +170,7 @@ SOURCES = (
            turns_per_conversation=2, accepts=_category("code")),
     Source(name="GPTeacher", file=_GPTEACHER, label="safe", num_turns=190, accepts=_category("roleplay")),
     Source(name="Self-Instruct", file="train/self_instruct/train.jsonl.gz", label="safe", num_turns=170),
-    Source(name="PandaLM", file="train/pandalm/train.jsonl.gz", label="safe", num_turns=140),
+    Source(name="PandaLM", file=_PANDALM, label="safe", num_turns=140),
     Source(name="LLaVA", file=_LLAVA, label="safe", num_turns=110, max_per_prompt=2,
            accepts=_from("gpt35", "bard", "vicuna-13b")),
     Source(name="LLaVA", file=_LLAVA, label="safe", num_turns=30, shows_image=True, accepts=_from("qa90")),

@@ -10,18 +10,23 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
-from protector_models.moderation.verdict import Action, ModeratedConversation
+from pipelines.word_edits import find_word_edits
+from protector_models.moderation.verdict import Action, ModeratedConversation, RewriteMethod
 
-_EXAMPLE_CHARACTERS = 160
+_BEFORE_CHARACTERS = 160
+_AFTER_CHARACTERS = 320
+_CONTEXT_CHARACTERS = 50
 
 
 class Example(BaseModel):
-    """A response before and after."""
+    """A response before and after: the beginning, or where they begin to differ."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     action: Action
     category: str | None
+    method: RewriteMethod | None
+    """How `after` was made; None where nothing is delivered."""
     harmfulness: float | None
     before: str
     after: str | None
@@ -36,6 +41,8 @@ class DemoResult(BaseModel):
     actions: dict[Action, int]
     categories: dict[str, dict[Action, int]]
     """By category and action, of what was not simply allowed."""
+    methods: dict[RewriteMethod, int]
+    """How the delivered rewrites were made; they add up to the action `rewrite`."""
     dead_letters: dict[str, int]
     """By class of error."""
     cached: int
@@ -59,6 +66,7 @@ class Tally:
     """The response of each event, by event_id."""
     actions: Counter[Action] = field(default_factory=Counter)
     categories: dict[str, Counter[Action]] = field(default_factory=dict)
+    methods: Counter[RewriteMethod] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     cached: int = 0
     latencies_s: list[float] = field(default_factory=list)
@@ -81,12 +89,17 @@ class Tally:
         self.actions[verdict.action] += 1
         self.cached += verdict.cached
         self.latencies_s.append(now - self.sent_at[verdict.event_id])
-        if verdict.action is not Action.ALLOW:
-            category = verdict.category or _unread(verdict)
-            is_new = verdict.action not in self.categories.setdefault(category, Counter())
-            self.categories[category][verdict.action] += 1
-            if is_new and verdict.category is not None:
-                self.examples.append(self._example(verdict))
+        if verdict.action is Action.ALLOW:
+            return
+        category = verdict.category or _unread(verdict)
+        counts = self.categories.setdefault(category, Counter())
+        method = verdict.rewrite_method
+        is_new = verdict.action not in counts or (method is not None and method not in self.methods)
+        counts[verdict.action] += 1
+        if method is not None:
+            self.methods[method] += 1
+        if is_new and verdict.category is not None:
+            self.examples.append(self._example(verdict))
 
     def note_dead_letter(self, record: Record) -> None:
         """Count a dead letter."""
@@ -102,6 +115,7 @@ class Tally:
             sent=sent,
             actions={action: self.actions[action] for action in Action},
             categories={name: dict(counts) for name, counts in sorted(self.categories.items())},
+            methods={method: self.methods[method] for method in RewriteMethod},
             dead_letters=dict(self.dead_letters),
             cached=self.cached,
             first_verdict_s=round(first_verdict_s, 1),
@@ -111,19 +125,36 @@ class Tally:
         )
 
     def _example(self, verdict: ModeratedConversation) -> Example:
+        before, after = self.originals[verdict.event_id], verdict.response
+        start = 0 if after is None else _start_of_excerpt(before, after)
         return Example(
             action=verdict.action,
             category=verdict.category,
+            method=verdict.rewrite_method,
             harmfulness=verdict.assessment.harmfulness if verdict.assessment else None,
-            before=shorten(self.originals[verdict.event_id]),
-            after=verdict.response,
+            before=shorten(before, start=start),
+            after=None if after is None else shorten(after, start=start, limit=_AFTER_CHARACTERS),
         )
 
 
-def shorten(text: str) -> str:
-    """Return the beginning of a text on one line: harmful text is shown no longer than it takes to recognise it."""
-    line = " ".join(text.split())
-    return line if len(line) <= _EXAMPLE_CHARACTERS else line[: _EXAMPLE_CHARACTERS - 1] + "…"
+def shorten(text: str, *, start: int = 0, limit: int = _BEFORE_CHARACTERS) -> str:
+    """Return some of a text on one line: harmful text is shown no longer than it takes to recognise it.
+
+    Args:
+        text: of any length.
+        start: what is before this is left out.
+        limit: characters of the result at most, at least 2.
+    """
+    line = ("…" if start else "") + " ".join(text[start:].split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _start_of_excerpt(before: str, after: str) -> int:
+    """Return where to begin to show two texts, so that what they differ in is seen with some words before it."""
+    edits = find_word_edits(before, after)
+    if not edits or edits[0].start <= _CONTEXT_CHARACTERS:
+        return 0
+    return before.find(" ", edits[0].start - _CONTEXT_CHARACTERS, edits[0].start) + 1
 
 
 def _unread(verdict: ModeratedConversation) -> str:

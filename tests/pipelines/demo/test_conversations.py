@@ -11,8 +11,9 @@ from pipelines.demo.conversations import DemoRecord, load_records
 from pipelines.demo.malformed import malformed_records
 from pipelines.demo.sources import SOURCES, may_be_shipped
 from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.sentences import split_sentences
 
-LICENCES = ("MIT", "Apache-2.0", "CC BY 4.0")
+LICENCES = ("MIT", "Apache-2.0", "CC BY 4.0", "CC0")
 
 
 @cache
@@ -103,6 +104,12 @@ def test_answers_are_short() -> None:
         assert 0 < len(event.response) <= limit
 
 
+def test_some_answers_are_harmful_in_part() -> None:
+    mixed = [event.response or "" for event in _events() if "inserted_sentence" in event.metadata]
+    assert len(set(mixed)) >= 40
+    assert all(len(split_sentences(response)) >= 4 for response in mixed)
+
+
 def test_some_conversations_show_a_picture() -> None:
     assert sum(bool(exchange.images) for exchange in _exchanges()) >= 10
 
@@ -115,7 +122,8 @@ def test_nothing_is_in_the_file_that_its_builder_leaves_out() -> None:
 
 def test_every_source_is_attributed_with_a_licence_that_allows_this() -> None:
     attributed = _rows_of_attribution()
-    named = {str(event.metadata["source"]) for event in _events()} | {"FigStep"}
+    inserted = {event.metadata["inserted_sentence"] for event in _events() if "inserted_sentence" in event.metadata}
+    named = {str(name) for name in {event.metadata["source"] for event in _events()} | inserted} | {"FigStep"}
     assert named == {source.name for source in SOURCES} | {"FigStep"}
     for name in named:
         assert any(licence in attributed[name][1] for licence in LICENCES), name

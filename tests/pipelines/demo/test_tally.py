@@ -8,7 +8,7 @@ from pipelines.streaming.broker import Record, TopicPartition
 from protector_models.moderation.fakes import FakeHarmDetector, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.verdict import Action, Verdict
+from protector_models.moderation.verdict import Action, RewriteMethod, Verdict
 from tests import builders
 
 
@@ -38,12 +38,41 @@ async def test_results_are_counted_by_action_category_and_error_and_add_up() -> 
     assert result.sent == sum(result.actions.values()) + sum(result.dead_letters.values()) == tally.results()
     assert result.actions[Action.ALLOW] == 1
     assert result.categories == {"hate": {Action.REWRITE: 2}}
+    assert result.methods[RewriteMethod.COMPLETE] == sum(result.methods.values()) == result.actions[Action.REWRITE]
     assert result.dead_letters == {"InvalidEvent": 1}
     assert result.latency_ms == {"p50": 500.0, "p95": 500.0, "p99": 500.0}
     assert result.events_per_s == 2.0
     (example,) = result.examples
     assert example.before == responses[1]
     assert example.after == builders.SAFE_TEXT
+    assert example.method is RewriteMethod.COMPLETE
+
+
+async def test_there_is_an_example_of_each_way_of_rewriting_that_begins_before_what_was_changed() -> None:
+    moderator = Moderator(
+        policy=builders.policy(
+            rewrite_methods={"default": ["omit", "complete"]}, omissions={"default": "(Left out.)"}, omit_up_to=0.5
+        ),
+        detector=FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=100),
+        metrics=RecordedMetrics(),
+    )
+    kept = "Knead the dough for ten minutes and bake it until it is brown. " * 3
+    responses = ["harm=0.9 category=hate one", f"{kept}harm=0.9 category=hate says this long sentence to you. {kept}"]
+    events = [builders.event(response, event_id=f"e{number}") for number, response in enumerate(responses)]
+    tally = Tally()
+    for event, outcome in zip(events, await moderator.moderate(events), strict=True):
+        assert isinstance(outcome, Verdict)
+        tally.note_sent(event.model_dump_json().encode(), 1.0)
+        tally.note_verdict(_record(encode_moderated(event, outcome)), 1.5)
+    result = tally.result(sent=2, first_verdict_s=1.0, elapsed_s=2.0)
+    assert [example.method for example in result.examples] == [RewriteMethod.COMPLETE, RewriteMethod.OMIT]
+    partial = result.examples[1]
+    assert partial.after is not None
+    assert partial.before.startswith("…")
+    assert partial.before[:20] == partial.after[:20]
+    assert "harm=0.9" in partial.before
+    assert "(Left out.)" in partial.after
 
 
 def test_a_long_text_is_shown_by_its_beginning_on_one_line() -> None:
