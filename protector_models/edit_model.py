@@ -20,8 +20,10 @@ from tokenizers import Tokenizer
 from protector_models.checkpoints import CheckpointError, WeightsCard
 from protector_models.edit_decoding import DecodingPlan, SentenceScores, edit_sentence
 from protector_models.edit_encoding import EDIT_LAYOUT, encode_words
+from protector_models.languages import LANGUAGE_RULES, LanguageIdentifier
 from protector_models.moderation.sentences import split_sentences
 from protector_models.moderation.verdict import ItemFailure
+from protector_models.normalisation import NORMALISATION
 from protector_models.onnx_session import SLOW_FUSIONS, load_session
 
 SHIPPED_EDIT_MODEL = Path(__file__).parent / "weights" / "edit_model"
@@ -32,6 +34,7 @@ EDIT_TOKENIZER_FILE = "tokenizer.json"
 EDIT_INPUT = "input_ids"
 """Input of the graph, int64 [1, T]; its outputs are logits: edit [1, T], tags [1, T, K], toxic [1], fluent [1]."""
 
+_ENGLISH = "en"
 _MAX_TOKENS = 160
 """Of a sentence, which has at most 400 characters; the model was trained on shorter ones."""
 
@@ -54,7 +57,7 @@ class EditModelCard(WeightsCard):
                 "layout": self.layout,
                 "tags": self.tags,
                 "decoding": self.decoding.model_dump(),
-                "reading": f"{_MAX_TOKENS} {' '.join(SLOW_FUSIONS)}",
+                "reading": f"{_MAX_TOKENS} {NORMALISATION} {LANGUAGE_RULES} {' '.join(SLOW_FUSIONS)}",
             }
         )
 
@@ -63,11 +66,19 @@ class EditModel:
     """Edits the toxic wording of texts, sentence by sentence. Implements `TextEditor`.
 
     What it does to a text depends on nothing but the text. All that it does not mean to change keeps its characters;
-    links, addresses and code are never changed. A text in another language than English is mostly left as it is.
+    links, addresses, code and the marks of lists and tables are never changed. A text that is surely in another
+    language than English is left as it is.
     """
 
-    def __init__(self, card: EditModelCard, scorer: "OnnxSentenceScorer", executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        card: EditModelCard,
+        scorer: "OnnxSentenceScorer",
+        identifier: LanguageIdentifier,
+        executor: ThreadPoolExecutor,
+    ) -> None:
         self._card = card
+        self._identifier = identifier
         self._scorer = scorer
         self._executor = executor
         self._revision = card.make_revision()
@@ -95,6 +106,7 @@ class EditModel:
         return cls(
             card,
             OnnxSentenceScorer.load(directory, num_tags=len(card.tags)),
+            LanguageIdentifier.load(),
             ThreadPoolExecutor(num_threads, thread_name_prefix="edit-model"),
         )
 
@@ -121,9 +133,12 @@ class EditModel:
         except UnicodeEncodeError:
             return ItemFailure(error="InvalidText", message="expected text without lone surrogates")
         try:
-            return "".join(self._edit_parts(text))
+            edited = "".join(self._edit_parts(text))
         except FloatingPointError as error:
             return ItemFailure(error="NotFiniteScore", message=str(error))
+        # Asked only now: naming a language takes longer than to find that nothing is toxic.
+        is_foreign = edited != text and self._identifier.name_language(text) not in {None, _ENGLISH}
+        return text if is_foreign else edited
 
     def _edit_parts(self, text: str) -> Iterator[str]:
         done = 0

@@ -14,7 +14,7 @@ _REPLACE = "replace "
 _APPEND = "append "
 
 _WORD = re.compile(
-    r"(?P<fixed>```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\w+|<[^<>\n]+>)"
+    r"(?P<fixed>```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\w+|<[^<>\n]+>|\|)"
     # Signs within a word belong to it, as in f**k and sh!t; so does a contraction that was torn apart ("don 't").
     r"|[^\W_]+(?:['’*@$!#._-]*[^\W_]+)*(?: ?['’] ?(?:t|s|m|re|ve|ll|d)\b)?"
     r"|\S",
@@ -22,6 +22,7 @@ _WORD = re.compile(
 )
 _VOWEL_SOUND = re.compile(r"(?!one|once|uni|us[aeiu]|eu)[aeiou]|hono|hour|heir", re.IGNORECASE)
 _SENTENCE_SIGNS = frozenset(".!?")
+_LINE_MARKS = frozenset("-*+>#•")
 _SEPARATORS = frozenset(",;:-–—")
 
 
@@ -32,15 +33,25 @@ class Word:
     start: int
     end: int
     is_fixed: bool
-    """Whether it is a link, an address or code, which is never edited."""
+    """Whether it is a link, an address, code, or the mark of a table, list or heading: such are never edited."""
 
 
 def split_words(text: str) -> list[Word]:
     """Returns the words of a text in order; all that lies between them is white space."""
     return [
-        Word(start=match.start(), end=match.end(), is_fixed=match["fixed"] is not None)
+        Word(
+            start=match.start(),
+            end=match.end(),
+            is_fixed=match["fixed"] is not None or _is_line_mark(text, match.start(), match.end()),
+        )
         for match in _WORD.finditer(text)
     ]
+
+
+def _is_line_mark(text: str, start: int, end: int) -> bool:
+    """Tells whether a word is the mark that a list item, a quotation or a heading begins with."""
+    is_first = start == 0 or text[start - 1] in "\n#"
+    return is_first and text[start:end] in _LINE_MARKS and text[end : end + 1] in {" ", "#", "\t"}
 
 
 def plain_form(text: str) -> str:

@@ -66,6 +66,22 @@ def test_links_addresses_and_code_are_fixed(text: str) -> None:
     assert word.is_fixed
 
 
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("- a - b", "-"),
+        ("## Title", "##"),
+        ("> quoted", ">"),
+        ("* item", "*"),
+        ("| a | b |", "|||"),
+        ("-1", ""),
+        ("# a", "#"),
+    ],
+)
+def test_marks_of_lists_headings_and_tables_are_fixed(text: str, marks: str) -> None:
+    assert "".join(text[word.start : word.end] for word in split_words(text) if word.is_fixed) == marks
+
+
 @pytest.mark.parametrize("text", ["f**k", "sh!t", "a$s", "don't", "don ’t", "it's"])
 def test_signs_within_a_word_and_torn_contractions_belong_to_it(text: str) -> None:
     assert len(split_words(text)) == 1
