@@ -1,7 +1,8 @@
 """The console command `weir`.
 
 Exit status: 0 done; 1 a model, broker or service is gone; 2 a wrong call or configuration; 3 done, but not everything
-could be moderated, read or delivered, where the command tells; 4 `weir assess` found the response harmful; 130 interrupted.
+could be moderated, read or delivered, where the command tells; 4 `weir assess` found the response harmful; 130
+interrupted.
 """
 
 import sys

@@ -6,13 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, BertModel
-
 from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
-from protector_models.base_encoder import find_base_encoder
 from protector_models.edit_model import EDIT_TOKENIZER_FILE, EditModel
+from protector_models.plain_base_encoder import PlainBaseEncoder
 
 LENGTH = 32
 """Of the texts, in tokens."""
@@ -50,7 +47,7 @@ def run_detoxifier_benchmark(benchmark: DetoxifierBenchmark, progress: Progress)
     editor = EditModel.load(benchmark.weights, num_threads=benchmark.num_threads)
     sides: dict[str, Callable[[Sequence[str]], object]] = {
         "edit model": editor.edit,
-        "plain": _load_plain_encoder(benchmark.num_threads),
+        "plain": PlainBaseEncoder.load(num_threads=benchmark.num_threads, batch_size=_PLAIN_BATCH).run,
     }
     texts = make_short_texts(benchmark.weights / EDIT_TOKENIZER_FILE, benchmark.num_texts)
     per_s: dict[str, list[float]] = {side: [] for side in sides}
@@ -86,19 +83,3 @@ def make_short_texts(tokenizer_file: Path, number: int) -> list[str]:
                 text[position] = rng.choice(_TOXIC_WORDS)
         texts.append(" ".join(text))
     return texts
-
-
-def _load_plain_encoder(num_threads: int) -> Callable[[Sequence[str]], object]:
-    torch.set_num_threads(num_threads)
-    directory = find_base_encoder()
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    encoder = BertModel.from_pretrained(directory, local_files_only=True)
-    encoder.train(mode=False)
-
-    def run(texts: Sequence[str]) -> None:
-        for start in range(0, len(texts), _PLAIN_BATCH):
-            batch = tokenizer(list(texts[start : start + _PLAIN_BATCH]), padding=True, return_tensors="pt")
-            with torch.inference_mode():
-                encoder(**batch)
-
-    return run

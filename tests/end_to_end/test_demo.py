@@ -24,7 +24,11 @@ def test_the_demonstration_ends_by_itself_and_its_numbers_add_up() -> None:
     assert result["sent"] >= 2_000
     assert result["sent"] == sum(result["actions"].values()) + sum(result["dead_letters"].values())
     assert result["actions"]["allow"] > 0
-    assert result["actions"]["rewrite"] > 0
+    assert result["actions"]["rewrite"] == sum(result["methods"].values())
+    shown = {example["method"] for example in result["examples"]}
+    for method in ("edit", "omit", "complete"):
+        assert result["methods"][method] > 0
+        assert method in shown
     assert result["dead_letters"]["InvalidEvent"] > 0
     assert result["cached"] > 0
     assert all(example["before"] != example["after"] for example in result["examples"])
