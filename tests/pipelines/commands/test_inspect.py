@@ -64,7 +64,8 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
 
 def test_all_commands_are_there() -> None:
     assert {words[0] for words in commands() if words} == {
-        "demo", "serve", "moderate", "assess", "dead-letters", "train", "eval", "bench", "schema", "config", "version",
+        "demo", "serve", "moderate", "assess", "rewrite", "dead-letters", "train", "eval", "bench", "schema", "config",
+        "version",
     }  # fmt: skip
 
 
