@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from protector_models.edit_words import DELETE, KEEP, Word, apply_tags
+from protector_models.edit_words import DELETE, KEEP, Word, apply_tags, replace_tag
 
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
+_PRAISE = ("good", "great", "smart", "nice", "best", "better", "right", "well", "intelligent", "clever", "wise", "kind")
 _TINY = 1e-4
 _LEAST_KEPT = 0.1
 """Less counts as this much: what is insult from end to end may go, if the model is sure of it."""
@@ -36,15 +37,17 @@ class DecodingPlan(BaseModel):
     """A sentence less likely to be toxic is left alone."""
     toxic_enough: Probability = 0.1
     """Once a candidate is less likely to be toxic, no further edits are tried."""
-    steps: tuple[Probability, ...] = (0.97, 0.9, 0.8, 0.65, 0.5, 0.3, 0.15)
+    steps: tuple[Probability, ...] = (0.99, 0.97, 0.9, 0.8, 0.65, 0.5, 0.3, 0.15)
     """Falling: each candidate edits the words that are at least so likely to be edited."""
     deletion_penalty: Weight = 0.75
     """Taken off the logit of leaving a word out, which would otherwise be preferred to any one of its replacements."""
-    kept_weight: Weight = 1.5
+    blocked_tags: tuple[str, ...] = tuple(replace_tag([word]) for word in _PRAISE)
+    """Never taken: where people write "not good" for an insult, half of it says the opposite."""
+    kept_weight: Weight = 2.5
     """Of the logarithm of the share of characters that are left as they were, beside the logarithm of not being toxic;
     so for the other weights."""
     fluent_weight: Weight = 0.2
-    unlikely_weight: Weight = 0.3
+    unlikely_weight: Weight = 0.6
     """Of the log odds against each edit that is less likely than not."""
     fluent_from: Probability = 0.6
     """Where the best candidate is less likely to be fluent, other words are tried."""
@@ -108,7 +111,12 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
     scores = scorer.score(sentence)
     if scores.toxic < plan.toxic_from or not scores.words:
         return sentence
-    penalty_K = plan.deletion_penalty * np.array([name == DELETE for name in tag_names])
+    penalty_K = np.array(
+        [
+            plan.deletion_penalty if name == DELETE else math.inf if name in plan.blocked_tags else 0.0
+            for name in tag_names
+        ]
+    )
     decoder = _Decoder(sentence, scores, scores.tag_logits_WK - penalty_K, scorer, tag_names, plan)
     best = decoder.weigh((KEEP,) * len(scores.words), 0.0)
     for tags in decoder.steps():

@@ -18,7 +18,8 @@ _WORD_FOR_SIGN_COST = 2.5
 _MIN_SUBSTITUTION_COST = 1.0
 _UNLIKENESS_COST = 0.6
 
-CLOSENESS = 2.0
+_CLOSENESS = 2.0
+"""A rewrite counts as the share of words that it leaves alone, to this power."""
 _MAX_EDITED_SHARE = 0.75
 _PARAPHRASE_WEIGHT = 0.02
 """Of a rewrite that leaves less than a quarter of the words where they were, against one that changes none."""
@@ -90,7 +91,7 @@ def share_tags(source: str, rewrites: Sequence[WeightedRewrite]) -> list[Mapping
     for rewrite in rewrites:
         tags = tag_words(source, rewrite.text)
         edited = sum(tag != KEEP for tag in tags) / max(1, len(tags))
-        weight = rewrite.weight * ((1.0 - edited) ** CLOSENESS if edited <= _MAX_EDITED_SHARE else _PARAPHRASE_WEIGHT)
+        weight = rewrite.weight * ((1.0 - edited) ** _CLOSENESS if edited <= _MAX_EDITED_SHARE else _PARAPHRASE_WEIGHT)
         total += weight
         for share, tag in zip(shares, tags, strict=True):
             share[tag] = share.get(tag, 0.0) + weight

@@ -13,9 +13,9 @@ from protector_models.training.examples import is_held_out, read_training_set
 from protector_models.training.excluded_texts import is_excluded_text
 from protector_models.training.sources import BENIGN_SETS
 
-PAIR_SETS = {"paradetox/train": 1.0, "pseudoparadetox/train": 0.5}
+PAIR_SETS = {"paradetox/train": 1.0, "pseudoparadetox/train": 0.25}
 """Sets of toxic sentences and their rewrites, and how much a rewrite counts: the first are people's, the others a
-machine's."""
+machine's, which change more words than people do."""
 
 JUDGED_SETS = ("paradetox/cannot_rewrite", "toxichat_reddit/turns")
 """Not davidson, sbic and decodingtrust: the judge that evaluation uses learned from those."""
