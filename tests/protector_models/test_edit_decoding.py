@@ -7,7 +7,7 @@ from protector_models.edit_decoding import DecodingPlan, SentenceScores, edit_se
 from protector_models.edit_words import DELETE, replace_tag, split_words
 
 TAGS = (DELETE, replace_tag(["person"]))
-PLAN = DecodingPlan()
+PLAN = DecodingPlan(kept_weight=1.5, unlikely_weight=0.3)
 
 
 class ScriptedScorer:
@@ -68,7 +68,7 @@ def test_an_edit_that_costs_more_than_it_gains_is_not_made() -> None:
 def test_another_word_is_tried_where_the_first_choice_does_not_read_well() -> None:
     scorer = ScriptedScorer({"moron": 0.95}, broken=frozenset({"he is a"}))
     assert edit_sentence("he is a moron", scorer, TAGS, PLAN) == "he is a person"
-    assert edit_sentence("he is a moron", scorer, TAGS, DecodingPlan(num_repairs=0)) == "he is a"
+    assert edit_sentence("he is a moron", scorer, TAGS, PLAN.model_copy(update={"num_repairs": 0})) == "he is a"
 
 
 def test_no_candidate_is_read_more_often_than_the_plan_allows() -> None:
@@ -85,3 +85,9 @@ def test_nothing_is_left_of_a_sentence_that_is_all_insult() -> None:
 @pytest.mark.parametrize("sentence", ["", "   ", "😀😀", "…", "| a | b |"])
 def test_what_holds_no_words_to_edit_comes_back_as_it_was(sentence: str) -> None:
     assert edit_sentence(sentence, ScriptedScorer({}), TAGS, PLAN) == sentence
+
+
+def test_praise_never_takes_an_insults_place() -> None:
+    tags = (DELETE, replace_tag(["good"]))
+    scorer = ScriptedScorer({"moron": 0.95}, replaced=frozenset({"moron"}), broken=frozenset({"he is a"}))
+    assert edit_sentence("he is a moron", scorer, tags, PLAN) == "he is a"
