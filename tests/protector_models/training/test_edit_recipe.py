@@ -15,7 +15,7 @@ from protector_models.training.edit_examples import EditExamples, RewrittenSente
 from protector_models.training.edit_network import EditNetwork
 from protector_models.training.edit_packaging import package_edit_model
 from protector_models.training.edit_recipe import EditRecipe, train_edit_network
-from protector_models.training.examples import RecordError
+from protector_models.training.records import RecordError
 from protector_models.training.resumable import TrainingProgress
 
 RECIPE = EditRecipe(
