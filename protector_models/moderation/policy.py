@@ -75,7 +75,8 @@ class TenantRules(_PolicyModel):
     """Everything that may differ between tenants."""
 
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
-    """Of the rules that apply, the most severe action wins: block, then review, then rewrite."""
+    """Of the rules that apply, the most severe action wins: block, then review, then rewrite. Of equally severe ones a
+    rule that names a category wins over "any", whichever score is higher; of several such the first."""
     rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=_complete_only)
     """How responses are rewritten, by category, in order of preference; "default" must be there. Where nothing is said,
     nothing of a harmful response is kept."""
@@ -115,14 +116,19 @@ class TenantRules(_PolicyModel):
         return self
 
     def decide(self, assessment: Assessment) -> Decision:
-        """Return the most severe action that a rule or the coverage asks for."""
-        action = Action.ALLOW
-        category: str | None = None
+        """Return the most severe action that a rule or the coverage asks for.
+
+        Its category is that of the first of the rules that ask for the action and name one; where only rules of "any"
+        ask for it, the category that scores highest.
+        """
+        applied: Rule | None = None
         for rule in self.rules:
-            if _SEVERITY[rule.action] > _SEVERITY[action] and _score(assessment, rule.category) >= rule.threshold:
-                action = rule.action
-                category = assessment.top_category() if rule.category == ANY_CATEGORY else rule.category
-        found = action
+            if _score(assessment, rule.category) >= rule.threshold and (applied is None or _outdoes(rule, applied)):
+                applied = rule
+        action = found = Action.ALLOW if applied is None else applied.action
+        category = None if applied is None else applied.category
+        if category == ANY_CATEGORY:
+            category = assessment.top_category()
         coverage = assessment.coverage
         if coverage.characters_evaluated < coverage.characters_total:
             action = _more_severe(action, self.on_unread_text)
@@ -245,6 +251,13 @@ def _score(assessment: Assessment, category: str) -> float:
     if category == ANY_CATEGORY:
         return assessment.harmfulness
     return assessment.categories.get(category, 0.0)
+
+
+def _outdoes(rule: Rule, other: Rule) -> bool:
+    """Tell whether a rule wins over one that stands before it, both of them applying."""
+    if rule.action is not other.action:
+        return _SEVERITY[rule.action] > _SEVERITY[other.action]
+    return other.category == ANY_CATEGORY and rule.category != ANY_CATEGORY
 
 
 def _more_severe(left: Action, right: Action) -> Action:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.verdict import RewriteMethod
 from protector_models.policy_file import load_policy
+from tests.builders import assessment
 
 RULES = "rules: [{threshold: 0.5, action: block}]\n"
 TEXTS = "safe_completions: {default: No.}\n"
@@ -40,3 +42,11 @@ def test_a_threshold_is_a_number(tmp_path: Path, threshold: str) -> None:
     file.write_text(f"version: x\nrules: [{{threshold: {threshold}, action: block}}]\n{TEXTS}")
     (rule,) = load_policy(file).rules
     assert rule.threshold == float(threshold)
+
+
+def test_under_the_default_policy_self_harm_is_not_hidden_by_a_higher_category() -> None:
+    rules = load_policy(None)
+    decision = rules.decide(assessment(0.9, categories={"unsafe_advice": 0.8, "self_harm": 0.56}))
+    assert decision.category == "self_harm"
+    assert rules.methods(decision.category) == (RewriteMethod.COMPLETE,)
+    assert "findahelpline.com" in rules.safe_completion(decision.category)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from protector_models.moderation.policy import Decision, Policy, Rule, TenantOverrides
-from protector_models.moderation.verdict import Action, RewriteMethod
+from protector_models.moderation.verdict import Action, Assessment, RewriteMethod
 from tests.builders import SAFE_TEXT, assessment, policy, rule
 
 RULE = {"threshold": 0.5, "action": "rewrite"}
@@ -69,6 +69,36 @@ def test_a_rule_of_any_category_names_the_highest_one() -> None:
 def test_the_category_is_that_of_the_most_severe_rule() -> None:
     rules = policy(rules=[rule(0.5, category="hate"), rule(0.5, Action.BLOCK, category="weapons")])
     assert rules.decide(assessment(0.9, categories={"hate": 0.9, "weapons": 0.6})).category == "weapons"
+
+
+def test_of_equally_severe_rules_one_that_names_a_category_wins_over_any_wherever_it_stands() -> None:
+    drawn = [rule(0.5), rule(0.2, category="self_harm"), rule(0.2, category="hate")]
+    score = assessment(0.9, categories={"unsafe_advice": 0.8, "self_harm": 0.3, "hate": 0.4})
+    assert policy(rules=drawn).decide(score).category == "self_harm"
+    assert policy(rules=[drawn[1], drawn[0]]).decide(score).category == "self_harm"
+    assert policy(rules=[*drawn[2:], *drawn[:2]]).decide(score).category == "hate"
+
+
+@given(st.lists(rules, min_size=1, max_size=5), assessments)
+def test_only_rules_that_ask_for_the_action_name_the_category_and_named_ones_come_first(
+    drawn: list[Rule], score: Assessment
+) -> None:
+    decision = policy(rules=drawn).decide(score)
+    named = [
+        one.category
+        for one in drawn
+        if one.action is decision.found
+        and one.category != "any"
+        and score.categories.get(one.category, 0) >= one.threshold
+    ]
+    by_any = None if decision.found is Action.ALLOW else score.top_category()
+    assert decision.category == (named[0] if named else by_any)
+
+
+def test_a_more_severe_rule_of_any_category_is_not_outdone_by_a_milder_one_that_names_a_category() -> None:
+    rules = policy(rules=[rule(0.2, category="self_harm"), rule(0.5, Action.BLOCK)])
+    score = assessment(0.9, categories={"unsafe_advice": 0.8, "self_harm": 0.3})
+    assert rules.decide(score) == Decision(action=Action.BLOCK, found=Action.BLOCK, category="unsafe_advice")
 
 
 @pytest.mark.parametrize("action", [Action.ALLOW, Action.REVIEW, Action.BLOCK])
