@@ -12,8 +12,8 @@ _TAILS = (60, 240)
 _MIN_UNITS = 24
 _MIN_ROUNDS = 4
 _LOOPING_SHARE = 0.85
-_REPEATED_PIECE = re.compile(r"(\S{1,20}?)\1{63,}\W*\Z")
-"""64 times the same few characters without a space between: "ha", "=", an emoji."""
+_MAX_PIECE = 20
+_PIECE_ROUNDS = 64
 _PIECE_TAIL = 2_000
 """Characters at the end in which a repeated piece is looked for."""
 
@@ -43,16 +43,41 @@ def is_looping(text: str) -> bool:
 
     It does where, for some distance of at most a quarter of the tail, 85% of the tail's words are those that stand that
     distance before: a counter that goes up in every round does not hide the loop. Or where it ends with 64 times the
-    same few characters.
+    same few characters, at most 20 and no space among them ("ha", "=", an emoji), and nothing after them is a word.
 
     Measured on up to 1,500 texts each of the training data: none of 12,000 that people or careful models wrote
     (cipherchat, counsel_chat, gpteacher, gsm8k, halueval_general, med_safety, medquad, owasp_benign) loops; 124 of
     jbb_family's 1,500 and 340 of refusal_direction_benign's 983, which models wrote past their end, do.
     """
-    if _REPEATED_PIECE.search(text[-_PIECE_TAIL:]):
+    if _ends_with_repeated_piece(text[-_PIECE_TAIL:]):
         return True
     units = _UNIT.findall(text.casefold())
     return len(units) >= _MIN_UNITS and any(_is_periodic(units[-length:]) for length in _TAILS)
+
+
+def _ends_with_repeated_piece(tail: str) -> bool:
+    # By hand, for the time it takes: a regular expression tries each piece at each place, and each number of rounds.
+    num_trailing = next((place for place, character in enumerate(reversed(tail)) if _is_of_word(character)), len(tail))
+    return any(_is_piece_repeated(tail, length, num_trailing) for length in range(1, _MAX_PIECE + 1))
+
+
+def _is_piece_repeated(tail: str, length: int, num_trailing: int) -> bool:
+    """Tell whether a piece of this length stands 64 times in a row before at most `num_trailing` other characters."""
+    num_equal = 0
+    for place in reversed(range(length, len(tail))):
+        if tail[place] == tail[place - length] and not tail[place].isspace():
+            num_equal += 1
+            if num_equal == length * (_PIECE_ROUNDS - 1):
+                return True
+        elif place < len(tail) - num_trailing:
+            return False
+        else:
+            num_equal = 0
+    return False
+
+
+def _is_of_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _is_periodic(tail: Sequence[str]) -> bool:

@@ -23,6 +23,9 @@ LOOPS = {
     "emoji": "Fine " + "🙂" * 100,
     "rules": "Fine " + "=" * 300 + "\n",
     "Chinese": "我不能帮助您。" * 20,
+    "letters and what comes after them": "Oh " + "ha" * 70 + "!?.. \n" * 100,
+    "a piece of twenty characters": "Oh " + "abcdefghijklmnopqrst" * 64,
+    "rules of two kinds": "=" * 300 + "-",
 }
 
 NO_LOOPS = {
@@ -53,6 +56,14 @@ NO_LOOPS = {
         for number, name in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"])
     ),
     "a heading with its rule": "Results\n" + "=" * 60 + "\nAll is well here, as far as anyone can tell.",
+    "a rule and a word": "-" * 700 + "\nHave a good day",
+    "a long rule and a word": "=" * 100_000 + " Total",
+    "pieces that nearly repeat": ("ab" * 31 + "a") * 100 + " Total",
+    "letters of which the last are others": "ha" * 300 + "hm",
+    "many words": " ".join(str(number * number) for number in range(12_000)),
+    "one long word": "".join(str(number * number) for number in range(12_000)),
+    "spaces": "a" + " " * 100_000,
+    "a piece that repeats too seldom": "Oh " + "ha" * 63,
 }  # fmt: skip
 
 
