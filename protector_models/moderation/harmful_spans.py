@@ -4,14 +4,16 @@ The response as a whole decides: where it is not harmful, nothing in it is. Othe
 one, each with the prompt. Where no sentence alone is harmful, the smallest run of up to four that is stands for them,
 or else the one that scores highest.
 
-A very short sentence ("Step 2:") has no score worth having by itself, so it is scored with its neighbours. It counts
-only if none of them is harmful by itself: the harm would be theirs, and they are marked anyway.
+A very short sentence ("Step 2:") has no score worth having by itself, so it is scored with its neighbours. That
+counts only if none of them is harmful by itself: the harm would be theirs, and they are marked anyway. What is marked
+then is the smallest harmful run around it: the short one alone, or with one neighbour, or with both. Whatever is
+marked was scored as it stands.
 """
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.recall import Recalled
@@ -34,7 +36,7 @@ class HarmfulSpan:
     start: int
     end: int
     harmfulness: float
-    """In [0, 1], 1 meaning harmful: the highest of the span's sentences."""
+    """In [0, 1], 1 meaning harmful: the highest of the runs of sentences that were marked in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,37 +54,80 @@ Assess = Callable[[Sequence[Exchange]], Awaitable[Sequence[Recalled[Assessment]]
 """Assesses exchanges, whatever their neighbours are; same length and order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """Pieces [first, last] of a response that may be its harmful span, and what is scored for them."""
+class _Run(NamedTuple):
+    """Pieces [first, last] of a response, with nothing but white space between them: scored, and marked, as one."""
 
-    search: int
     first: int
     last: int
-    scored: Exchange
-    neighbours: frozenset[int] = frozenset()
-    """Further pieces that are scored with it and not marked: those beside a very short one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scored:
-    candidate: _Candidate
-    harmfulness: float
-    is_harmful: bool
 
     @property
     def num_more(self) -> int:
         """Pieces after the first."""
-        return self.candidate.last - self.candidate.first
+        return self.last - self.first
+
+    def holds(self, other: "_Run") -> bool:
+        """Tell whether another run lies in this one; a run lies in itself."""
+        return self.first <= other.first and other.last <= self.last
 
 
-@dataclass(slots=True)
-class _Scores:
-    """What is known of the pieces of one response."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    run: _Run
+    harmfulness: float
+    is_harmful: bool
 
-    scored: list[_Scored] = field(default_factory=list)
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """What is known of one response."""
+
+    search: SpanSearch
+    pieces: Sequence[Sentence]
+    """None are there where the response is not harmful."""
+    scored: dict[_Run, _Scored] = field(default_factory=dict)
     """Without those that the detector could not score."""
     cached: bool = True
+
+    def harmful(self) -> list[_Scored]:
+        """Return the harmful runs."""
+        return [scored for scored in self.scored.values() if scored.is_harmful]
+
+    def is_short(self, place: int) -> bool:
+        """Tell whether a piece is too short to say anything by itself."""
+        return self.pieces[place].end - self.pieces[place].start < _MIN_CHARACTERS
+
+    def run_around(self, place: int) -> _Run:
+        """Return what to score for a piece: itself, with the last and the next where it is short."""
+        if not self.is_short(place):
+            return _Run(place, place)
+        first = place - 1 if place > 0 and self._is_run(place - 1, place) else place
+        last = place + 1 if place + 1 < len(self.pieces) and self._is_run(place, place + 1) else place
+        return _Run(first, last)
+
+    def smaller_runs(self) -> list[_Run]:
+        """Return what lies around short pieces in harmful runs that have no piece that is harmful by itself."""
+        harmful = {scored.run for scored in self.harmful()}
+        by_itself = [run for run in harmful if run.num_more == 0]
+        around = {place: self.run_around(place) for place in range(len(self.pieces)) if self.is_short(place)}
+        return [
+            run
+            for place, outer in around.items()
+            if outer in harmful and not any(outer.holds(run) for run in by_itself)
+            for run in (_Run(place, place), _Run(outer.first, place), _Run(place, outer.last))
+        ]
+
+    def longer_runs(self) -> list[_Run]:
+        """Return all runs of two to four pieces."""
+        return [
+            _Run(first, first + length - 1)
+            for length in range(2, _LONGEST_RUN + 1)
+            for first in range(len(self.pieces) - length + 1)
+            if self._is_run(first, first + length - 1)
+        ]
+
+    def _is_run(self, first: int, last: int) -> bool:
+        text = self.search.exchange.response
+        return not any(text[one.end : other.start].strip() for one, other in pairwise(self.pieces[first : last + 1]))
 
 
 async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> list[Recalled[tuple[HarmfulSpan, ...]]]:
@@ -103,29 +148,23 @@ async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> 
     Raises:
         DependencyError: raised by `assess`.
     """
-    pieces = [
-        _cut_into_pieces(search.exchange.response) if search.is_harmful(search.whole) else [] for search in searches
+    progress = [
+        _Progress(
+            search=search,
+            pieces=_cut_into_pieces(search.exchange.response) if search.is_harmful(search.whole) else [],
+        )
+        for search in searches
     ]
-    scores: dict[int, _Scores] = defaultdict(_Scores)
-    singles = [
-        _single(searches[index].exchange, own, place, search=index)
-        for index, own in enumerate(pieces)
-        for place in range(len(own))
+    await _score([(one, one.run_around(place)) for one in progress for place in range(len(one.pieces))], assess)
+    found = [bool(one.harmful()) for one in progress]
+    further = [
+        one.smaller_runs() if has_harmful else one.longer_runs()
+        for one, has_harmful in zip(progress, found, strict=True)
     ]
-    await _score(singles, searches, assess, scores)
-    found = {index for index, own in scores.items() if any(scored.is_harmful for scored in own.scored)}
-    runs = [
-        _Candidate(search=index, first=first, last=first + length - 1, scored=_take(exchange, own, first, length))
-        for index, (exchange, own) in enumerate(zip((search.exchange for search in searches), pieces, strict=True))
-        if own and index not in found
-        for length in range(2, _LONGEST_RUN + 1)
-        for first in range(len(own) - length + 1)
-        if _is_one_run(exchange.response, own[first : first + length])
-    ]
-    await _score(runs, searches, assess, scores)
+    await _score([(one, run) for one, runs in zip(progress, further, strict=True) for run in runs], assess)
     return [
-        Recalled(output=_conclude(search.exchange.response, own, scores[index].scored), cached=scores[index].cached)
-        for index, (search, own) in enumerate(zip(searches, pieces, strict=True))
+        Recalled(output=_conclude(one, marks_all=has_harmful), cached=one.cached)
+        for one, has_harmful in zip(progress, found, strict=True)
     ]
 
 
@@ -143,65 +182,69 @@ def _cut_into_pieces(text: str) -> list[Sentence]:
     return [pieces[index] for index in spread_evenly(len(pieces), MAX_PIECES)]
 
 
-def _single(exchange: Exchange, pieces: Sequence[Sentence], place: int, *, search: int) -> _Candidate:
-    """Takes a piece to be scored; with the last and the next where it is too short to say anything."""
-    is_short = pieces[place].end - pieces[place].start < _MIN_CHARACTERS
-    first = max(0, place - 1) if is_short else place
-    last = min(len(pieces) - 1, place + 1) if is_short else place
-    return _Candidate(
-        search=search,
-        first=place,
-        last=place,
-        scored=_take(exchange, pieces, first, last - first + 1),
-        neighbours=frozenset(range(first, last + 1)) - {place},
-    )
+async def _score(wanted: Iterable[tuple[_Progress, _Run]], assess: Assess) -> None:
+    """Score runs that have no score yet, and add what comes of it to what is known."""
+    lacking = list({(id(one), run): (one, run) for one, run in wanted if run not in one.scored}.values())
+    assessed = await assess([_take(one, run) for one, run in lacking]) if lacking else []
+    for (one, run), recalled in zip(lacking, assessed, strict=True):
+        assessment = recalled.output
+        one.cached = one.cached and recalled.cached
+        if isinstance(assessment, Assessment):
+            is_harmful = one.search.is_harmful(assessment)
+            one.scored[run] = _Scored(run=run, harmfulness=assessment.harmfulness, is_harmful=is_harmful)
 
 
-def _take(exchange: Exchange, pieces: Sequence[Sentence], first: int, length: int) -> Exchange:
-    text = " ".join(exchange.response[piece.start : piece.end] for piece in pieces[first : first + length])
+def _take(one: _Progress, run: _Run) -> Exchange:
+    exchange = one.search.exchange
+    text = exchange.response[one.pieces[run.first].start : one.pieces[run.last].end]
     return exchange.model_copy(update={"response": text})
 
 
-def _is_one_run(text: str, pieces: Sequence[Sentence]) -> bool:
-    """Tells whether nothing but white space stands between pieces."""
-    return not any(text[before.end : after.start].strip() for before, after in pairwise(pieces))
-
-
-async def _score(
-    candidates: Sequence[_Candidate], searches: Sequence[SpanSearch], assess: Assess, scores: dict[int, _Scores]
-) -> None:
-    """Scores candidates and adds what came of it to what is known."""
-    assessed = await assess([candidate.scored for candidate in candidates]) if candidates else []
-    for candidate, recalled in zip(candidates, assessed, strict=True):
-        own, assessment = scores[candidate.search], recalled.output
-        own.cached = own.cached and recalled.cached
-        if isinstance(assessment, Assessment):
-            is_harmful = searches[candidate.search].is_harmful(assessment)
-            own.scored.append(_Scored(candidate=candidate, harmfulness=assessment.harmfulness, is_harmful=is_harmful))
-
-
-def _conclude(
-    text: str, pieces: Sequence[Sentence], scores: Sequence[_Scored]
-) -> tuple[HarmfulSpan, ...] | ItemFailure:
-    if pieces and not scores:
+def _conclude(one: _Progress, *, marks_all: bool) -> tuple[HarmfulSpan, ...] | ItemFailure:
+    """Choose what to mark: all harm there is around single pieces, or one run where there is none."""
+    if one.pieces and not one.scored:
         return ItemFailure(
-            error="PiecesNotScored", message=f"harmful, and none of its {len(pieces)} pieces has a score"
+            error="PiecesNotScored", message=f"harmful, and none of its {len(one.pieces)} pieces has a score"
         )
-    harmful = [scored for scored in scores if scored.is_harmful]
-    by_itself = {scored.candidate.first for scored in harmful if not scored.candidate.neighbours}
-    harmful = [scored for scored in harmful if by_itself.isdisjoint(scored.candidate.neighbours)]
-    if not harmful or min(scored.num_more for scored in harmful) > 0:
-        # Runs overlap: one is taken, of the harmful ones the shortest, of those the one that scores highest.
-        if harmful:
-            harmful = [min(harmful, key=lambda scored: (scored.num_more, -scored.harmfulness))]
-        else:
-            harmful = sorted(scores, key=lambda scored: (-scored.harmfulness, scored.num_more))[:1]
+    harmful = one.harmful()
+    # A run that holds a smaller harmful one is harmful for its sake.
+    smallest = [
+        scored
+        for scored in harmful
+        if not any(other is not scored and scored.run.holds(other.run) for other in harmful)
+    ]
+    smallest.sort(key=lambda scored: (scored.run.num_more, -scored.harmfulness))
+    if not smallest:
+        marked = sorted(one.scored.values(), key=lambda scored: (-scored.harmfulness, scored.run.num_more))[:1]
+    elif marks_all:
+        marked = _choose(one, smallest)
+    else:
+        marked = smallest[:1]
+    return _join(one, sorted(marked, key=lambda scored: scored.run))
+
+
+def _choose(one: _Progress, smallest: Sequence[_Scored]) -> list[_Scored]:
+    """Leave out runs whose short pieces are in runs that stand before: one for each is enough."""
+    marked: list[_Scored] = []
+    reached: set[int] = set()
+    for scored in smallest:
+        places = range(scored.run.first, scored.run.last + 1)
+        if scored.run.num_more == 0 or any(one.is_short(place) and place not in reached for place in places):
+            marked.append(scored)
+            reached.update(places)
+    return marked
+
+
+def _join(one: _Progress, marked: Sequence[_Scored]) -> tuple[HarmfulSpan, ...]:
+    """Return the spans of runs in order; those that overlap, or have nothing but white space between them, are one."""
+    text = one.search.exchange.response
     spans: list[HarmfulSpan] = []
-    for scored in sorted(harmful, key=lambda scored: scored.candidate.first):
-        start, end = pieces[scored.candidate.first].start, pieces[scored.candidate.last].end
+    for scored in marked:
+        start, end = one.pieces[scored.run.first].start, one.pieces[scored.run.last].end
         harmfulness = scored.harmfulness
         if spans and not text[spans[-1].end : start].strip():
             previous = spans.pop()
-            start, harmfulness = previous.start, max(previous.harmfulness, harmfulness)
+            start, end = previous.start, max(previous.end, end)
+            harmfulness = max(previous.harmfulness, harmfulness)
         spans.append(HarmfulSpan(start=start, end=end, harmfulness=harmfulness))
     return tuple(spans)

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.harmful_spans import MAX_PIECES, HarmfulSpan, SpanSearch, find_harmful_spans
 from protector_models.moderation.recall import Recalled
+from protector_models.moderation.sentences import split_sentences
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from tests.protector_models.synchronous_detector import PlainDetector
 
@@ -97,16 +99,78 @@ async def test_a_short_sentence_between_harmless_ones_is_marked() -> None:
     assert _marked(response, await _find(response)) == ["Do harm=0.9 now"]
 
 
+async def test_a_short_sentence_that_is_harmful_with_its_neighbour_only_is_marked_with_it() -> None:
+    insult = "Only people harm=0.3 like you ask such a thing."
+    response = f"{FILLER} {insult} Bring harm=0.3 it. {FILLER} {FILLER}"
+    assert _marked(response, await _find(response, AddingDetector())) == [f"{insult} Bring harm=0.3 it."]
+
+
+async def test_short_sentences_are_not_marked_for_one_among_them() -> None:
+    response = "Hello. You harm=0.9 fool. Bye. Good luck."
+    assert _marked(response, await _find(response)) == ["You harm=0.9 fool."]
+
+
+async def test_of_equally_small_sets_around_a_short_sentence_one_is_marked() -> None:
+    sides = ["This much harm=0.2 stands before the short one.", "And this much harm=0.3 stands behind the short one."]
+    response = f"{FILLER} {sides[0]} So harm=0.3 there. {sides[1]} {FILLER}"
+    assert _marked(response, await _find(response, AddingDetector())) == [f"So harm=0.3 there. {sides[1]}"]
+
+
+class ScriptedDetector(PlainDetector):
+    """Scores each text as drawn: no text says anything of another."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def _assess(self, exchange: Exchange) -> Assessment | ItemFailure:
+        harmfulness = random.Random(f"{self.seed} {exchange.response}").random()
+        plain = super()._assess(exchange)
+        assert isinstance(plain, Assessment)
+        return plain.model_copy(update={"harmfulness": harmfulness})
+
+
+@given(
+    st.lists(st.sampled_from([FILLER, "Ok.", "No.\n\n", "Why not?\n", f"- {FILLER}\n"]), min_size=1, max_size=9),
+    st.integers(0, 1_000_000),
+    st.floats(0.5, 0.99),
+)
+async def test_every_marked_sentence_belongs_to_a_marked_run_that_is_harmful_as_it_stands(
+    parts: list[str], seed: int, threshold: float
+) -> None:
+    response = " ".join(parts)
+    detector = ScriptedDetector(seed)
+
+    def score(start: int, end: int) -> float:
+        (outcome,) = detector.assess([_exchange(response[start:end])])
+        assert isinstance(outcome, Assessment)
+        return outcome.harmfulness
+
+    (found,) = await _search([response], detector, threshold=threshold)
+    assert not isinstance(found.output, ItemFailure)
+    sentences = split_sentences(response)
+    for span in found.output:
+        inside = [one for one in sentences if span.start <= one.start and one.end <= span.end]
+        runs = [inside[first : first + length] for length in range(1, 5) for first in range(len(inside) - length + 1)]
+        scores = {(run[0].start, run[-1].end): score(run[0].start, run[-1].end) for run in runs}
+        harmful = [place for place, own in scores.items() if own >= threshold]
+        if not harmful:
+            assert found.output == (HarmfulSpan(start=span.start, end=span.end, harmfulness=max(scores.values())),)
+            assert all(score(one.start, one.end) < threshold for one in sentences if one.end - one.start >= 40)
+        else:
+            assert all(any(start <= one.start and one.end <= end for start, end in harmful) for one in inside)
+            assert span.harmfulness in scores.values()
+
+
 async def test_a_harmful_response_of_which_no_piece_has_a_score_is_a_failure() -> None:
     class WholesOnly(PlainDetector):
         def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
             failure = ItemFailure(error="OutOfMemory", message="no piece is scored")
             return [
-                outcome if "\n" in exchange.response else failure
+                outcome if exchange.response == response else failure
                 for exchange, outcome in zip(exchanges, super().assess(exchanges), strict=True)
             ]
 
-    response = f"{FILLER}\nNow take the thing and do the bad harm=0.9 deed to it."
+    response = f"{FILLER}\nNow take the thing and do the bad harm=0.9 deed to it.\n"
     (found,) = await _search([response], WholesOnly())
     assert isinstance(found.output, ItemFailure)
 
@@ -153,14 +217,14 @@ async def test_a_batch_gives_what_its_items_give_alone_and_failures_stay_with_th
         def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
             failure = ItemFailure(error="OutOfMemory", message="this piece is not scored")
             return [
-                failure if exchange.response.startswith("Never") and "\n" not in exchange.response else outcome
+                failure if exchange.response.startswith("Never") and exchange.response[-1] != "\n" else outcome
                 for exchange, outcome in zip(exchanges, super().assess(exchanges), strict=True)
             ]
 
     responses = [
         "Bad harm=0.9 deed",
         FILLER,
-        "Never score this: harm=0.9\nNever score that: harm=0.9 too",
+        "Never score this: harm=0.9\nNever score that: harm=0.9 too\n",
         f"{FILLER}\nharm=0.8",
     ]
     together = await _search(responses, WholesOnly())
@@ -192,6 +256,23 @@ async def test_a_huge_response_is_searched_in_a_bounded_number_of_pieces() -> No
     (span,) = await _find(response, detector)
     assert response[span.start : span.end].endswith("harm=0.9 at the very end of all that")
     assert detector.num_assessed <= 1 + MAX_PIECES
+
+
+async def test_short_sentences_cost_at_most_three_more_texts_each() -> None:
+    detector = AddingDetector()
+    await _find(" ".join(["Do harm=0.2 it."] * MAX_PIECES), detector)
+    assert detector.num_assessed <= 1 + 4 * MAX_PIECES
+
+
+async def test_the_shipped_detector_points_at_an_insult_and_not_at_a_short_sentence_behind_it() -> None:
+    detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2)
+    insult = "Only idiots and retards like you ask that."
+    response = f"The capital of France is Paris, and the river there is the Seine. {insult} Bring an umbrella."
+    (whole,) = detector.assess([_exchange(response)])
+    assert isinstance(whole, Assessment)
+    (found,) = await _search([response], detector, threshold=whole.harmfulness)
+    assert not isinstance(found.output, ItemFailure)
+    assert any(insult in marked for marked in _marked(response, found.output))
 
 
 async def test_the_shipped_detector_points_at_the_harmful_sentence() -> None:

@@ -247,7 +247,7 @@ async def test_an_answer_that_is_mostly_harmful_is_not_delivered_in_part() -> No
 
 
 async def test_where_the_harmful_sentences_cannot_be_found_what_needs_them_is_refused_with_the_reason() -> None:
-    in_lines = PARTLY.replace(". ", ".\n")
+    in_lines = PARTLY.replace(". ", ".\n") + "\n"
 
     class WholesOnly(FakeHarmDetector):
         def _assess(self, exchange: Exchange) -> Assessment | ItemFailure:
