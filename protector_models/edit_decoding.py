@@ -17,12 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from protector_models.edit_words import DELETE, KEEP, Word, apply_tags, replace_tag
+from protector_models.edit_words import DELETE, KEEP, Word, append_tag, apply_tags, replace_tag
 
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 _PRAISE = ("good", "great", "smart", "nice", "best", "better", "right", "well", "intelligent", "clever", "wise", "kind")
+_NEGATIONS = ("not", "no", "never", "don't", "didn't", "i don't", "are not", "is not", "was not", "not right")
+_HALF_A_PHRASE = (
+    *(replace_tag([word]) for word in (*_PRAISE, *_NEGATIONS, "live", "love", "do not", "does not")),
+    *(append_tag([word]) for word in _NEGATIONS),
+)
 _TINY = 1e-4
 _LEAST_KEPT = 0.1
 """Less counts as this much: what is insult from end to end may go, if the model is sure of it."""
@@ -41,8 +46,9 @@ class DecodingPlan(BaseModel):
     """Falling: each candidate edits the words that are at least so likely to be edited."""
     deletion_penalty: Weight = 0.75
     """Taken off the logit of leaving a word out, which would otherwise be preferred to any one of its replacements."""
-    blocked_tags: tuple[str, ...] = tuple(replace_tag([word]) for word in _PRAISE)
-    """Never taken: where people write "not good" for an insult, half of it says the opposite."""
+    blocked_tags: tuple[str, ...] = _HALF_A_PHRASE
+    """Never taken: where people write "not good" for an insult, half of it says the opposite, and twice half of it
+    neither."""
     kept_weight: Weight = 2.5
     """Of the logarithm of the share of characters that are left as they were, beside the logarithm of not being toxic;
     so for the other weights."""
@@ -158,22 +164,29 @@ class _Decoder:
             num_edited = int(is_edited_W.sum())
             if num_edited > num_before:
                 num_before = num_edited
-                yield tuple(
-                    self._tag_names[tag] if is_edited else KEEP
-                    for tag, is_edited in zip(self._first_WK, is_edited_W, strict=True)
+                yield _once(
+                    [
+                        self._tag_names[tag] if is_edited else KEEP
+                        for tag, is_edited in zip(self._first_WK, is_edited_W, strict=True)
+                    ]
                 )
 
     def repairs(self, best: _Candidate) -> Iterator[_Candidate]:
         """Yields candidates that are no more toxic and have one edit made in another way, the likeliest ways first."""
-        others: list[tuple[float, int, int]] = []
+        others: list[tuple[float, int, str]] = []
         for place, tag in enumerate(best.tags):
-            if tag != KEEP:
-                logits_K = self._logits_WK[place]
-                first = self._first_WK[place]
-                ranked = np.argsort(-logits_K, kind="stable")[1 : self._plan.num_repairs + 1]
-                others += [(float(logits_K[first] - logits_K[other]), place, int(other)) for other in ranked]
-        for loss, place, other in sorted(others)[: self._plan.num_repairs]:
-            tags = (*best.tags[:place], self._tag_names[other], *best.tags[place + 1 :])
+            if tag == KEEP:
+                continue
+            logits_K = self._logits_WK[place]
+            loss_K = logits_K.max() - logits_K
+            ranked = np.argsort(loss_K, kind="stable")[: self._plan.num_repairs + 1]
+            others += [
+                (float(loss_K[other]), place, self._tag_names[other])
+                for other in ranked
+                if self._tag_names[other] != tag and np.isfinite(loss_K[other])
+            ]
+        for loss, place, other_tag in sorted(others)[: self._plan.num_repairs]:
+            tags = _once([*best.tags[:place], other_tag, *best.tags[place + 1 :]])
             candidate = self.weigh(tags, loss)
             if candidate.text and candidate.toxic <= max(best.toxic, self._plan.toxic_enough):
                 yield candidate
@@ -194,6 +207,17 @@ class _Decoder:
             - plan.repair_weight * repair_loss
         )
         return _Candidate(text=text, tags=tags, worth=worth, toxic=scores.toxic, fluent=scores.fluent)
+
+
+def _once(tags: Sequence[str]) -> tuple[str, ...]:
+    """Leaves a word out that would get the same words in its place as the word before it: not "people people"."""
+    kept: list[str] = []
+    before = KEEP
+    for tag in tags:
+        is_again = tag == before and tag not in {KEEP, DELETE}
+        kept.append(DELETE if is_again else tag)
+        before = before if tag == DELETE else tag
+    return tuple(kept)
 
 
 def _log_odds(probability: float) -> float:

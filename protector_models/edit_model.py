@@ -18,6 +18,7 @@ from pydantic import Field
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints import CheckpointError, WeightsCard
+from protector_models.code_blocks import find_code, is_within
 from protector_models.edit_decoding import DecodingPlan, SentenceScores, edit_sentence
 from protector_models.edit_encoding import EDIT_LAYOUT, encode_words
 from protector_models.languages import LANGUAGE_RULES, LanguageIdentifier
@@ -141,10 +142,13 @@ class EditModel:
         return text if is_foreign else edited
 
     def _edit_parts(self, text: str) -> Iterator[str]:
+        blocks = find_code(text)
         done = 0
         for sentence in split_sentences(text):
+            original = text[sentence.start : sentence.end]
             yield text[done : sentence.start]
-            yield edit_sentence(text[sentence.start : sentence.end], self._scorer, self._card.tags, self._card.decoding)
+            is_code = is_within(sentence.start, sentence.end, blocks)
+            yield original if is_code else edit_sentence(original, self._scorer, self._card.tags, self._card.decoding)
             done = sentence.end
         yield text[done:]
 

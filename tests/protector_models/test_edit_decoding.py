@@ -91,3 +91,8 @@ def test_praise_never_takes_an_insults_place() -> None:
     tags = (DELETE, replace_tag(["good"]))
     scorer = ScriptedScorer({"moron": 0.95}, replaced=frozenset({"moron"}), broken=frozenset({"he is a"}))
     assert edit_sentence("he is a moron", scorer, tags, PLAN) == "he is a"
+
+
+def test_the_same_word_does_not_take_two_places_side_by_side() -> None:
+    scorer = ScriptedScorer({"feckless": 0.95, "fools": 0.95}, replaced=frozenset({"feckless", "fools"}))
+    assert edit_sentence("these feckless fools again", scorer, TAGS, PLAN) == "these person again"

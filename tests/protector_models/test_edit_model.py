@@ -116,3 +116,23 @@ def test_another_way_of_reading_is_refused(tmp_path: Path) -> None:
 def test_the_number_of_threads_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         EditModel.load(num_threads=0)
+
+
+@pytest.mark.parametrize("before", ["```python\n" + "x = 1\n" * 80, "Run:\n\n"])
+def test_code_of_any_length_is_left_as_it_is(model: EditModel, before: str) -> None:
+    indent = "" if before.startswith("`") else "    "
+    code = f"{before}{indent}# fucking stupid shit\n{indent}print('you stupid bitch')\n" + ("" if indent else "```\n")
+    (edited,) = model.edit([code + "\nYou stupid bitch."])
+    assert isinstance(edited, str)
+    assert edited.startswith(code)
+    assert not edited.endswith("bitch.")
+
+
+@pytest.mark.parametrize(
+    "text", ["You are a stupid idiot.", "He is an idiot.", "You are not an idiot.", "What a stupid question."]
+)
+def test_an_insult_does_not_become_praise_or_a_double_negation(model: EditModel, text: str) -> None:
+    (edited,) = model.edit([text])
+    assert isinstance(edited, str)
+    assert not {"good", "smart", "great"} & set(edited.lower().rstrip(".").split())
+    assert edited.lower().split().count("not") <= text.split().count("not")
