@@ -98,9 +98,9 @@ class TenantRules(_PolicyModel):
     """What follows where the detector failed on this one response. "allow" fails open and is counted."""
     deliver_under_review: bool = False
     """Whether a response is delivered while it waits for review. Never one that a rule wants rewritten or blocked."""
-    max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 2
-    """How many tries there may be before the safe completion. Each method is tried once; `generate`, where it is the
-    last before `complete`, again until so many tries were made."""
+    max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How many tries there may be before the safe completion; no category may have more methods. Each method is tried
+    once; `generate`, where it is the last before `complete`, again until so many tries were made."""
     shadow: bool = False
     """Decide and report, but deliver every response unchanged. An event that ends as a failure has no verdict to report
     and stays a dead letter."""
@@ -111,6 +111,7 @@ class TenantRules(_PolicyModel):
         _require_default(self.safe_completions, "safe_completions")
         if self.where_method_stands(RewriteMethod.OMIT):
             _require_default(self.omissions, "omissions")
+        _require_tries_for_all(self.rewrite_methods, self.max_rewrite_attempts)
         texts = {"safe_completions": self.safe_completions, "omissions": self.omissions}
         require_usable_texts(texts, self.slots, default_language=self.default_language)
         return self
@@ -228,6 +229,17 @@ class Policy(TenantRules):
 def _require_default(by_category: Mapping[str, object], field: str) -> None:
     if DEFAULT not in by_category:
         raise ValueError(f"{field}: expected one named {DEFAULT!r}, got {sorted(by_category)}")
+
+
+def _require_tries_for_all(by_category: Mapping[str, tuple[RewriteMethod, ...]], max_attempts: int) -> None:
+    for category, methods in by_category.items():
+        *before_complete, _ = methods
+        if unreached := before_complete[max_attempts:]:
+            named = ", ".join(repr(method.value) for method in unreached)
+            raise ValueError(
+                f"rewrite_methods.{category}: {named} would never be tried: expected at most max_rewrite_attempts "
+                f"({max_attempts}) methods before {RewriteMethod.COMPLETE.value!r}, got {len(before_complete)}"
+            )
 
 
 def _require_use(slots: Mapping[str, object], used: Collection[str], field: str) -> None:

@@ -26,7 +26,7 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool) ->
     """Return what to try for a response that is harmful in `category`, in order.
 
     At most `rules.max_rewrite_attempts` tries stand before the policy's own texts, which end the list: the category's,
-    then the default one.
+    then the default one. No list of a policy has more methods than that.
 
     Args:
         rules: name the methods.
@@ -34,8 +34,8 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool) ->
         has_models: whether there is a detoxifier; what needs one is left out where not.
     """
     usable = [method for method in rules.methods(category) if has_models or method not in _NEEDS_DETOXIFIER]
-    tries = [Try(method) for method in usable if method is not RewriteMethod.COMPLETE][: rules.max_rewrite_attempts]
-    if tries and tries[-1].method is usable[-2] is RewriteMethod.GENERATE:
+    tries = [Try(method) for method in usable if method is not RewriteMethod.COMPLETE]
+    if tries and tries[-1].method is RewriteMethod.GENERATE:
         tries += [
             Try(RewriteMethod.GENERATE, attempt) for attempt in range(1, rules.max_rewrite_attempts - len(tries) + 1)
         ]

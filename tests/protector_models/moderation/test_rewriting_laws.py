@@ -99,7 +99,7 @@ policies = st.builds(
     lambda by_category, attempts, unread: policy(
         rules=[rule(0.5), rule(0.7, category="illicit")],
         rewrite_methods=by_category,
-        max_rewrite_attempts=attempts,
+        max_rewrite_attempts=max(attempts, *(len(chosen) - 1 for chosen in by_category.values())),
         on_unread_text=unread,
         omissions={"default": "(Left out.)"},
         safe_completions={"hate": "Let us speak kindly.", "illicit": "Let us keep to the law."},
