@@ -6,9 +6,10 @@ from typing import Protocol
 from protector_models.generative_detoxifier import OpenDetoxifier, load_generator
 from protector_models.in_process import ModelThreads
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.ports import RewriteRequest, Span
+from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import DetoxifierSettings
+from protector_models.text_ranges import replace_ranges
 
 _OWN_TEXTS = ["You are a stupid idiot. " * length for length in (1, 4, 16, 64)]
 """Short and long ones: the first run on each length of input is the slow one."""
@@ -119,7 +120,8 @@ class ModelDetoxifier:
             if isinstance(text, ItemFailure):
                 return text
             replacements.append(text)
-        text = _replace(request.exchange.response, request.spans, replacements)
+        places = [(span.start, span.end) for span in request.spans]
+        text = replace_ranges(request.exchange.response, places, replacements)
         if text == request.exchange.response:
             return ItemFailure(error="NothingToEdit", message="expected toxic wording in the harmful sentences")
         if not text.strip():
@@ -150,18 +152,6 @@ def load_detoxifier(settings: DetoxifierSettings, *, num_threads: int, timeout_s
     if editor is None and generator is None:
         return None
     return ModelDetoxifier(editor=editor, generator=generator, timeout_s=timeout_s)
-
-
-def _replace(response: str, spans: Sequence[Span], replacements: Sequence[str]) -> str:
-    """Return a response with other texts in place of spans; a span that goes takes the white space behind it along."""
-    written = ""
-    done = 0
-    for span, replacement in zip(spans, replacements, strict=True):
-        written += response[done : span.start] + replacement
-        done = span.end
-        if not replacement.strip() and (not written or written[-1].isspace()):
-            done += len(response[done:]) - len(response[done:].lstrip())
-    return written + response[done:]
 
 
 def _no_model(request: RewriteRequest) -> ItemFailure:

@@ -51,7 +51,8 @@ async def test_only_the_spans_are_edited_and_everything_else_stays_as_it_was() -
         ("Hello. You fool. Bye.", [(7, 16)], "Hello. Bye."),
         ("You fool. Bye.", [(0, 9)], "Bye."),
         ("Hello.\n\nYou fool.", [(8, 17)], "Hello.\n\n"),
-        ("Hello, you fool!", [(7, 16)], "Hello, "),
+        ("Hello, you fool!", [(7, 16)], "Hello,"),
+        ("Hello there. Fuck you!\n\n- item one", [(13, 22)], "Hello there.\n\n- item one"),
         ("You. You.", [(0, 4), (5, 9)], "EmptyRewrite"),
     ],
 )
