@@ -5,14 +5,13 @@ Importing this module is fast; a model of kind "transformers" brings torch with 
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from protector_models.deadlines import within
 from protector_models.endpoint_detoxifier import EndpointDetoxifier
-from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.ports import Detoxifier, RewriteRequest
 from protector_models.moderation.verdict import ItemFailure, Rewrite
 from protector_models.rewrite_attempts import derive_seed
@@ -47,12 +46,14 @@ class AnswerWriter(Protocol):
     def revision(self) -> str:
         """Its "name@revision": equal revisions give equal drafts of equal tasks."""
 
-    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> list[Draft | ItemFailure]:
-        """Write an answer for each task; same length and order.
+    def write(
+        self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]
+    ) -> Iterator[tuple[int, Draft | ItemFailure]]:
+        """Write an answer for each task; yield the task's place and the answer as soon as it is finished, in any order.
 
         Args:
             tasks: what to write.
-            is_wanted: asked between tokens; once it says no, nobody waits for the drafts and the call ends soon.
+            is_wanted: asked between tokens; once it says no, nobody waits for further drafts and the call ends soon.
 
         Raises:
             ModelUnavailableError: the device failed, its memory does not suffice for now, or nobody waits any more.
@@ -70,7 +71,7 @@ class GenerativeDetoxifier:
 
         Args:
             writer: the model.
-            deadline_s: how long a call may take, waiting for the calls before it included.
+            deadline_s: how long a call may take, waiting for the calls before it included; above 0.
         """
         self._writer = writer
         self._deadline_s = deadline_s
@@ -85,29 +86,39 @@ class GenerativeDetoxifier:
         """Rewrite each response as a whole.
 
         A call that is late or cancelled while it waits is never computed; one that is being computed ends within a
-        token, and what it wrote is dropped.
+        token. What a late call has finished is returned, and the rest of it is late: thrown away, the next try of the
+        same requests would begin at nothing and be late again.
 
         Raises:
-            ModelUnavailableError: no result in time, or the device failed.
+            ModelUnavailableError: no text was written in time, or the device failed.
         """
         if not requests:
             return []
         abandoned = threading.Event()
         loop = asyncio.get_running_loop()
         tasks = [_to_task(request) for request in requests]
+        written: dict[int, Draft | ItemFailure] = {}
 
-        def write() -> list[Draft | ItemFailure]:
-            return self._writer.write(tasks, is_wanted=lambda: not abandoned.is_set())
+        def write() -> None:
+            for index, draft in self._writer.write(tasks, is_wanted=lambda: not abandoned.is_set()):
+                written[index] = draft
 
         try:
-            drafts = await within(
-                self._deadline_s,
-                lambda: loop.run_in_executor(self._thread, write),
-                waiting_for=self._writer.revision,
+            async with asyncio.timeout(self._deadline_s) as deadline:
+                await loop.run_in_executor(self._thread, write)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            in_time = written.copy()  # The thread may still be adding to it.
+            if not any(isinstance(draft, Draft) for draft in in_time.values()):
+                raise ModelUnavailableError(f"{self.revision}: no result within {self._deadline_s:g} s") from error
+            late = ItemFailure(
+                error="LateRewrite", message=f"not written within {self._deadline_s:g} s; others of the batch were"
             )
+            written = {index: in_time.get(index, late) for index in range(len(tasks))}
         finally:
             abandoned.set()
-        return [self._to_rewrite(request, draft) for request, draft in zip(requests, drafts, strict=True)]
+        return [self._to_rewrite(request, written[index]) for index, request in enumerate(requests)]
 
     async def close(self) -> None:
         """Give the thread up without waiting for what it computes."""

@@ -99,21 +99,25 @@ class LanguageModel:
         """The model's and the adapter's name, and a digest of their files and of how they are asked."""
         return self._revision
 
-    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> list[Draft | ItemFailure]:
-        """Write an answer for each task.
+    def write(
+        self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]
+    ) -> Iterator[tuple[int, Draft | ItemFailure]]:
+        """Write an answer for each task; yield its place with it once its run is finished, short tasks first.
 
         A task that is too long, or that the model fails on alone, is an `ItemFailure`.
 
         Raises:
             ModelUnavailableError: the GPU failed or is out of memory, or nobody waits any more.
         """
-        outcomes: dict[int, Draft | ItemFailure] = {}
         encoded: list[_EncodedTask] = []
         for index, task in enumerate(tasks):
             ids = encode_prompt(self._tokenizer, task.prompt, task.response, is_causal=self._is_causal)
             if len(ids) > self._max_input_tokens:
-                outcomes[index] = ItemFailure(
-                    error="InputTooLong", message=f"{len(ids)} tokens, expected at most {self._max_input_tokens}"
+                yield (
+                    index,
+                    ItemFailure(
+                        error="InputTooLong", message=f"{len(ids)} tokens, expected at most {self._max_input_tokens}"
+                    ),
                 )
             else:
                 encoded.append(_EncodedTask(index=index, ids=ids, seed=task.seed))
@@ -121,8 +125,7 @@ class LanguageModel:
             drafts = self._write_run(run, is_wanted)
             if not is_wanted():
                 raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its texts")
-            outcomes |= {task.index: draft for task, draft in zip(run, drafts, strict=True)}
-        return [outcomes[index] for index in range(len(tasks))]
+            yield from zip((task.index for task in run), drafts, strict=True)
 
     def _plan(self, tasks: Sequence[_EncodedTask]) -> Iterator[list[_EncodedTask]]:
         """Yield runs of tasks of like lengths; one that is drawn is a run of its own."""

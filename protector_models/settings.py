@@ -60,7 +60,8 @@ class GeneratorSettings(_Section):
     max_new_tokens: Annotated[int, Field(ge=1)] = 512
     """The longest rewrite, in tokens; a rewrite that is cut there has failed."""
     deadline_s: Seconds = 180.0
-    """How long the rewrites of one batch may take, all tries and waits included."""
+    """How long the rewrites of one batch may take, all tries and waits included; less than `serve.deadlines.rewrite_s`.
+    What was written by then is kept, and the rest is late."""
     adapter: str | None = None
     """transformers: a LoRA adapter, a folder or a name on the hub, with weights as safetensors."""
     device: Device = "cpu"

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMet
 from protector_models.settings import GeneratorSettings
 from tests.builders import exchange
 
+Written = Iterator[tuple[int, Draft | ItemFailure]]
+
 
 @dataclass
 class ScriptedWriter:
@@ -25,11 +27,30 @@ class ScriptedWriter:
     revision: str = "scripted@1"
     tasks: list[WritingTask] = field(default_factory=list)
 
-    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> list[Draft | ItemFailure]:
-        """Write an answer for each task."""
+    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> Written:
+        """Write an answer for each task, the last one first."""
         assert is_wanted()
         self.tasks += tasks
-        return [self.script(task) for task in tasks]
+        for index in reversed(range(len(tasks))):
+            yield index, self.script(tasks[index])
+
+
+class StuckWriter(ScriptedWriter):
+    """Hangs at a task that says so, until nobody waits."""
+
+    def __init__(self, script: Callable[[WritingTask], Draft | ItemFailure]) -> None:
+        super().__init__(script)
+        self.given_up = threading.Event()
+
+    def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> Written:
+        """Write the answers before the one that takes for ever."""
+        for index, task in enumerate(tasks):
+            while task.response == "For ever." and is_wanted():
+                pass
+            if not is_wanted():
+                self.given_up.set()
+                raise ModelUnavailableError("scripted@1: given up")
+            yield index, self.script(task)
 
 
 def request(response: str = "You fool.", *, attempt: int = 0) -> RewriteRequest:
@@ -95,19 +116,36 @@ async def test_the_first_attempt_is_not_drawn_and_later_ones_have_seeds_of_reque
 
 
 async def test_a_late_model_is_unavailable_and_learns_that_nobody_waits() -> None:
-    given_up = threading.Event()
-
-    class SlowWriter(ScriptedWriter):
-        def write(self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]) -> list[Draft | ItemFailure]:
-            while is_wanted():
-                pass
-            given_up.set()
-            return []
-
-    async with open_detoxifier(SlowWriter(kind_words), deadline_s=0.1) as detoxifier:
+    writer = StuckWriter(kind_words)
+    async with open_detoxifier(writer, deadline_s=0.1) as detoxifier:
         with pytest.raises(ModelUnavailableError, match=r"scripted@1: no result within 0\.1 s"):
-            await detoxifier.rewrite([request()])
-        assert await asyncio.to_thread(given_up.wait, 60)
+            await detoxifier.rewrite([request("For ever.")])
+        assert await asyncio.to_thread(writer.given_up.wait, 60)
+
+
+async def test_what_was_written_in_time_is_kept_and_the_rest_is_late() -> None:
+    writer = StuckWriter(kind_words)
+    async with open_detoxifier(writer, deadline_s=0.5) as detoxifier:
+        in_time, *late = await detoxifier.rewrite([request("Fool."), request("For ever."), request("Pest.")])
+        assert await asyncio.to_thread(writer.given_up.wait, 60)
+
+    assert in_time == Rewrite(text="Kindly: Fool.", detoxifier="scripted@1")
+    assert late == [ItemFailure(error="LateRewrite", message="not written within 0.5 s; others of the batch were")] * 2
+
+
+async def test_where_nothing_but_failures_came_in_time_the_model_is_unavailable() -> None:
+    too_long = ItemFailure(error="InputTooLong", message="9 tokens")
+    async with open_detoxifier(StuckWriter(lambda _: too_long), deadline_s=0.1) as detoxifier:
+        with pytest.raises(ModelUnavailableError, match="no result within"):
+            await detoxifier.rewrite([request("Fool."), request("For ever.")])
+
+
+async def test_a_call_that_waits_behind_a_stuck_one_gets_its_turn_once_that_is_late() -> None:
+    async with open_detoxifier(StuckWriter(kind_words), deadline_s=0.3) as detoxifier:
+        stuck = asyncio.create_task(detoxifier.rewrite([request("Fool."), request("For ever.")]))
+        await asyncio.sleep(0.2)
+        assert await detoxifier.rewrite([request("Pest.")]) == [Rewrite(text="Kindly: Pest.", detoxifier="scripted@1")]
+        assert isinstance((await stuck)[1], ItemFailure)
 
 
 async def test_a_model_whose_device_fails_is_unavailable() -> None:

@@ -53,7 +53,9 @@ def settings(model: Path, **fields: Any) -> GeneratorSettings:
 
 def write(writer: LanguageModel, responses: Sequence[str], *, seed: int | None = None) -> list[Draft | ItemFailure]:
     tasks = [WritingTask(prompt="Who am I?", response=response, seed=seed) for response in responses]
-    return writer.write(tasks, is_wanted=lambda: True)
+    outcomes = dict(writer.write(tasks, is_wanted=lambda: True))
+    assert sorted(outcomes) == list(range(len(responses)))
+    return [outcomes[index] for index in range(len(responses))]
 
 
 class Watched:
@@ -160,7 +162,19 @@ def test_writing_ends_once_nobody_waits(causal: Path) -> None:
     writer = LanguageModel.load(settings(causal, max_new_tokens=500))
     answers = iter([True, True, False])
     with pytest.raises(ModelUnavailableError, match="given up"):
-        writer.write([WritingTask(prompt="", response="You fool.", seed=None)], is_wanted=lambda: next(answers, False))
+        list(writer.write([WritingTask(prompt="", response="", seed=None)], is_wanted=lambda: next(answers, False)))
+
+
+def test_what_was_written_before_nobody_waits_is_there_and_nothing_half_written(causal: Path) -> None:
+    writer, watched = watched_writer(causal, tokens_per_run=1)
+    tasks = [WritingTask(prompt="", response=response, seed=None) for response in RESPONSES]
+    written: list[tuple[int, Draft | ItemFailure]] = []
+    with pytest.raises(ModelUnavailableError, match="given up"):
+        written.extend(writer.write(tasks, is_wanted=lambda: len(watched.shapes) < 3))
+    assert len(watched.shapes) == 3
+    assert len(written) == 2
+    whole = dict(watched_writer(causal, tokens_per_run=1)[0].write(tasks, is_wanted=lambda: True))
+    assert written == [(index, whole[index]) for index, _ in written]
 
 
 def test_nothing_in_a_text_speaks_as_a_control_token(tmp_path: Path) -> None:
