@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -84,6 +84,17 @@ class WeirSettings(BaseSettings):
         """Let environment variables win over the file, which arrives as arguments; read nothing else."""
         return env_settings, init_settings
 
+    @model_validator(mode="after")
+    def _require_order_of_deadlines(self) -> Self:
+        generator, rewrite_s = self.detoxifier.generator, self.serve.deadlines.rewrite_s
+        # Else a call is given up before the generator is late, and what that has written is lost.
+        if generator.kind != "off" and rewrite_s <= generator.deadline_s:
+            raise ValueError(
+                "serve.deadlines.rewrite_s: expected more than detoxifier.generator.deadline_s "
+                f"({generator.deadline_s:g} s), got {rewrite_s:g} s"
+            )
+        return self
+
 
 def load_settings(path: Path | None) -> WeirSettings:
     """Return the configuration in force: the file, overridden by `WEIR_...` variables of the environment.
@@ -150,6 +161,9 @@ def _describe(error: ValidationError, path: Path | None) -> str:
 
 
 def _describe_one(detail: ErrorDetails, path: Path | None) -> str:
+    if not detail["loc"]:
+        # Of the whole: the message names keys and values itself.
+        return f"{path or 'configuration'}: {detail['msg'].removeprefix('Value error, ')}"
     steps = [str(step) for step in detail["loc"]]
     key = ".".join(steps)
     variable = _PREFIX + _NESTED.join(steps).upper()

@@ -99,7 +99,7 @@ class ModelDeadlines(_Section):
     """The first call: replicas may still be starting."""
     assess_s: Seconds = 120.0
     rewrite_s: Seconds = 240.0
-    """Above `detoxifier.generator.deadline_s`."""
+    """Above `detoxifier.generator.deadline_s`, where there is a generator."""
     generate_s: Seconds = 240.0
 
 

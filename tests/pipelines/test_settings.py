@@ -286,3 +286,28 @@ def test_a_password_in_the_address_of_the_mllm_is_refused(file: Path, url: str) 
     message = error_of(file, f"mllm: {{base_url: '{url}'}}")
     assert message.startswith(f"{file}: mllm.base_url: ")
     assert "a key belongs in api_key" in message
+
+
+GENERATOR = "kind: openai, model: m, base_url: 'http://host/v1'"
+
+
+@pytest.mark.parametrize("rewrite_s", [179.5, 180])
+def test_a_call_for_rewrites_that_ends_before_the_generator_must_is_refused(file: Path, rewrite_s: float) -> None:
+    content = f"detoxifier: {{generator: {{{GENERATOR}}}}}\nserve: {{deadlines: {{rewrite_s: {rewrite_s}}}}}"
+    assert error_of(file, content) == (
+        f"{file}: serve.deadlines.rewrite_s: expected more than detoxifier.generator.deadline_s (180 s), "
+        f"got {rewrite_s:g} s"
+    )
+
+
+def test_the_deadline_of_a_variable_is_compared_as_well(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_DETOXIFIER__GENERATOR__DEADLINE_S", "240")
+    message = error_of(file, f"detoxifier: {{generator: {{{GENERATOR}, api_key: {SECRET}}}}}")
+    assert message.endswith("expected more than detoxifier.generator.deadline_s (240 s), got 240 s")
+    monkeypatch.setenv("WEIR_SERVE__DEADLINES__REWRITE_S", "241")
+    assert load_settings(file).serve.deadlines.rewrite_s == 241
+
+
+def test_without_a_generator_calls_for_rewrites_may_be_short(file: Path) -> None:
+    file.write_text("serve: {deadlines: {rewrite_s: 5}}")
+    assert load_settings(file).serve.deadlines.rewrite_s == 5
