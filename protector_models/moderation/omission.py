@@ -9,7 +9,9 @@ from protector_models.moderation.verdict import ItemFailure
 FURTHER_OMISSION = "[…]"
 """Stands for every omission after the first: one explanation is enough."""
 
-_LIST_MARK = re.compile(r"(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t]+")
+_MARK = re.compile(r"(?:>[ \t]*)*(?:(?:[-*+•]|\d{1,3}[.)]|#{1,6})[ \t]+)?")
+_CELL_LIMIT = re.compile(r"((?<!\\)\||\n)")
+_RULE = re.compile(r":?-+:?")
 
 
 def omit(response: str, spans: Sequence[HarmfulSpan], *, omission: str, up_to: float) -> str | ItemFailure:
@@ -18,7 +20,8 @@ def omit(response: str, spans: Sequence[HarmfulSpan], *, omission: str, up_to: f
     Args:
         response: what they are in.
         spans: in order, apart from each other.
-        omission: the sentence that stands for the first of them; the mark of a list item or heading stays before it.
+        omission: the sentence that stands for the first of them; the mark of a list item, heading or
+            quotation stays before it. In rows of a table it stands in the first cell, and the others are emptied.
         up_to: the largest share of the response's characters that may be left out, in (0, 1].
 
     Returns:
@@ -33,8 +36,22 @@ def omit(response: str, spans: Sequence[HarmfulSpan], *, omission: str, up_to: f
     parts: list[str] = []
     done = 0
     for span in spans:
-        mark = _LIST_MARK.match(response, span.start, span.end)
-        kept_up_to = mark.end() if mark else span.start
-        parts += (response[done:kept_up_to], FURTHER_OMISSION if done else omission)
+        parts += (response[done : span.start], _leave_out(response, span, FURTHER_OMISSION if done else omission))
         done = span.end
     return "".join([*parts, response[done:]])
+
+
+def _leave_out(response: str, span: HarmfulSpan, omission: str) -> str:
+    """Return what stands in place of a span."""
+    text = response[span.start : span.end]
+    lines = response[response.rfind("\n", 0, span.start) + 1 : span.end].split("\n")
+    if all(line.lstrip().startswith("|") for line in lines):
+        cells = _CELL_LIMIT.split(text)
+        harmful = [place for place, cell in enumerate(cells[::2]) if cell.strip() and not _RULE.fullmatch(cell.strip())]
+        for place in harmful:
+            cell = cells[2 * place]
+            cells[2 * place] = cell.replace(cell.strip(), omission if place == harmful[0] else "")
+        if harmful:
+            return "".join(cells)
+    mark = _MARK.match(text)
+    return f"{mark[0] if mark else ''}{omission}"

@@ -28,9 +28,46 @@ def test_only_the_first_omission_is_explained() -> None:
     assert _omit("Bad. Good. Bad. Good.", _spans((0, 4), (11, 15))) == f"(Left out.) Good. {FURTHER_OMISSION} Good."
 
 
-@pytest.mark.parametrize("mark", ["- ", "* ", "1. ", "12) ", "## "])
-def test_marks_of_lists_and_headings_stay(mark: str) -> None:
+@pytest.mark.parametrize("mark", ["- ", "* ", "1. ", "12) ", "## ", "> ", ">", "> > ", "> - "])
+def test_marks_of_lists_headings_and_quotations_stay(mark: str) -> None:
     assert _omit(f"{mark}Hit him.\n{mark}Rest.", _spans((0, len(mark) + 8))) == f"{mark}(Left out.)\n{mark}Rest."
+
+
+@pytest.mark.parametrize(
+    ("table", "harmful", "expected"),
+    [
+        ("| a | b |\n|---|---|\n| Hit him | x |", "| Hit him | x |", "| a | b |\n|---|---|\n| (Left out.) |  |"),
+        ("| 1 | Knead it. Hit him. | x |", "Hit him.", "| 1 | Knead it. (Left out.) | x |"),
+        ("| 1 | Hit him. Bake it. |", "| 1 | Hit him.", "| (Left out.) |  Bake it. |"),
+        ("  | 1 | Hit him |\n  | 2 | Hit him |", "| 1 | Hit him |\n  | 2 |", "  | (Left out.) |  |\n  |  | Hit him |"),
+        ("| bad |\n|:--|\n| bad |", "| bad |\n|:--|\n| bad |", "| (Left out.) |\n|:--|\n|  |"),
+        ("| hit \\| him | x |", "| hit \\| him | x |", "| (Left out.) |  |"),
+        ("Hit:\n| him |\nBake it.", "Hit:\n| him |", "(Left out.)\nBake it."),
+        ("|---|", "|---|", "(Left out.)"),
+    ],
+)
+def test_a_table_keeps_its_cells(table: str, harmful: str, expected: str) -> None:
+    start = table.index(harmful)
+    assert _omit(table, _spans((start, start + len(harmful)))) == expected
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["x", "Hit him.", "two words", ""]), min_size=2, max_size=2), min_size=1, max_size=4
+    ),
+    st.data(),
+)
+def test_of_rows_that_are_left_out_the_pipes_and_nothing_else_remains(
+    rows: list[list[str]], data: st.DataObject
+) -> None:
+    table = "\n".join(f"| {left} | {right} |" for left, right in rows)
+    start = data.draw(st.integers(0, len(table) - 1))
+    end = data.draw(st.integers(start + 1, len(table)))
+    partial = _omit(table, _spans((start, end)))
+    if OMISSION in partial and any(letter.isalpha() for letter in table[start:end]):
+        assert [line.count("|") for line in partial.split("\n")] == [3] * len(rows)
+    left_out = partial.replace(OMISSION, "", 1)
+    assert sorted(filter(str.isalpha, left_out)) == sorted(filter(str.isalpha, table[:start] + table[end:]))
 
 
 def test_too_much_is_not_left_out() -> None:
