@@ -6,7 +6,7 @@ says, such as instructions, no edit makes safe: policies leave such categories t
 Shapes: W words, T tokens, K edit tags.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Self
@@ -26,6 +26,7 @@ from protector_models.moderation.sentences import split_sentences
 from protector_models.moderation.verdict import ItemFailure
 from protector_models.normalisation import NORMALISATION
 from protector_models.onnx_session import SLOW_FUSIONS, load_session
+from protector_models.text_ranges import replace_ranges
 
 SHIPPED_EDIT_MODEL = Path(__file__).parent / "weights" / "edit_model"
 """The weights directory that ships with the project."""
@@ -134,23 +135,24 @@ class EditModel:
         except UnicodeEncodeError:
             return ItemFailure(error="InvalidText", message="expected text without lone surrogates")
         try:
-            edited = "".join(self._edit_parts(text))
+            edited = self._edit_sentences(text)
         except FloatingPointError as error:
             return ItemFailure(error="NotFiniteScore", message=str(error))
         # Asked only now: naming a language takes longer than to find that nothing is toxic.
         is_foreign = edited != text and self._identifier.name_language(text) not in {None, _ENGLISH}
         return text if is_foreign else edited
 
-    def _edit_parts(self, text: str) -> Iterator[str]:
+    def _edit_sentences(self, text: str) -> str:
         blocks = find_code(text)
-        done = 0
-        for sentence in split_sentences(text):
-            original = text[sentence.start : sentence.end]
-            yield text[done : sentence.start]
-            is_code = is_within(sentence.start, sentence.end, blocks)
-            yield original if is_code else edit_sentence(original, self._scorer, self._card.tags, self._card.decoding)
-            done = sentence.end
-        yield text[done:]
+        places = [
+            (sentence.start, sentence.end)
+            for sentence in split_sentences(text)
+            if not is_within(sentence.start, sentence.end, blocks)
+        ]
+        edited = [
+            edit_sentence(text[start:end], self._scorer, self._card.tags, self._card.decoding) for start, end in places
+        ]
+        return replace_ranges(text, places, edited)
 
 
 class OnnxSentenceScorer:
