@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from protector_models.moderation.verdict import Score
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 Engine = Literal["onnx", "torch"]
@@ -24,26 +26,130 @@ def _require_no_userinfo(base_url: str | None) -> str | None:
     return base_url
 
 
-class DetectorSettings(_Section):
-    """Which harm detector reads the responses."""
+def _require_keys_of_kind(
+    settings: BaseModel, kind: str, keys: Mapping[str, Sequence[str]], *, required: Sequence[str]
+) -> None:
+    """Refuse keys that a kind does not use, and the lack of those that it cannot do without.
 
+    Args:
+        settings: what was configured, with a key `kind`.
+        kind: its value.
+        keys: for each kind, those that it uses.
+        required: must be set wherever they are used.
+    """
+    used = {"kind", *keys[kind]}
+    defaults = type(settings).model_fields
+    # By value, not by presence: settings that were written out whole can be read again.
+    foreign = [name for name in defaults if name not in used and getattr(settings, name) != defaults[name].default]
+    if foreign:
+        raise ValueError(f"kind {kind!r}: expected no {', '.join(foreign)}: it does not use them")
+    missing = [name for name in required if name in used and not getattr(settings, name)]
+    if missing:
+        raise ValueError(f"kind {kind!r}: expected {' and '.join(missing)} to be set")
+
+
+class DetectorSettings(_Section):
+    """Which harm detector reads the responses (`docs/models.md`). A key that the kind does not use is an error."""
+
+    # The error of a key that is not used would show all keys, the endpoint's secret one among them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    kind: Literal["onnx", "bag_of_words", "transformers", "openai", "cascade"] = "onnx"
+    """`onnx`: weights as `weir train detector` writes them, the shipped ones among them. `bag_of_words`: of those, the
+    model over words alone. `transformers`: any sequence classifier or generative guard, run here. `openai`: a
+    generative guard behind any endpoint that speaks the OpenAI chat API. `cascade`: two detectors, the second for what
+    the first is not sure of."""
     checkpoint: Path | None = None
-    """The folder of a checkpoint; null is the one that Weir ships."""
+    """onnx, bag_of_words: the folder of a checkpoint; null is the one that Weir ships."""
     engine: Engine = "onnx"
-    """What runs the encoder. `onnx`: int8 on the CPU. `torch`: the same weights in fp32, for GPUs. Scores of the
+    """onnx: what runs the encoder. `onnx`: int8 on the CPU. `torch`: the same weights in fp32, for GPUs. Scores of the
     two differ a little, and so do their revisions."""
     device: Device = "cpu"
-    """Where torch computes; `cuda` is the first GPU that the process sees, under Ray the one that Ray gave it."""
+    """onnx, transformers: where torch computes; `cuda` is the first GPU that the process sees, under Ray the one that
+    Ray gave it."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads that one call computes on; null: as many as the deployment, or else the machine, has CPUs."""
+    """onnx, transformers: threads that one call computes on; null: as many as the deployment, or else the machine, has
+    CPUs."""
     max_windows: Annotated[int, Field(ge=1)] = 64
-    """Windows of one text that are read; what lies beyond them is reported as not read."""
+    """All but cascade: windows of one text that are read; what lies beyond them is reported as not read."""
+    description: str | None = None
+    """transformers, openai: how the checkpoint is asked and what its output means: a name that `weir models list`
+    shows, or the path of a YAML file."""
+    model: str | None = None
+    """transformers: a folder or a name on the hub, with weights as safetensors. openai: the name at the endpoint."""
+    adapter: str | None = None
+    """transformers: a LoRA adapter, a folder or a name on the hub, with weights as safetensors."""
+    template: Path | None = None
+    """transformers, openai: a text file with {prompt} and {response}, for a guard whose tokenizer has no chat
+    template."""
+    dtype: Dtype = "float32"
+    """transformers: the type of its weights."""
+    max_input_tokens: Annotated[int, Field(ge=16)] | None = None
+    """transformers: the longest input, template and prompt included; a longer response is read in several windows.
+    null: as the description says."""
+    tokens_per_run: Annotated[int, Field(ge=1)] | None = None
+    """transformers: tokens that are computed together, padding included; null: on a CPU one window at a time, on a GPU
+    16,384 tokens."""
+    base_url: str | None = None
+    """openai: where the API begins. Without a user or a password: it is shown and logged."""
+    api_key: SecretStr | None = None
+    """openai: null sends none."""
+    timeout_s: Seconds = 60.0
+    """openai: how long one request may take; what it is tried again for has this time anew."""
+    deadline_s: Seconds = 180.0
+    """openai: how long the assessments of one batch may take, all tries and waits included."""
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """openai: requests at the same time."""
+    max_attempts: Annotated[int, Field(ge=1)] = 4
+    """openai: how often a request is made while the endpoint is busy or fails."""
+    cascade: "CascadeSettings | None" = None
+    """cascade: its two detectors, and what the second one reads."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_userinfo(cls, base_url: str | None) -> str | None:
+        return _require_no_userinfo(base_url)
 
     @model_validator(mode="after")
-    def _require_fitting_device(self) -> Self:
-        if self.engine == "onnx" and self.device != "cpu":
+    def _require_fitting_keys(self) -> Self:
+        _require_keys_of_kind(self, self.kind, _DETECTOR_KEYS, required=("description", "model", "base_url", "cascade"))
+        if self.kind == "onnx" and self.engine == "onnx" and self.device != "cpu":
             raise ValueError(f"engine 'onnx': expected device 'cpu', got {self.device!r}; a GPU takes engine 'torch'")
         return self
+
+
+class CascadeSettings(_Section):
+    """Two detectors, one after the other."""
+
+    first: DetectorSettings
+    """Reads everything, and settles what it is sure of."""
+    second: DetectorSettings
+    """Reads what the first one is not sure of."""
+    band: tuple[Score, Score]
+    """[low, high]: scores of the first detector that settle nothing, both ends included."""
+
+    @model_validator(mode="after")
+    def _require_order(self) -> Self:
+        low, high = self.band
+        if low > high:
+            raise ValueError(f"band: expected the lower end first, got [{low:g}, {high:g}]")
+        return self
+
+
+_DETECTOR_KEYS: Mapping[str, Sequence[str]] = {
+    "onnx": ("checkpoint", "engine", "device", "num_threads", "max_windows"),
+    "bag_of_words": ("checkpoint", "max_windows"),
+    "transformers": (
+        *("description", "model", "adapter", "template", "device", "dtype", "num_threads"),
+        *("max_input_tokens", "tokens_per_run", "max_windows"),
+    ),
+    "openai": (
+        *("description", "model", "template", "max_windows"),
+        *("base_url", "api_key", "timeout_s", "deadline_s", "concurrency", "max_attempts"),
+    ),
+    "cascade": ("cascade",),
+}
+"""Which keys a kind of detector uses."""
 
 
 class GeneratorSettings(_Section):
@@ -91,15 +197,7 @@ class GeneratorSettings(_Section):
 
     @model_validator(mode="after")
     def _require_fitting_keys(self) -> Self:
-        used = {"kind", *_GENERATOR_KEYS[self.kind]}
-        defaults = type(self).model_fields
-        # By value, not by presence: settings that were written out whole can be read again.
-        foreign = [name for name in defaults if name not in used and getattr(self, name) != defaults[name].default]
-        if foreign:
-            raise ValueError(f"kind {self.kind!r}: expected no {', '.join(foreign)}: it does not use them")
-        missing = [name for name in ("model", "base_url") if name in used and not getattr(self, name)]
-        if missing:
-            raise ValueError(f"kind {self.kind!r}: expected {' and '.join(missing)} to be set")
+        _require_keys_of_kind(self, self.kind, _GENERATOR_KEYS, required=("model", "base_url"))
         return self
 
 
