@@ -48,19 +48,6 @@ def _require_keys_of_kind(
         raise ValueError(f"kind {kind!r}: expected {' and '.join(missing)} to be set")
 
 
-def _require_fitting_keys(settings: BaseModel, kind: str, keys: Sequence[str]) -> None:
-    """Refuse keys that a kind does not use, and a kind without the model or the endpoint that it needs."""
-    used = {"kind", *keys}
-    fields = type(settings).model_fields
-    # By value, not by presence: settings that were written out whole can be read again.
-    foreign = [name for name in fields if name not in used and getattr(settings, name) != fields[name].default]
-    if foreign:
-        raise ValueError(f"kind {kind!r}: expected no {', '.join(foreign)}: it does not use them")
-    missing = [name for name in ("model", "base_url") if name in used and not getattr(settings, name)]
-    if missing:
-        raise ValueError(f"kind {kind!r}: expected {' and '.join(missing)} to be set")
-
-
 class DetectorSettings(_Section):
     """Which harm detector reads the responses (`docs/models.md`). A key that the kind does not use is an error."""
 
@@ -124,8 +111,93 @@ class DetectorSettings(_Section):
         return _require_no_userinfo(base_url)
 
     @model_validator(mode="after")
-    def _require_used_keys(self) -> Self:
-        _require_fitting_keys(self, self.kind, _GENERATOR_KEYS[self.kind])
+    def _require_fitting_keys(self) -> Self:
+        _require_keys_of_kind(self, self.kind, _DETECTOR_KEYS, required=("description", "model", "base_url", "cascade"))
+        if self.kind == "onnx" and self.engine == "onnx" and self.device != "cpu":
+            raise ValueError(f"engine 'onnx': expected device 'cpu', got {self.device!r}; a GPU takes engine 'torch'")
+        return self
+
+
+class CascadeSettings(_Section):
+    """Two detectors, one after the other."""
+
+    first: DetectorSettings
+    """Reads everything, and settles what it is sure of."""
+    second: DetectorSettings
+    """Reads what the first one is not sure of."""
+    band: tuple[Score, Score]
+    """[low, high]: scores of the first detector that settle nothing, both ends included."""
+
+    @model_validator(mode="after")
+    def _require_order(self) -> Self:
+        low, high = self.band
+        if low > high:
+            raise ValueError(f"band: expected the lower end first, got [{low:g}, {high:g}]")
+        return self
+
+
+_DETECTOR_KEYS: Mapping[str, Sequence[str]] = {
+    "onnx": ("checkpoint", "engine", "device", "num_threads", "max_windows"),
+    "bag_of_words": ("checkpoint", "max_windows"),
+    "transformers": (
+        *("description", "model", "adapter", "template", "device", "dtype", "num_threads"),
+        *("max_input_tokens", "tokens_per_run", "max_windows"),
+    ),
+    "openai": (
+        *("description", "model", "template", "max_windows"),
+        *("base_url", "api_key", "timeout_s", "deadline_s", "concurrency", "max_attempts"),
+    ),
+    "cascade": ("cascade",),
+}
+"""Which keys a kind of detector uses."""
+
+
+class GeneratorSettings(_Section):
+    """The generative language model that rewrites whole answers (`docs/generative-detoxifier.md`)."""
+
+    # The error of a key that is not used would show all keys, the endpoint's secret one among them.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    kind: Literal["off", "transformers", "openai"] = "off"
+    """`transformers`: a causal or sequence-to-sequence model, run here. `openai`: any endpoint that speaks the OpenAI
+    chat API. A key that the kind does not use is an error."""
+    model: str | None = None
+    """transformers: a folder or a name on the hub, with weights as safetensors. openai: the name at the endpoint."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    """The longest rewrite, in tokens; a rewrite that is cut there has failed."""
+    deadline_s: Seconds = 180.0
+    """How long the rewrites of one batch may take, all tries and waits included; less than `serve.deadlines.rewrite_s`.
+    What was written by then is kept, and the rest is late."""
+    adapter: str | None = None
+    """transformers: a LoRA adapter, a folder or a name on the hub, with weights as safetensors."""
+    device: Device = "cpu"
+    """transformers: where it computes; `cuda` is the first GPU that the process sees."""
+    dtype: Dtype = "float32"
+    """transformers: the type of its weights."""
+    max_input_tokens: Annotated[int, Field(ge=1)] = 3_072
+    """transformers: the longest instruction with question and answer; what is longer is not rewritten, never cut."""
+    tokens_per_run: Annotated[int, Field(ge=1)] | None = None
+    """transformers: tokens that are computed together, those to be written and padding included; null: on a CPU one
+    request at a time, on a GPU 16,384 tokens."""
+    base_url: str | None = None
+    """openai: where the API begins. Without a user or a password: it is shown and logged."""
+    api_key: SecretStr | None = None
+    """openai: null sends none."""
+    timeout_s: Seconds = 60.0
+    """openai: how long one request may take; what it is tried again for has this time anew."""
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """openai: requests at the same time."""
+    max_attempts: Annotated[int, Field(ge=1)] = 4
+    """openai: how often a request is made while the endpoint is busy or fails."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_userinfo(cls, base_url: str | None) -> str | None:
+        return _require_no_userinfo(base_url)
+
+    @model_validator(mode="after")
+    def _require_fitting_keys(self) -> Self:
+        _require_keys_of_kind(self, self.kind, _GENERATOR_KEYS, required=("model", "base_url"))
         return self
 
 
@@ -223,7 +295,7 @@ class MllmSettings(_Section):
 
     @model_validator(mode="after")
     def _require_used_keys(self) -> Self:
-        _require_fitting_keys(self, self.kind, _MLLM_KEYS[self.kind])
+        _require_keys_of_kind(self, self.kind, _MLLM_KEYS, required=("model", "base_url"))
         if self.temperature == 0 and self.top_p is not None:
             raise ValueError("temperature 0: expected no top_p: nothing is drawn")
         return self
