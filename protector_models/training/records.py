@@ -42,6 +42,10 @@ class LabelledRecord:
     """The upstream category field as written; several are joined by commas; empty where there is none."""
     pair: str
     """A safe rewrite of the text, or a safe answer to the same prompt; empty where there is none."""
+    source: str = ""
+    """Where the record comes from, in the words of its set; empty where it does not say."""
+    image: str = ""
+    """The picture that was shown with the prompt, relative to the record's file; empty where there is none."""
 
 
 def find_record_files(path: Path) -> list[Path]:
@@ -104,6 +108,8 @@ def _parse_record(line: bytes, *, place: str) -> LabelledRecord:
         label=label,
         category=_read_category(fields, place=place),
         pair=_read_text(fields, "pair", place=place),
+        source=_read_text(fields, "source", place=place),
+        image=_read_text(fields, "image", place=place),
     )
 
 
