@@ -81,7 +81,8 @@ class OnnxHarmDetector:
       in characters without tokens even then count as not read; `unread_characters` has the rule. Emoji and other
       characters without words count as read.
     - Passages in another language than English count as not read, and `languages` names theirs.
-    - Images are not looked at; `coverage` says so.
+    - Of images the text that was read in them is judged, as part of the prompt; `coverage` says which have none because
+      they were not read.
 
     Scores do not depend on the batch, on its order or on the number of threads.
     """
@@ -210,13 +211,12 @@ class OnnxHarmDetector:
     def _read(self, exchange: Exchange) -> _Reading:
         prompt, response = (
             cover_text(text, self._tokenizer, self._identifier, size, max_windows=self._max_windows)
-            for text, size in ((exchange.prompt, _PROMPT_WINDOW), (exchange.response, _RESPONSE_WINDOW))
+            for text, size in ((exchange.question(), _PROMPT_WINDOW), (exchange.response, _RESPONSE_WINDOW))
         )
-        coverage = Coverage(
+        coverage = Coverage.of(
+            exchange,
             characters_evaluated=prompt.num_characters_read + response.num_characters_read,
             characters_total=prompt.num_characters + response.num_characters,
-            images_evaluated=0,
-            images_total=len(exchange.images),
         )
         num_windows = max(len(prompt.windows), len(response.windows))
         response_indices = [index % len(response.windows) for index in range(num_windows)]

@@ -5,10 +5,18 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
-from protector_models.moderation.conversation import ConversationEvent, Exchange, ImagePart, ImageUrl, Message, TextPart
+from protector_models.moderation.conversation import (
+    ConversationEvent,
+    Exchange,
+    ImagePart,
+    ImageUrl,
+    Message,
+    SeenImage,
+    TextPart,
+)
 from protector_models.moderation.policy import Policy, Rule, TenantOverrides
 from protector_models.moderation.policy_texts import PolicyText
-from protector_models.moderation.verdict import Action, Assessment, Coverage
+from protector_models.moderation.verdict import Action, Assessment, Coverage, UnreadImage
 
 SAFE_TEXT = "Let us talk about something else."
 """The default safe completion of `policy()`."""
@@ -55,10 +63,16 @@ def event(
 
 
 def exchange(
-    response: str = "Take the bus.", *, prompt: str = "How do I get home?", images: Sequence[str] = ()
+    response: str = "Take the bus.", *, prompt: str = "How do I get home?", images: Sequence[str | SeenImage] = ()
 ) -> Exchange:
-    """Build an exchange."""
-    return Exchange(prompt=prompt, images=tuple(images), response=response)
+    """Build an exchange; a string among its images is the text in one."""
+    seen = (image if isinstance(image, SeenImage) else SeenImage(text=image) for image in images)
+    return Exchange(prompt=prompt, images=tuple(seen), response=response)
+
+
+def unread(reason: str = "ImagesNotRead") -> SeenImage:
+    """Build an image that was not read."""
+    return SeenImage(unread_reason=reason)
 
 
 def assessment(
@@ -80,6 +94,7 @@ def assessment(
             characters_total=100,
             images_evaluated=2 - images_unread,
             images_total=2,
+            unread_images=tuple(UnreadImage(position=at, reason="FetchFailed") for at in range(images_unread)),
         ),
     )
 

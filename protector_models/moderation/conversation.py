@@ -1,10 +1,11 @@
 """What comes in: a conversation event, and the exchange in it that the models see."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -95,6 +96,43 @@ class Message(_WireModel):
             return ()
         return tuple(part.image_url.url for part in self.content if isinstance(part, ImagePart))
 
+    def with_images(self, data_urls: Mapping[str, str]) -> Self:
+        """Return the message with data URLs, by reference, in place of image references."""
+        if self.content is None or isinstance(self.content, str):
+            return self
+        return self.model_copy(update={"content": tuple(_with_image(part, data_urls) for part in self.content)})
+
+
+def _with_image(part: TextPart | ImagePart, data_urls: Mapping[str, str]) -> TextPart | ImagePart:
+    if isinstance(part, TextPart):
+        return part
+    url = data_urls.get(part.image_url.url, part.image_url.url)
+    return part.model_copy(update={"image_url": part.image_url.model_copy(update={"url": url})})
+
+
+NOT_READ = "ImagesNotRead"
+"""Why an image is unread where nothing reads images."""
+
+
+class SeenImage(BaseModel):
+    """What a detector sees of an image: the text in it, or why there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: Text | None = None
+    """What stands in the picture; empty where no text does. None: it was not read."""
+    unread_reason: str | None = None
+    """Why it was not read, such as "FetchTimeout"; None where it was."""
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if (self.text is None) == (self.unread_reason is None):
+            raise ValueError("expected either a text or an unread_reason")
+        return self
+
+
+_UNREAD = SeenImage(unread_reason=NOT_READ)
+
 
 class Exchange(BaseModel):
     """What the models see of a conversation: identity-free, the unit of batching and caching."""
@@ -103,10 +141,16 @@ class Exchange(BaseModel):
 
     prompt: Text
     """The text of the last user turn. May be empty: a response can be judged alone."""
-    images: tuple[Text, ...] = ()
-    """References of every image in the conversation, in order."""
+    images: tuple[SeenImage, ...] = ()
+    """Every image in the conversation, in order."""
     response: Text
     """The answer to judge."""
+
+    def question(self) -> str:
+        """Return what a detector reads as the question: the prompt, then the texts that stand in images, by lines."""
+        if not self.images:
+            return self.prompt
+        return "\n".join(text for text in (self.prompt, *(image.text for image in self.images)) if text)
 
 
 class ConversationEvent(_WireModel):
@@ -129,18 +173,38 @@ class ConversationEvent(_WireModel):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     """The caller's own data. It is neither read nor passed on."""
 
-    def exchange(self, response: str) -> Exchange:
+    def image_references(self) -> tuple[str, ...]:
+        """Return the references of every image in the conversation, in order; equal ones as often as they stand."""
+        return tuple(reference for message in self.messages for reference in message.image_references())
+
+    def exchange(self, response: str, images: Sequence[SeenImage] | None = None) -> Exchange:
         """Return what the models see, with `response` as the answer.
 
         The prompt is the last user turn: the user messages back to the last assistant message that stands before one of
         them. What an assistant said or called after the turn does not end it, nor do messages of other roles. Images of
         the whole conversation are included.
+
+        Args:
+            response: the answer.
+            images: what was seen of each of `image_references()`, in order; None: nothing reads images.
+
+        Raises:
+            ValueError: there are not as many images as references.
         """
-        return Exchange(
-            prompt=self._last_user_turn(),
-            images=tuple(reference for message in self.messages for reference in message.image_references()),
-            response=response,
-        )
+        num_images = len(self.image_references())
+        if images is not None and len(images) != num_images:
+            raise ValueError(f"images: expected {num_images}, got {len(images)}")
+        seen = (_UNREAD,) * num_images if images is None else tuple(images)
+        return Exchange(prompt=self._last_user_turn(), images=seen, response=response)
+
+    def with_images(self, data_urls: Mapping[str, str]) -> Self:
+        """Return the event with data URLs in place of references, so that nobody has to fetch them again.
+
+        Args:
+            data_urls: by reference; a reference that is not among them stays.
+        """
+        messages = tuple(message.with_images(data_urls) for message in self.messages)
+        return self.model_copy(update={"messages": messages})
 
     def _last_user_turn(self) -> str:
         turn: list[str] = []

@@ -1,11 +1,13 @@
 """Fakes of every port, for tests and for trying things out. Never reached unless somebody names them."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.images import ImageContent, ImageFault, ImageReading
 from protector_models.moderation.metric_names import Metric
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure, Rewrite
@@ -18,8 +20,7 @@ class FakeHarmDetector:
     """Finds a response as harmful as the largest number that stands after "harm=" in it; 0 without one.
 
     A category named as "category=NAME" gets the same score. A response with `POISON` is an `ItemFailure`; one in which
-    no number follows "harm=" is a fault of the detector and raises `ValueError`. An image named "unreadable" keeps all
-    images of its exchange from being evaluated.
+    no number follows "harm=" is a fault of the detector and raises `ValueError`.
     """
 
     def __init__(self, *, revision: str = "fake-detector@1", max_characters: int | None = None) -> None:
@@ -53,19 +54,14 @@ class FakeHarmDetector:
             return ItemFailure(error="Poison", message="the response holds the word that fakes refuse")
         words = exchange.response.split()
         harmfulness = max((float(word[5:]) for word in words if word.startswith("harm=")), default=0.0)
-        characters = len(exchange.prompt) + len(exchange.response)
+        characters = len(exchange.question()) + len(exchange.response)
         read = characters if self._max_characters is None else min(characters, self._max_characters)
         return Assessment(
             harmfulness=harmfulness,
             categories={word[9:]: harmfulness for word in words if word.startswith("category=")},
             detector=self._revision,
             truncated=read < characters,
-            coverage=Coverage(
-                characters_evaluated=read,
-                characters_total=characters,
-                images_evaluated=len(exchange.images) if all(image != "unreadable" for image in exchange.images) else 0,
-                images_total=len(exchange.images),
-            ),
+            coverage=Coverage.of(exchange, characters_evaluated=read, characters_total=characters),
         )
 
 
@@ -138,6 +134,70 @@ class FakeGenerator:
         texts = [event.messages[-1].text() for event in events]
         failure = ItemFailure(error="Poison", message="the last message holds the word that fakes refuse")
         return [failure if POISON in text else text for text in texts]
+
+
+class FakeImageSource:
+    """Gives the bytes that a mapping has for a reference; each other reference is an `ItemFailure`, FetchFailed."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._contents = contents
+        self.fetched: list[str] = []
+        """Every reference that was asked for, in order."""
+        self.closed = False
+
+    async def fetch(self, references: Sequence[str]) -> list[ImageContent | ItemFailure]:
+        """Look each reference up."""
+        self.fetched.extend(references)
+        return [self._fetch(reference) for reference in references]
+
+    def _fetch(self, reference: str) -> ImageContent | ItemFailure:
+        data = self._contents.get(reference)
+        if data is None:
+            return ItemFailure(error=ImageFault.FETCH_FAILED, message="the fake source has no such image")
+        return ImageContent(data=data, media_type="image/png", sha256=hashlib.sha256(data).hexdigest())
+
+    async def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+class FakeImageReader:
+    """Reads bytes as text. Bytes with `POISON` are an `ItemFailure`, CorruptImage.
+
+    An image with a word "known=NAME" is known as NAME; one with "image=NUMBER:CATEGORY" has that score there.
+    """
+
+    def __init__(self, *, revision: str = "fake-reader@1") -> None:
+        self.revision = revision
+        self.read_contents: list[bytes] = []
+        """Everything that was read, in order."""
+        self.unavailable = False
+        """Set to make every call raise."""
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Read each image."""
+        if self.unavailable:
+            raise ModelUnavailableError("the fake reader is switched off")
+        self.read_contents.extend(contents)
+        return [self._read(content) for content in contents]
+
+    def _read(self, content: bytes) -> ImageReading | ItemFailure:
+        text = content.decode(errors="replace")
+        if POISON in text:
+            return ItemFailure(error=ImageFault.CORRUPT_IMAGE, message="the image holds the word that fakes refuse")
+        words = text.split()
+        scores = [word[6:].split(":", 1) for word in words if word.startswith("image=")]
+        sha256 = hashlib.sha256(content).hexdigest()
+        return ImageReading(
+            sha256=sha256,
+            perceptual_hash=sha256[:16],
+            width=1,
+            height=1,
+            text=text,
+            categories={category: float(score) for score, category in scores},
+            known_as=next((word[6:] for word in words if word.startswith("known=")), None),
+            reader=self.revision,
+        )
 
 
 class DeadVerdictCache:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.ports import RewriteRequest
 
 
@@ -16,11 +16,21 @@ def exchange_fingerprint(exchange: Exchange) -> str:
         64 hexadecimal characters (SHA-256).
     """
     digest = hashlib.sha256()
-    for part in (exchange.prompt, exchange.response, *exchange.images):
+    for part in (exchange.prompt, exchange.response, *map(_as_part, exchange.images)):
         encoded = part.encode()
         digest.update(b"%d:" % len(encoded))
         digest.update(encoded)
     return digest.hexdigest()
+
+
+def _as_part(image: SeenImage) -> str:
+    # Coverage tells the reasons, so they are part of what a detector puts out.
+    return f"unread:{image.unread_reason}" if image.text is None else f"text:{image.text}"
+
+
+def image_key(reader_revision: str, sha256: str) -> str:
+    """Return the cache key of what a reader reads in an image."""
+    return f"image:{reader_revision}:{sha256}"
 
 
 def assessment_key(detector_revision: str, fingerprint: str) -> str:

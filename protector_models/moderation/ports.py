@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.images import ImageContent, ImageReading
 from protector_models.moderation.metric_names import Metric
 from protector_models.moderation.verdict import Assessment, ItemFailure, Outcome, Rewrite, RewriteMethod
 
@@ -98,6 +99,34 @@ class ResponseGenerator(Protocol):
 
     async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
         """Answer each conversation.
+
+        Raises:
+            DependencyError: the model is gone or late.
+        """
+
+
+class ImageSource(Protocol):
+    """Gets the bytes that image references stand for, in the process of the caller: it only waits for the network."""
+
+    async def fetch(self, references: Sequence[str]) -> list[ImageContent | ItemFailure]:
+        """Fetch each image, within limits of bytes and time; errors of failures are values of `ImageFault`.
+
+        A host that is gone or late fails its own images: this raises nothing.
+        """
+
+    async def close(self) -> None:
+        """Close connections; nothing is fetched any more."""
+
+
+class ImageReader(Protocol):
+    """Reads images: decodes them within limits, finds the text in them, compares them with known ones."""
+
+    @property
+    def revision(self) -> str:
+        """Return "name@revision": equal revisions give equal readings of equal bytes."""
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Read each image, whatever its neighbours are; errors of failures are values of `ImageFault`.
 
         Raises:
             DependencyError: the model is gone or late.

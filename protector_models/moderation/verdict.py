@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protector_models.moderation.conversation import Identifier, OccurredAt, SchemaVersion
+from protector_models.moderation.conversation import Exchange, Identifier, OccurredAt, SchemaVersion
 
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """A score in [0, 1]; for harmfulness 1 means harmful."""
@@ -41,6 +41,7 @@ class Stage(StrEnum):
     """Where in the path a conversation is, or where it failed."""
 
     DECODE = "decode"
+    IMAGES = "images"
     GENERATE = "generate"
     ASSESS = "assess"
     REWRITE = "rewrite"
@@ -57,15 +58,57 @@ class StageStatus(StrEnum):
     FAILED = "failed"
 
 
+class UnreadImage(_ValueModel):
+    """An image that a detector knows nothing of."""
+
+    position: Annotated[int, Field(ge=0)]
+    """Among all images of the conversation, from 0."""
+    reason: str
+    """Why, such as "FetchTimeout"."""
+
+
 class Coverage(_ValueModel):
     """How much of an exchange a detector read."""
 
     characters_evaluated: Annotated[int, Field(ge=0)]
-    """Characters of prompt and response that the model read, or that carry no words, such as white space."""
+    """Characters of prompt, images and response that the model read, or that carry no words, such as white space."""
     characters_total: Annotated[int, Field(ge=0)]
-    """Characters of prompt and response."""
+    """Characters of the question, that is prompt and image texts, and of the response."""
     images_evaluated: Annotated[int, Field(ge=0)]
+    """Images whose text was judged; what of that text was not read shows in the characters."""
     images_total: Annotated[int, Field(ge=0)]
+    unread_images: tuple[UnreadImage, ...] = ()
+    """The other images, in order, each with the reason."""
+
+    @model_validator(mode="after")
+    def _require_reasons(self) -> Self:
+        if len(self.unread_images) != self.images_total - self.images_evaluated:
+            raise ValueError(
+                f"unread_images: expected {self.images_total} - {self.images_evaluated}, got {len(self.unread_images)}"
+            )
+        return self
+
+    @classmethod
+    def of(cls, exchange: Exchange, *, characters_evaluated: int, characters_total: int) -> Self:
+        """Return the coverage of an exchange by a detector that judges `exchange.question()` and the response.
+
+        Args:
+            exchange: says which images were not read, and why.
+            characters_evaluated: of question and response.
+            characters_total: of question and response.
+        """
+        unread = tuple(
+            UnreadImage(position=position, reason=image.unread_reason)
+            for position, image in enumerate(exchange.images)
+            if image.unread_reason is not None
+        )
+        return cls(
+            characters_evaluated=characters_evaluated,
+            characters_total=characters_total,
+            images_evaluated=len(exchange.images) - len(unread),
+            images_total=len(exchange.images),
+            unread_images=unread,
+        )
 
     def is_complete(self) -> bool:
         """Tell whether everything was read."""
@@ -125,9 +168,36 @@ class ItemFailure(_ValueModel):
     """What was wrong and what was expected. Never holds text of a prompt or a response."""
 
 
+class ImageStatus(StrEnum):
+    """How an image ended."""
+
+    READ = "read"
+    UNREAD = "unread"
+
+
+class ImageFinding(_ValueModel):
+    """What became of one image of a conversation. Never holds the text that stands in it."""
+
+    status: ImageStatus
+    reason: str | None = None
+    """Why it is unread, such as "FetchTimeout"; None where it was read."""
+    sha256: str | None = None
+    """Of its bytes, in hexadecimal; None where they were not had."""
+    perceptual_hash: str | None = None
+    """16 hexadecimal characters; None where it was not read."""
+    text_characters: Annotated[int, Field(ge=0)] | None = None
+    """Characters of the text in it; None where it was not read."""
+    categories: dict[str, Score] = Field(default_factory=dict)
+    """A score for each category that the image classifier knows; none without a classifier."""
+    known_as: str | None = None
+    """The entry of the list of known images that it equals or resembles; None where there is none."""
+
+
 class EvaluationStatus(_ValueModel):
     """How far each stage got for one conversation."""
 
+    images: StageStatus = StageStatus.SKIPPED
+    """Reading the images. `partial`: some were not read; `failed`: none was."""
     generation: StageStatus = StageStatus.SKIPPED
     """The MLLM answering an event without a response."""
     assessment: StageStatus
@@ -157,12 +227,14 @@ class Verdict(_ValueModel):
     rewrite_refused_reason: str | None = None
     """Why the last text before the delivered one, or before giving up, was not released: the error of a failure, such
     as "EmptyRewrite" or "NothingToEdit", or "StillHarmful" or "NotFullyRead". None where the first one was released."""
+    images: tuple[ImageFinding, ...] = ()
+    """What became of each image of the conversation, in order."""
     evaluation_status: EvaluationStatus
     shadow_action: Action | None = None
     """In shadow mode: the action that would have been taken."""
     policy_version: str
     model_revisions: dict[str, str]
-    """For each model that took part ("detector", "detoxifier", "mllm"): "name@revision"."""
+    """For each model that took part ("images", "detector", "detoxifier", "mllm"): "name@revision"."""
     cached: bool
     """True if every model output came from the cache."""
 

@@ -28,18 +28,13 @@ class PlainDetector:
         if exchange.response.startswith(DIE_ONCE):
             _die_once(Path(exchange.response.removeprefix(DIE_ONCE)))
         words = exchange.response.split()
-        characters = len(exchange.prompt) + len(exchange.response)
+        characters = len(exchange.question()) + len(exchange.response)
         return Assessment(
             harmfulness=max((float(word[5:]) for word in words if word.startswith("harm=")), default=0.0),
             categories={},
             detector=self.revision,
             truncated=False,
-            coverage=Coverage(
-                characters_evaluated=characters,
-                characters_total=characters,
-                images_evaluated=0,
-                images_total=len(exchange.images),
-            ),
+            coverage=Coverage.of(exchange, characters_evaluated=characters, characters_total=characters),
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from protector_models.checkpoints import CheckpointCard, CheckpointError
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
 from protector_models.policy_file import load_policy
 from protector_models.prompts import MAX_PAIR_TOKENS, TokenPair
@@ -183,10 +183,25 @@ def test_beyond_the_window_limit_head_and_tail_are_read_and_the_rest_is_reported
     assert detector.revision != OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2).revision
 
 
-def test_images_are_reported_as_not_evaluated(detector: OnnxHarmDetector) -> None:
-    (outcome,) = detector.assess([Exchange(prompt="what is this", images=("a.png", "b.png"), response=SAFE)])
+def test_images_without_a_text_are_reported_as_not_evaluated(detector: OnnxHarmDetector) -> None:
+    seen = (SeenImage(unread_reason="FetchFailed"), SeenImage(text="a sign"), SeenImage(unread_reason="CorruptImage"))
+    (outcome,) = detector.assess([Exchange(prompt="what is this", images=seen, response=SAFE)])
     assert isinstance(outcome, Assessment)
-    assert (outcome.coverage.images_evaluated, outcome.coverage.images_total) == (0, 2)
+    assert (outcome.coverage.images_evaluated, outcome.coverage.images_total) == (1, 3)
+    assert [(image.position, image.reason) for image in outcome.coverage.unread_images] == [
+        (0, "FetchFailed"),
+        (2, "CorruptImage"),
+    ]
+
+
+def test_what_stands_in_an_image_is_judged_as_if_it_stood_in_the_prompt(detector: OnnxHarmDetector) -> None:
+    shown = Exchange(prompt="what is this", images=(SeenImage(text=HARMFUL),), response=SAFE)
+    told = Exchange(prompt=f"what is this\n{HARMFUL}", response=SAFE)
+    picture, text = detector.assess([shown, told])
+    assert isinstance(picture, Assessment)
+    assert isinstance(text, Assessment)
+    assert (picture.harmfulness, picture.categories) == (text.harmfulness, text.categories)
+    assert picture.coverage.characters_total == text.coverage.characters_total
 
 
 def test_no_category_scores_above_harmfulness(detector: OnnxHarmDetector) -> None:

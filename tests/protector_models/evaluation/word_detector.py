@@ -24,9 +24,7 @@ class WordDetector:
             categories={"violence": 0.8 if "violent" in text else 0.0, "sexual": 0.0},
             detector=self.revision,
             truncated=num_read < len(text),
-            coverage=Coverage(
-                characters_evaluated=num_read, characters_total=len(text), images_evaluated=0, images_total=0
-            ),
+            coverage=Coverage.of(exchange, characters_evaluated=num_read, characters_total=len(text)),
         )
 
 

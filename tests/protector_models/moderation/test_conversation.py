@@ -15,9 +15,10 @@ from protector_models.moderation.conversation import (
     ImagePart,
     ImageUrl,
     Message,
+    SeenImage,
     TextPart,
 )
-from tests.builders import assistant, event, exchange, user
+from tests.builders import assistant, event, exchange, unread, user
 
 
 def _json(**changes: object) -> bytes:
@@ -281,7 +282,46 @@ def test_the_text_parts_of_a_message_are_joined_by_newlines() -> None:
 
 def test_the_images_of_the_whole_conversation_are_seen_in_order() -> None:
     conversation = [user("one", images=["a", "b"]), assistant(), user("two", images=["c"])]
-    assert event(messages=conversation).exchange("x").images == ("a", "b", "c")
+    assert event(messages=conversation).image_references() == ("a", "b", "c")
+
+
+def test_images_that_nobody_read_are_unread() -> None:
+    assert event(images=["a", "b"]).exchange("x") == exchange("x", images=[unread(), unread()])
+
+
+def test_an_exchange_has_an_image_for_each_reference() -> None:
+    asked = event(images=["a", "b"])
+    assert asked.exchange("x", [SeenImage(text="one"), unread()]) == exchange("x", images=["one", unread()])
+    with pytest.raises(ValueError, match="images: expected 2, got 1"):
+        asked.exchange("x", [SeenImage(text="one")])
+
+
+@pytest.mark.parametrize(("text", "reason"), [(None, None), ("", "FetchFailed")])
+def test_an_image_has_either_a_text_or_a_reason_why_not(text: str | None, reason: str | None) -> None:
+    with pytest.raises(ValidationError, match="either a text or an unread_reason"):
+        SeenImage(text=text, unread_reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "images", "question"),
+    [
+        ("Why?", [], "Why?"),
+        ("Why?", ["one", unread(), "", "two"], "Why?\none\ntwo"),
+        ("", ["one"], "one"),
+        ("", [""], ""),
+    ],
+)
+def test_the_question_is_the_prompt_and_what_stands_in_images(
+    prompt: str, images: list[str | SeenImage], question: str
+) -> None:
+    assert exchange(prompt=prompt, images=images).question() == question
+
+
+def test_references_give_way_to_data_urls_wherever_they_stand() -> None:
+    conversation = [user("one", images=["a", "b"]), assistant(), user("two", images=["a"]), user("three")]
+    asked = event(messages=conversation).with_images({"a": "data:image/png;base64,QQ=="})
+    assert asked.image_references() == ("data:image/png;base64,QQ==", "b", "data:image/png;base64,QQ==")
+    assert asked.with_images({"data:image/png;base64,QQ==": "a"}) == event(messages=conversation)
 
 
 def test_the_exchange_does_not_depend_on_who_asks_and_when() -> None:

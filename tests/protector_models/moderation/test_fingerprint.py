@@ -6,14 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint, rewrite_key
+from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint, image_key, rewrite_key
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import RewriteMethod
-from tests.builders import exchange
+from tests.builders import exchange, unread
 
 # Few characters, among them those that keys and digests are made of: then parts often move between fields.
 fragments = st.text("a1:,\x00é", max_size=4)
-exchanges = st.builds(exchange, fragments, prompt=fragments, images=st.lists(fragments, max_size=3))
+images = fragments | st.builds(unread, fragments)
+exchanges = st.builds(exchange, fragments, prompt=fragments, images=st.lists(images, max_size=3))
 categories = st.none() | fragments
 responses = st.text("ab", min_size=4, max_size=4)
 spans = st.sampled_from(
@@ -39,17 +40,15 @@ def _request(
 
 
 def test_the_fingerprint_is_the_same_on_every_machine() -> None:
-    assert exchange_fingerprint(exchange("b", prompt="a", images=["c"])) == exchange_fingerprint(
-        Exchange(prompt="a", images=("c",), response="b")
-    )
-    # SHA-256 of "1:a1:b1:c"; a change of this value empties every cache.
-    assert exchange_fingerprint(exchange("b", prompt="a", images=["c"])).startswith("321cf3124838eafc")
+    # SHA-256 of "1:a1:b6:text:c8:unread:d"; a change of this value empties every cache.
+    assert exchange_fingerprint(exchange("b", prompt="a", images=["c", unread("d")])).startswith("34b80fbbe742e125")
 
 
 @given(exchanges, exchanges)
 @example(exchange("", prompt="ab"), exchange("b", prompt="a"))
 @example(exchange("a", prompt="", images=["b"]), exchange("a", prompt="", images=["", "b"]))
 @example(exchange("a", prompt="", images=["b", "c"]), exchange("a", prompt="", images=["c", "b"]))
+@example(exchange("a", images=["c"]), exchange("a", images=[unread("c")]))
 @example(exchange("11:a", prompt=""), exchange("1", prompt="1:a"))
 def test_exchanges_share_a_fingerprint_only_if_they_are_equal(one: Exchange, other: Exchange) -> None:
     assert (exchange_fingerprint(one) == exchange_fingerprint(other)) == (one == other)
@@ -74,7 +73,8 @@ def test_a_key_depends_on_the_revision_of_the_model(one: str, other: str) -> Non
     assert (assessment_key(one, fingerprint) == assessment_key(other, fingerprint)) == (one == other)
 
 
-def test_assessments_and_rewrites_never_share_a_key() -> None:
+def test_outputs_of_different_kinds_never_share_a_key() -> None:
     fingerprint = exchange_fingerprint(exchange())
     rewrite = rewrite_key("model@1", _request(), fingerprint)
-    assert rewrite != assessment_key("model@1", fingerprint)
+    keys = {rewrite, assessment_key("model@1", fingerprint), image_key("model@1", fingerprint)}
+    assert len(keys) == 3

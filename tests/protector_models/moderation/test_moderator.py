@@ -76,7 +76,7 @@ async def test_the_original_is_not_said_twice_where_it_is_delivered() -> None:
 
 async def test_an_image_that_was_not_evaluated_makes_the_assessment_partial() -> None:
     rig = build_rig(policy=policy(on_unread_images=Action.ALLOW))
-    [verdict] = verdicts(await rig.moderator.moderate([event(images=["unreadable"])]))
+    [verdict] = verdicts(await rig.moderator.moderate([event(images=["https://example.org/cat.png"])]))
     assert verdict.action is Action.ALLOW
     assert verdict.evaluation_status.assessment is StageStatus.PARTIAL
 
@@ -199,7 +199,10 @@ async def test_a_harmful_response_is_not_delivered_under_review_because_an_image
     rig = build_rig(policy=policy(deliver_under_review=True))
     withheld, delivered = verdicts(
         await rig.moderator.moderate(
-            [event("harm=0.9", images=["unreadable"]), event("harm=0.1", images=["unreadable"])]
+            [
+                event("harm=0.9", images=["https://example.org/cat.png"]),
+                event("harm=0.1", images=["https://example.org/cat.png"]),
+            ]
         )
     )
     assert (withheld.action, withheld.response) == (Action.REVIEW, None)

@@ -35,7 +35,7 @@ RESPONSES = (
     None,
 )
 PROMPTS = ("How do I get home?", "harm=0.7 echo", f"{POISON} in the prompt", "")
-IMAGES: tuple[tuple[str, ...], ...] = ((), ("https://example.org/cat.png",), ("unreadable",))
+IMAGES: tuple[tuple[str, ...], ...] = ((), ("https://example.org/cat.png",))
 POLICY = policy(
     rules=(
         rule(0.5, Action.REWRITE),

@@ -19,7 +19,7 @@ from protector_models.moderation.verdict import (
     StageStatus,
     Verdict,
 )
-from tests.builders import SAFE_TEXT, event, exchange, policy, rule
+from tests.builders import SAFE_TEXT, event, exchange, policy, rule, unread
 from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
 
 HARMFUL = "harm=0.9 category=hate"
@@ -52,7 +52,7 @@ async def test_a_rewrite_that_passes_the_detector_is_delivered_with_its_assessme
 async def test_the_detector_sees_the_rewrite_with_the_same_prompt_and_images() -> None:
     rig = build_rig(policy=policy(on_unread_images=Action.ALLOW), detoxifier=FakeDetoxifier(lambda _: "Be kind."))
     await rig.moderator.moderate([event(HARMFUL, prompt="Why?", images=["https://example.org/cat.png"])])
-    assert rig.detector.assessed[-1] == exchange("Be kind.", prompt="Why?", images=["https://example.org/cat.png"])
+    assert rig.detector.assessed[-1] == exchange("Be kind.", prompt="Why?", images=[unread()])
 
 
 async def test_the_detoxifier_is_told_the_method_the_category_and_the_attempt() -> None:

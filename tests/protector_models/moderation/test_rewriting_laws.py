@@ -66,9 +66,7 @@ class ScriptedDetector:
             categories={CATEGORIES[chance % 3]: 0.8},
             detector=self.revision,
             truncated=num_read < characters,
-            coverage=Coverage(
-                characters_evaluated=num_read, characters_total=characters, images_evaluated=0, images_total=0
-            ),
+            coverage=Coverage.of(exchange, characters_evaluated=num_read, characters_total=characters),
         )
 
 
@@ -248,9 +246,7 @@ class WordDetector:
             categories={},
             detector=self.revision,
             truncated=False,
-            coverage=Coverage(
-                characters_evaluated=characters, characters_total=characters, images_evaluated=0, images_total=0
-            ),
+            coverage=Coverage.of(exchange, characters_evaluated=characters, characters_total=characters),
         )
 
 
