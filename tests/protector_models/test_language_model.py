@@ -18,12 +18,8 @@ from protector_models.moderation.errors import ConfigurationError, ModelUnavaila
 from protector_models.moderation.verdict import ItemFailure
 from protector_models.rewrite_prompts import encode_prompt
 from protector_models.settings import GeneratorSettings
-from tests.protector_models.tiny_language_models import (
-    CHAT_TEMPLATE,
-    write_causal_model,
-    write_sequence_model,
-    write_tokenizer,
-)
+from protector_models.tiny_checkpoints.vocabulary import CHAT_TEMPLATE, write_tokenizer
+from tests.protector_models.tiny_language_models import write_causal_model, write_sequence_model
 
 RESPONSES = ["You fool.", "You are a pest and everybody says so.", "Steal it. " * 30, "", "Go away, all of you, now!"]
 

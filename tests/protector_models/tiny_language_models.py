@@ -1,37 +1,11 @@
 """Language models small enough for tests, with the vocabulary that the shipped weights use, as folders of files."""
 
-import json
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
-
-_NUM_PIECES = 4_000
-CHAT_TEMPLATE = (
-    "{% for message in messages %}[{{ message.role }}] {{ message.content }} {% endfor %}"
-    "{% if add_generation_prompt %}[assistant]{% endif %}"
-)
-
-
-def write_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
-    """Write a tokenizer of the 4,000 commonest pieces, whose texts end with [SEP]."""
-    directory.mkdir(parents=True, exist_ok=True)
-    content = json.loads((SHIPPED_WEIGHTS / TOKENIZER_FILE).read_text())
-    # Their numbers go by how common they are; a small vocabulary makes training quick.
-    content["model"]["vocab"] = {
-        piece: number for piece, number in content["model"]["vocab"].items() if number < _NUM_PIECES
-    }
-    (directory / TOKENIZER_FILE).write_text(json.dumps(content))
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-        tokenizer_file=str(directory / TOKENIZER_FILE), unk_token="[UNK]", pad_token="[PAD]", eos_token="[SEP]"
-    )
-    tokenizer.chat_template = chat_template
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(directory)
-    return tokenizer
+from protector_models.tiny_checkpoints.vocabulary import write_tokenizer
 
 
 def write_causal_model(directory: Path, *, chat_template: str | None = None, seed: int = 0) -> Path:
