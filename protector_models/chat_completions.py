@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from protector_models.chat_stream import read_pieces
 from protector_models.deadlines import within
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError, UnansweredError
 from protector_models.moderation.verdict import ItemFailure
 
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -163,6 +166,29 @@ class ChatCompletions:
                 raise outcome
         return completions
 
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str]:
+        """Send one request; yield the pieces of the answer as they come. Joined they are what `complete` gives.
+
+        Nothing is tried again once the answer has begun.
+
+        Raises:
+            UnansweredError: the endpoint refuses the request, fails on it, or what it sends is no answer.
+            ModelUnavailableError: the endpoint is gone, busy or late, or the connection broke off.
+        """
+        ends_at = asyncio.get_running_loop().time() + self._deadline_s
+        pieces = self._stream(request)
+        try:
+            while True:
+                async with asyncio.timeout_at(ends_at):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                yield piece
+        except TimeoutError as error:
+            raise ModelUnavailableError(f"{self._revision}: not finished within {self._deadline_s:g} s") from error
+        finally:
+            await pieces.aclose()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -175,44 +201,79 @@ class ChatCompletions:
             return error
 
     async def _complete(self, request: ChatRequest) -> Completion | ItemFailure:
+        async with self._slots:
+            response = await self._send(request)
+        return response if isinstance(response, ItemFailure) else _read(response)
+
+    async def _stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+        async with self._slots:
+            response = await self._send(request, stream=True)
+            if isinstance(response, ItemFailure):
+                raise UnansweredError(f"{response.error}: {response.message}")
+            try:
+                async for piece in read_pieces(response.aiter_bytes(), source=self._revision):
+                    yield piece
+            except httpx.TransportError as error:
+                raise ModelUnavailableError(
+                    f"{self._revision}: the connection broke off ({type(error).__name__})"
+                ) from error
+            except httpx.DecodingError as error:
+                raise UnansweredError(f"InvalidAnswer: unreadable response ({type(error).__name__})") from error
+            finally:
+                await response.aclose()
+
+    async def _send(self, request: ChatRequest, *, stream: bool = False) -> httpx.Response | ItemFailure:
+        """Send a request until there is a response of status 200; where it streams, its body is still to be read."""
         tries = AsyncRetrying(
             stop=stop_after_attempt(self._max_attempts),
             wait=_wait_s,
             retry=retry_if_exception_type(_TryAgainError),
             reraise=True,
         )
-        async with self._slots:
-            try:
-                return await tries(self._send, request)
-            except _TryAgainError as error:
-                if error.status == httpx.codes.INTERNAL_SERVER_ERROR:
-                    return ItemFailure(error="EndpointError", message=f"{error.message} on {self._max_attempts} tries")
-                raise ModelUnavailableError(f"{self._revision}: {error.message}") from error
+        try:
+            return await tries(self._try_to_send, request, stream=stream)
+        except _TryAgainError as error:
+            if error.status == httpx.codes.INTERNAL_SERVER_ERROR:
+                return ItemFailure(error="EndpointError", message=f"{error.message} on {self._max_attempts} tries")
+            raise ModelUnavailableError(f"{self._revision}: {error.message}") from error
 
-    async def _send(self, request: ChatRequest) -> Completion | ItemFailure:
+    async def _try_to_send(self, request: ChatRequest, *, stream: bool) -> httpx.Response | ItemFailure:
         fields = {"model": self._model, "messages": list(request.messages), **self._options, **request.options}
+        if stream:
+            fields["stream"] = True
         # ASCII: lone surrogates have an escaped form in JSON, but none in UTF-8.
         body = json.dumps(fields).encode("ascii")
+        sent = self._client.build_request(
+            "POST", "chat/completions", content=body, headers={"Content-Type": "application/json"}
+        )
         try:
-            response = await self._client.post(
-                "chat/completions", content=body, headers={"Content-Type": "application/json"}
-            )
+            # The client's own timeout begins anew with every byte.
+            async with asyncio.timeout(self._client.timeout.read):
+                response = await self._client.send(sent, stream=stream)
+        except TimeoutError as error:
+            raise _TryAgainError("no answer (ReadTimeout)") from error
         except httpx.TransportError as error:
             raise _TryAgainError(f"no answer ({type(error).__name__})") from error
         except (httpx.DecodingError, httpx.TooManyRedirects) as error:
             return ItemFailure(error="InvalidAnswer", message=f"unreadable response ({type(error).__name__})")
-        return _read(response)
+        if response.status_code == httpx.codes.OK:
+            return response
+        await response.aclose()
+        return _to_failure(response)
+
+
+def _to_failure(response: httpx.Response) -> ItemFailure:
+    """Return what a status other than 200 means for the request; raise where the fault is not the request's."""
+    status = response.status_code
+    if status in _BUSY:
+        raise _TryAgainError(f"status {status}", status, _retry_after_s(response, datetime.now(UTC)))
+    if status in _CLOSED_TO_US:
+        raise ModelUnavailableError(f"{response.url.copy_with(userinfo=b'')}: status {status}, expected 200")
+    return ItemFailure(error="RefusedByEndpoint", message=f"status {status}, expected 200")
 
 
 def _read(response: httpx.Response) -> Completion | ItemFailure:
-    """Return the completion in a response; raise where the fault is not the request's."""
-    status = response.status_code
-    if status in _BUSY:
-        raise _TryAgainError(f"status {status}", status, _retry_after_s(response))
-    if status in _CLOSED_TO_US:
-        raise ModelUnavailableError(f"{response.url.copy_with(userinfo=b'')}: status {status}, expected 200")
-    if status != httpx.codes.OK:
-        return ItemFailure(error="RefusedByEndpoint", message=f"status {status}, expected 200")
+    """Return the completion in a response of status 200."""
     try:
         answer = _Answer.model_validate_json(response.content)
     except ValidationError as error:
@@ -227,10 +288,17 @@ def _read(response: httpx.Response) -> Completion | ItemFailure:
     )
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Return the seconds that a response asks to wait; None where it says nothing, or a date."""
+def _retry_after_s(response: httpx.Response, now: datetime) -> float | None:
+    """Return the seconds that a response asks to wait, told as a number or as a date; None where it says neither."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    # A date without a zone is in UTC: RFC 9110, section 5.6.7.
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
 
 
 def _wait_s(state: RetryCallState) -> float:

@@ -1,6 +1,6 @@
 """An MLLM behind an endpoint that speaks the OpenAI chat API."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion, make_revision, open_client
@@ -11,7 +11,7 @@ from protector_models.settings import MllmSettings
 
 
 class ChatEndpointGenerator:
-    """Answers conversations over HTTP. Implements `ResponseGenerator`.
+    """Answers conversations over HTTP. Implements `LoadedGenerator`.
 
     Text and image parts are passed on as they are. What fails, and for whom, is said at `ChatCompletions`.
     """
@@ -27,8 +27,12 @@ class ChatEndpointGenerator:
         self._revision = revision
 
     @classmethod
-    def from_settings(cls, settings: MllmSettings) -> Self:
+    def from_settings(cls, settings: MllmSettings, *, deadline_s: float | None = None) -> Self:
         """Make a generator from the settings of kind "openai"; nothing is sent.
+
+        Args:
+            settings: where the endpoint is and how it is asked.
+            deadline_s: in place of the settings' own.
 
         Raises:
             ConfigurationError: the settings name no endpoint, or its URL is none.
@@ -42,7 +46,7 @@ class ChatEndpointGenerator:
             max_connections=settings.concurrency,
             section="mllm",
         )
-        options = {"max_tokens": settings.max_tokens, "temperature": settings.temperature}
+        options = settings.model_dump(include={"max_tokens", "temperature", "top_p", "seed"}, exclude_none=True)
         revision = make_revision(settings.model, client=client, asked=options)
         chat = ChatCompletions(
             client=client,
@@ -51,7 +55,7 @@ class ChatEndpointGenerator:
             revision=revision,
             concurrency=settings.concurrency,
             max_attempts=settings.max_attempts,
-            deadline_s=settings.deadline_s,
+            deadline_s=settings.deadline_s if deadline_s is None else deadline_s,
         )
         return cls(chat, revision=revision)
 
@@ -68,6 +72,18 @@ class ChatEndpointGenerator:
         """
         completions = await self._chat.complete([_ask(event) for event in events])
         return [_to_answer(completion) for completion in completions]
+
+    def stream(self, event: ConversationEvent) -> AsyncIterator[str]:
+        """Answer one conversation; yield the pieces of the answer as they come.
+
+        Raises:
+            UnansweredError: the endpoint refuses this conversation, or what it sends is no answer.
+            ModelUnavailableError: the endpoint is gone, busy or late, or the connection broke off.
+        """
+        return self._chat.stream(_ask(event))
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Do nothing: its health is the endpoint's, which may be paid for by the call."""
 
     async def close(self) -> None:
         """Close the connections."""

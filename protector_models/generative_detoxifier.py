@@ -3,20 +3,18 @@
 Importing this module is fast; a model of kind "transformers" brings torch with it once it is loaded.
 """
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 from protector_models.endpoint_detoxifier import EndpointDetoxifier
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.ports import Detoxifier, RewriteRequest
 from protector_models.moderation.verdict import ItemFailure, Rewrite
 from protector_models.rewrite_attempts import derive_seed
 from protector_models.rewrite_faults import find_fault
 from protector_models.settings import GeneratorSettings
+from protector_models.writing_thread import WritingThread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +72,7 @@ class GenerativeDetoxifier:
             deadline_s: how long a call may take, waiting for the calls before it included; above 0.
         """
         self._writer = writer
-        self._deadline_s = deadline_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detoxifier")
+        self._thread = WritingThread("detoxifier", deadline_s=deadline_s)
 
     @property
     def revision(self) -> str:
@@ -85,44 +82,25 @@ class GenerativeDetoxifier:
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response as a whole.
 
-        A call that is late or cancelled while it waits is never computed; one that is being computed ends within a
-        token. What a late call has finished is returned, and the rest of it is late: thrown away, the next try of the
-        same requests would begin at nothing and be late again.
+        What a late call has finished is returned, and the rest of it is late.
 
         Raises:
             ModelUnavailableError: no text was written in time, or the device failed.
         """
         if not requests:
             return []
-        abandoned = threading.Event()
-        loop = asyncio.get_running_loop()
         tasks = [_to_task(request) for request in requests]
-        written: dict[int, Draft | ItemFailure] = {}
-
-        def write() -> None:
-            for index, draft in self._writer.write(tasks, is_wanted=lambda: not abandoned.is_set()):
-                written[index] = draft
-
-        try:
-            async with asyncio.timeout(self._deadline_s) as deadline:
-                await loop.run_in_executor(self._thread, write)
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            in_time = written.copy()  # The thread may still be adding to it.
-            if not any(isinstance(draft, Draft) for draft in in_time.values()):
-                raise ModelUnavailableError(f"{self.revision}: no result within {self._deadline_s:g} s") from error
-            late = ItemFailure(
-                error="LateRewrite", message=f"not written within {self._deadline_s:g} s; others of the batch were"
-            )
-            written = {index: in_time.get(index, late) for index in range(len(tasks))}
-        finally:
-            abandoned.set()
-        return [self._to_rewrite(request, written[index]) for index, request in enumerate(requests)]
+        drafts = await self._thread.write(
+            lambda is_wanted: self._writer.write(tasks, is_wanted=is_wanted),
+            num_texts=len(tasks),
+            late="LateRewrite",
+            waiting_for=self.revision,
+        )
+        return [self._to_rewrite(request, draft) for request, draft in zip(requests, drafts, strict=True)]
 
     async def close(self) -> None:
         """Give the thread up without waiting for what it computes."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def _to_rewrite(self, request: RewriteRequest, draft: Draft | ItemFailure) -> Rewrite | ItemFailure:
         if isinstance(draft, ItemFailure):

@@ -296,8 +296,9 @@ class MllmSettings(_Section):
     @model_validator(mode="after")
     def _require_used_keys(self) -> Self:
         _require_keys_of_kind(self, self.kind, _MLLM_KEYS, required=("model", "base_url"))
-        if self.temperature == 0 and self.top_p is not None:
-            raise ValueError("temperature 0: expected no top_p: nothing is drawn")
+        unused = [name for name in ("top_p", "seed") if getattr(self, name) is not None]
+        if self.temperature == 0 and unused:
+            raise ValueError(f"temperature 0: expected no {' and no '.join(unused)}: nothing is drawn")
         return self
 
 

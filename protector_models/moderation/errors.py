@@ -3,6 +3,7 @@
 WeirError
 ├── ConfigurationError          a setting, policy or file that cannot be used; the process should not start
 ├── InvalidEventError           bytes that are not a conversation event; permanent
+├── UnansweredError             one conversation that the MLLM cannot answer while somebody reads along; permanent
 └── DependencyError             something outside is dead or too slow; transient, the caller may try the batch again
     ├── ModelUnavailableError   a detector, detoxifier or MLLM
     └── BrokerUnavailableError  the message broker
@@ -21,6 +22,13 @@ class ConfigurationError(WeirError):
 
 class InvalidEventError(WeirError):
     """Bytes that are not a conversation event. The message names the field and what was expected, never the content."""
+
+
+class UnansweredError(WeirError):
+    """One conversation that the MLLM cannot answer, where the answer is read as it is written.
+
+    Elsewhere such a failure is a value. The message names it and what was expected, never the content.
+    """
 
 
 class DependencyError(WeirError):

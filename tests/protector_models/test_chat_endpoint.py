@@ -284,7 +284,7 @@ def test_revisions_differ_by_endpoint_and_options_and_not_by_key() -> None:
 
 
 def test_a_kind_without_its_endpoint_is_an_error_that_says_so() -> None:
-    with pytest.raises(ValueError, match="expected base_url and model"):
+    with pytest.raises(ValueError, match="expected base_url to be set"):
         MllmSettings(kind="openai", model="llava")
     with pytest.raises(ConfigurationError, match="expected base_url and model"):
         ChatEndpointGenerator.from_settings(MllmSettings())
