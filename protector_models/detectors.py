@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from protector_models.cascade import Band, CascadeDetector, common_categories
 from protector_models.checkpoint_description import load_description
 from protector_models.checkpoints import CheckpointCard
 from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
@@ -148,7 +149,8 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
             cascade = _require_cascade(settings)
             first, second = describe_detector(cascade.first), describe_detector(cascade.second)
             # Scores are the second one's, or put on its scale.
-            return DetectorFacts(threshold=second.threshold, categories=first.categories | second.categories)
+            categories = common_categories(first.categories, second.categories, cascade.band)
+            return DetectorFacts(threshold=second.threshold, categories=categories)
 
 
 def load_detector(
@@ -169,7 +171,12 @@ def load_detector(
         case "openai":
             raise ConfigurationError("detector.kind: 'openai' is not there yet")
         case "cascade":
-            raise ConfigurationError("detector.kind: 'cascade' is not there yet")
+            cascade = _require_cascade(settings)
+            first, second = (
+                load_detector(one, num_threads=num_threads, timeout_s=timeout_s, concurrency=concurrency)
+                for one in (cascade.first, cascade.second)
+            )
+            return CascadeDetector(first, second, band=Band(low=cascade.band[0], high=cascade.band[1]))
         case "onnx" | "bag_of_words" | "transformers":
             model = _load_model(settings, num_threads=settings.num_threads or num_threads)
             return ThreadedDetector(model, describe_detector(settings), timeout_s=timeout_s, concurrency=concurrency)
@@ -188,6 +195,11 @@ def _load_model(settings: DetectorSettings, *, num_threads: int) -> SynchronousH
                 engine=settings.engine,
                 device=settings.device,
             )
+        case "bag_of_words":
+            from protector_models.bag_of_words_detector import load_bag_of_words_detector  # noqa: PLC0415
+            from protector_models.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+
+            return load_bag_of_words_detector(settings.checkpoint or SHIPPED_WEIGHTS, max_windows=settings.max_windows)
         case _:
             raise ConfigurationError(f"detector.kind: {settings.kind!r} is not there yet")
 

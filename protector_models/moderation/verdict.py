@@ -124,6 +124,8 @@ class Assessment(_ValueModel):
     """A score for each category the detector knows."""
     detector: str
     """The detector that scored, "name@revision"."""
+    judged_by: str | None = None
+    """In a cascade: the one of its detectors whose scores these are, "name@revision". None: there is no cascade."""
     truncated: bool
     """True if some text was not read; coverage says how much."""
     coverage: Coverage
