@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines.codec import decode_event, encode_moderated
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import InvalidEventError
-from protector_models.moderation.moderator import moderate_isolating
+from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.ports import Moderates
 from protector_models.moderation.verdict import Action, Failure, Outcome, Stage
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange, Message
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.moderator import moderate_isolating
+from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.policy import DEFAULT, Policy, TenantRules
 from protector_models.moderation.ports import Detoxifier, HarmDetector, Moderates, RewriteRequest, Span
 from protector_models.moderation.rewriting import why_not_released

@@ -9,12 +9,14 @@ Metric = Literal[
     "weir_failures_total",
     # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
     "weir_failures_decided_by_policy_total",
+    # Images of conversations, by `status` (read, unread) and `reason`, such as FetchTimeout; empty where one was read.
+    "weir_images_total",
     # Rewrites that were released, by `method` (edit, omit, generate, complete).
     "weir_rewrites_total",
     # Tries at a rewrite that were not released, by `method` and `reason`: nothing could be made, or what was made is
     # harmful too.
     "weir_rewrites_refused_total",
-    # Distinct model outputs found in the cache, by `kind` (assessment, rewrite).
+    # Distinct model outputs found in the cache, by `kind` (image, assessment, rewrite).
     "weir_cache_hits_total",
     # Distinct model outputs not found in the cache, by `kind`.
     "weir_cache_misses_total",

@@ -1,23 +1,21 @@
 """The one path from events to verdicts; streaming, HTTP, backfill and evaluation differ only in what they pass in."""
 
-import logging
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
-from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.image_stage import EventImages, ImageStage
 from protector_models.moderation.policy import Decision, Policy, TenantRules
 from protector_models.moderation.ports import (
     Detoxifier,
     HarmDetector,
+    ImageReader,
+    ImageSource,
     Metrics,
-    Moderates,
     ResponseGenerator,
     VerdictCache,
 )
@@ -36,7 +34,8 @@ from protector_models.moderation.verdict import (
     Verdict,
 )
 
-_log = logging.getLogger(__name__)
+DEFAULT_MAX_IMAGES = 16
+"""Images of one conversation that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,7 @@ class _Answered:
     """An event whose response is known."""
 
     exchange: Exchange
+    images: EventImages
     generation: StageStatus
     rules: TenantRules
 
@@ -74,6 +74,9 @@ class Moderator:
         metrics: Metrics,
         detoxifier: Detoxifier | None = None,
         generator: ResponseGenerator | None = None,
+        image_source: ImageSource | None = None,
+        image_reader: ImageReader | None = None,
+        max_images: int = DEFAULT_MAX_IMAGES,
         name_language: Callable[[str], str | None] | None = None,
         include_original: bool = False,
     ) -> None:
@@ -82,10 +85,13 @@ class Moderator:
         Args:
             policy: turns assessments into actions.
             detector: scores responses, and rewrites before they are released.
-            cache: keeps what detector and detoxifier put out.
+            cache: keeps what image reader, detector and detoxifier put out.
             metrics: counts outcomes.
             detoxifier: rewrites by the methods that need a model; without one these are left out.
             generator: answers events that have no response; without one such events fail.
+            image_source: fetches images; without one all are unread, and an MLLM gets their references as they came.
+            image_reader: reads images that were fetched; without one all are unread, and an MLLM still gets the bytes.
+            max_images: of one conversation that are looked at, the last ones; more are unread.
             name_language: gives the ISO 639 code of a text's language, None where that is not sure. Without it the
                 policy's texts are delivered in its default language.
             include_original: whether verdicts carry the original of a response that is not delivered.
@@ -95,6 +101,9 @@ class Moderator:
         self._metrics = metrics
         self._name_language = name_language
         self._include_original = include_original
+        self._images = ImageStage(
+            source=image_source, reader=image_reader, max_images=max_images, cache=cache, metrics=metrics
+        )
         self._detector = RecalledDetector(detector, cache=cache, metrics=metrics)
         self._rewriter = Rewriter(detector=self._detector, detoxifier=detoxifier, cache=cache, metrics=metrics)
         self._detoxifier = detoxifier
@@ -105,7 +114,8 @@ class Moderator:
         Raises:
             DependencyError: a model is gone or late; nothing was decided, the batch may be tried again.
         """
-        answers = await self._answer(events)
+        images = await self._images.look_at(events)
+        answers = await self._answer(events, images)
         answered = [answer for answer in answers if isinstance(answer, _Answered)]
         decided = await self._decide(answered)
         rewritings = await self._rewrite(decided)
@@ -114,21 +124,37 @@ class Moderator:
         )
         outcomes: list[Outcome] = [answer if isinstance(answer, Failure) else next(verdicts) for answer in answers]
         self._count(outcomes)
+        # Only now: a batch that raises is tried again, and would count twice.
+        self._images.count(images)
         return outcomes
 
-    async def _answer(self, events: Sequence[ConversationEvent]) -> list[_Answered | Failure]:
-        """Let the MLLM answer the events that have no response."""
-        unanswered = [event for event in events if event.response is None]
+    async def _answer(
+        self, events: Sequence[ConversationEvent], images: Sequence[EventImages]
+    ) -> list[_Answered | Failure]:
+        """Let the MLLM answer the events that have no response, with the very images that were read."""
+        unanswered = [
+            position
+            for position, event in enumerate(events)
+            if event.response is None and images[position].missing is None
+        ]
         generated: dict[int, str | ItemFailure] = {}
         if unanswered and self._generator is not None:
-            answers = await self._generator.generate(unanswered)
-            generated = {id(event): answer for event, answer in zip(unanswered, answers, strict=True)}
-        return [self._answered(event, generated.get(id(event))) for event in events]
+            asked = [images[position].shown_in(events[position]) for position in unanswered]
+            generated = dict(zip(unanswered, await self._generator.generate(asked), strict=True))
+        return [
+            self._answered(event, seen, generated.get(position))
+            for position, (event, seen) in enumerate(zip(events, images, strict=True))
+        ]
 
-    def _answered(self, event: ConversationEvent, generated: str | ItemFailure | None) -> _Answered | Failure:
+    def _answered(
+        self, event: ConversationEvent, images: EventImages, generated: str | ItemFailure | None
+    ) -> _Answered | Failure:
         rules = self._policy.for_tenant(event.tenant)
         if event.response is not None:
-            return _Answered(exchange=event.exchange(event.response), generation=StageStatus.SKIPPED, rules=rules)
+            exchange = event.exchange(event.response, images.seen)
+            return _Answered(exchange=exchange, images=images, generation=StageStatus.SKIPPED, rules=rules)
+        if images.missing is not None:
+            return Failure(stage=Stage.IMAGES, error=images.missing.error, message=images.missing.message)
         if isinstance(generated, ItemFailure):
             return Failure(stage=Stage.GENERATE, error=generated.error, message=generated.message)
         if generated is None:
@@ -138,16 +164,16 @@ class Moderator:
                 message="response is null: expected a response, or an MLLM in the configuration (mllm) to answer",
             )
         try:
-            exchange = event.exchange(generated)
+            exchange = event.exchange(generated, images.seen)
         except ValidationError:
             message = "the MLLM's answer has no UTF-8 form: expected text without lone surrogates"
             return Failure(stage=Stage.GENERATE, error="InvalidText", message=message)
-        return _Answered(exchange=exchange, generation=StageStatus.COMPLETE, rules=rules)
+        return _Answered(exchange=exchange, images=images, generation=StageStatus.COMPLETE, rules=rules)
 
     async def _decide(self, answered: Sequence[_Answered]) -> list[_Decided]:
         recalled = await self._detector.assess([item.exchange for item in answered])
         return [
-            _Decided(answered=item, recalled=found, decision=_decision(item.rules, found.output))
+            _Decided(answered=item, recalled=found, decision=_decision(item, found.output))
             for item, found in zip(answered, recalled, strict=True)
         ]
 
@@ -189,7 +215,9 @@ class Moderator:
             rewrite_assessment=rewriting.assessment,
             rewrite_method=rewriting.method,
             rewrite_refused_reason=rewriting.refused_reason,
+            images=item.answered.images.findings,
             evaluation_status=_evaluation_status(
+                item.answered.images.status,
                 item.answered.generation,
                 StageStatus.FAILED if isinstance(output, ItemFailure) else output.status(),
                 rewriting.status,
@@ -198,12 +226,17 @@ class Moderator:
             shadow_action=action if rules.shadow else None,
             policy_version=self._policy.version,
             model_revisions=self._revisions_of(item, rewriting),
-            cached=item.recalled.cached and rewriting.cached and item.answered.generation is StageStatus.SKIPPED,
+            cached=item.recalled.cached
+            and rewriting.cached
+            and item.answered.images.cached
+            and item.answered.generation is StageStatus.SKIPPED,
         )
 
     def _revisions_of(self, item: _Decided, rewriting: Rewriting) -> dict[str, str]:
         # Asked each time: a model behind a deployment gets a new revision while this runs.
         revisions = {"detector": self._detector.revision}
+        if item.answered.images.reader is not None:
+            revisions["images"] = item.answered.images.reader
         if rewriting.detoxifier_asked and self._detoxifier is not None:
             revisions["detoxifier"] = self._detoxifier.revision
         if item.answered.generation is StageStatus.COMPLETE and self._generator is not None:
@@ -218,43 +251,24 @@ class Moderator:
             self._metrics.count("weir_failures_total", number, stage=stage.value, error=error)
 
 
-async def moderate_isolating(moderator: Moderates, events: Sequence[ConversationEvent]) -> list[Outcome]:
-    """Moderate a batch; where it fails as a whole and no dependency is at fault, halve it down to the culprit.
-
-    A fault that nobody foresaw then costs one event a dead letter, not a batch, and never stops the caller.
-
-    Raises:
-        DependencyError: a model is gone or late; nothing was decided.
-    """
-    try:
-        return await moderator.moderate(events)
-    except DependencyError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is put down to one event, which fails
-        if len(events) <= 1:
-            # Without the error's own text, which may quote the conversation.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"unexpected error at {Path(place.filename).name}:{place.lineno} ({place.name})"
-            _log.error("%s: %s", type(error).__name__, message)
-            return [Failure(stage=Stage.ASSESS, error=type(error).__name__, message=message) for _ in events]
-    half = len(events) // 2
-    return [*await moderate_isolating(moderator, events[:half]), *await moderate_isolating(moderator, events[half:])]
-
-
 @cache
 def _evaluation_status(
-    generation: StageStatus, assessment: StageStatus, rewrite: StageStatus, verification: StageStatus
+    images: StageStatus,
+    generation: StageStatus,
+    assessment: StageStatus,
+    rewrite: StageStatus,
+    verification: StageStatus,
 ) -> EvaluationStatus:
     """Return one of the few there are; making each anew is a tenth of what a cached verdict costs."""
-    return EvaluationStatus(generation=generation, assessment=assessment, rewrite=rewrite, verification=verification)
+    return EvaluationStatus(
+        images=images, generation=generation, assessment=assessment, rewrite=rewrite, verification=verification
+    )
 
 
-def _decision(rules: TenantRules, output: Assessment | ItemFailure) -> Decision:
+def _decision(answered: _Answered, output: Assessment | ItemFailure) -> Decision:
     if isinstance(output, Assessment):
-        return rules.decide(output)
-    # With "dead_letter" the decision is never used: the event ends as a failure.
-    action = Action.BLOCK if rules.on_failure == "dead_letter" else rules.on_failure
-    return Decision(action=action, found=action, category=None)
+        return answered.rules.decide(output, answered.images.findings)
+    return answered.rules.decide_without_assessment(answered.images.findings)
 
 
 def _deliverable(

@@ -1,12 +1,13 @@
 """Policy: versioned data that turns an assessment into an action. Pure; no model, no clock, no I/O."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from protector_models.moderation.image_rules import ImageRule, find_image_rule, has_known, has_unread
 from protector_models.moderation.policy_texts import (
     Language,
     PolicyText,
@@ -15,7 +16,7 @@ from protector_models.moderation.policy_texts import (
     find_used_slots,
     require_usable_texts,
 )
-from protector_models.moderation.verdict import Action, Assessment, RewriteMethod, Score
+from protector_models.moderation.verdict import Action, Assessment, ImageFinding, RewriteMethod, Score
 
 ANY_CATEGORY = "any"
 """A rule's category that stands for the overall harmfulness."""
@@ -62,11 +63,12 @@ class Rule(_PolicyModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the rules say of one assessment."""
+    """What the rules say of one assessment and of the images beside it."""
 
     action: Action
     found: Action
-    """What the rules alone ask for; `action` is more severe where something was not read."""
+    """What the rules and the list of known images alone ask for; `action` is more severe where something was not read,
+    or where the detector failed."""
     category: str | None
     """The category to tell the reader of, and to choose a safe text by. None where the action is ALLOW."""
 
@@ -93,7 +95,11 @@ class TenantRules(_PolicyModel):
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] = Action.REVIEW
     """The least that is done where some text was not read by the detector."""
     on_unread_images: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] = Action.REVIEW
-    """The least that is done where some image was not looked at by the detector."""
+    """The least that is done where some image was not read."""
+    on_known_image: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] = Action.BLOCK
+    """The least that is done where some image is on the list of known ones (`images.known`)."""
+    image_rules: tuple[ImageRule, ...] = ()
+    """What follows from the scores of an image classifier (`images.classifier`)."""
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] = "dead_letter"
     """What follows where the detector failed on this one response. "allow" fails open and is counted."""
     deliver_under_review: bool = False
@@ -116,26 +122,51 @@ class TenantRules(_PolicyModel):
         require_usable_texts(texts, self.slots, default_language=self.default_language)
         return self
 
-    def decide(self, assessment: Assessment) -> Decision:
-        """Return the most severe action that a rule or the coverage asks for.
+    def decide(self, assessment: Assessment, images: Sequence[ImageFinding] = ()) -> Decision:
+        """Return the most severe action that a rule, the images or the coverage ask for.
 
         Its category is that of the first of the rules that ask for the action and name one; where only rules of "any"
-        ask for it, the category that scores highest.
+        ask for it, the category that scores highest. An image decides only what no text asks for as severely.
         """
+        found = self._judge_images(images, self._judge_text(assessment))
+        action, coverage = found.action, assessment.coverage
+        if coverage.characters_evaluated < coverage.characters_total:
+            action = _more_severe(action, self.on_unread_text)
+        if coverage.images_evaluated < coverage.images_total or has_unread(images):
+            action = _more_severe(action, self.on_unread_images)
+        return found if action is found.action else replace(found, action=action)
+
+    def decide_without_assessment(self, images: Sequence[ImageFinding]) -> Decision:
+        """Return what follows where the detector failed and the policy decides all the same (`on_failure`).
+
+        What the images ask for is then still done.
+        """
+        # With "dead_letter" the decision is never used: the event ends as a failure.
+        on_failure = Action.BLOCK if self.on_failure == "dead_letter" else self.on_failure
+        found = self._judge_images(images, Decision(action=on_failure, found=on_failure, category=None))
+        action = _more_severe(found.action, self.on_unread_images) if has_unread(images) else found.action
+        return replace(found, action=action)
+
+    def _judge_text(self, assessment: Assessment) -> Decision:
         applied: Rule | None = None
         for rule in self.rules:
             if _score(assessment, rule.category) >= rule.threshold and (applied is None or _outdoes(rule, applied)):
                 applied = rule
-        action = found = Action.ALLOW if applied is None else applied.action
+        action = Action.ALLOW if applied is None else applied.action
         category = None if applied is None else applied.category
         if category == ANY_CATEGORY:
             category = assessment.top_category()
-        coverage = assessment.coverage
-        if coverage.characters_evaluated < coverage.characters_total:
-            action = _more_severe(action, self.on_unread_text)
-        if coverage.images_evaluated < coverage.images_total:
-            action = _more_severe(action, self.on_unread_images)
-        return Decision(action=action, found=found, category=category)
+        return Decision(action=action, found=action, category=category)
+
+    def _judge_images(self, images: Sequence[ImageFinding], text: Decision) -> Decision:
+        """Return what the images ask for where that is more severe than what the text does, else that."""
+        decision = text
+        rule = find_image_rule(images, self.image_rules)
+        if rule is not None and _SEVERITY[rule.action] > _SEVERITY[decision.action]:
+            decision = Decision(action=rule.action, found=rule.action, category=rule.category)
+        if has_known(images) and _SEVERITY[self.on_known_image] > _SEVERITY[decision.action]:
+            decision = Decision(action=self.on_known_image, found=self.on_known_image, category=decision.category)
+        return decision
 
     def methods(self, category: str | None) -> tuple[RewriteMethod, ...]:
         """Return how to rewrite a response that is harmful in `category`, in order of preference."""
@@ -182,6 +213,8 @@ class TenantOverrides(_PolicyModel):
     default_language: Language | None = None
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
     on_unread_images: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
+    on_known_image: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
+    image_rules: tuple[ImageRule, ...] | None = None
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
     deliver_under_review: bool | None = None
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
@@ -218,8 +251,14 @@ class Policy(TenantRules):
 
         A rule over such a category would never apply.
         """
-        every_rule = [*self.rules, *(rule for tenant in self._rules_of_tenants.values() for rule in tenant.rules)]
-        return {rule.category for rule in every_rule} - {ANY_CATEGORY, *known}
+        return {rule.category for rules in self._every_rules() for rule in rules.rules} - {ANY_CATEGORY, *known}
+
+    def unknown_image_categories(self, known: Collection[str]) -> set[str]:
+        """Return the categories that rules over images look at and that the image classifier does not know."""
+        return {rule.category for rules in self._every_rules() for rule in rules.image_rules}.difference(known)
+
+    def _every_rules(self) -> list[TenantRules]:
+        return [self, *self._rules_of_tenants.values()]
 
     def for_tenant(self, tenant: str) -> TenantRules:
         """Return the rules of a tenant; a tenant that the policy does not name has the rules for everybody."""

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator, FakeHarmDetector, RecordedMetrics
+from protector_models.moderation.fakes import (
+    FakeDetoxifier,
+    FakeGenerator,
+    FakeHarmDetector,
+    FakeImageReader,
+    FakeImageSource,
+    RecordedMetrics,
+)
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy import Policy
@@ -29,6 +36,9 @@ def build_rig(
     detoxifier: FakeDetoxifier | None = None,
     generator: FakeGenerator | None = None,
     cache: VerdictCache | None = None,
+    image_source: FakeImageSource | None = None,
+    image_reader: FakeImageReader | None = None,
+    max_images: int = 16,
     name_language: Callable[[str], str | None] | None = None,
     include_original: bool = False,
 ) -> Rig:
@@ -42,6 +52,9 @@ def build_rig(
         metrics=metrics,
         detoxifier=detoxifier,
         generator=generator,
+        image_source=image_source,
+        image_reader=image_reader,
+        max_images=max_images,
         name_language=name_language,
         include_original=include_original,
     )

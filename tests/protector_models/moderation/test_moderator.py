@@ -8,8 +8,8 @@ import pytest
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeGenerator, FakeHarmDetector
+from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.moderator import moderate_isolating
 from protector_models.moderation.policy import TenantOverrides
 from protector_models.moderation.verdict import Action, Assessment, Failure, ItemFailure, Stage, StageStatus
 from tests.builders import event, policy, rule

@@ -15,8 +15,8 @@ from protector_models.moderation.fakes import (
     FakeHarmDetector,
     harmless,
 )
+from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.moderator import moderate_isolating
 from protector_models.moderation.policy import TenantOverrides
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Action, Failure, Verdict

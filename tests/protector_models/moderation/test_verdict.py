@@ -81,7 +81,7 @@ def test_the_record_says_its_version_and_every_field_of_the_wire_format() -> Non
     assert set(_moderated().model_dump()) == {
         "schema_version", "event_id", "conversation_id", "tenant", "occurred_at", "action", "category", "response",
         "original_response", "assessment", "rewrite_assessment", "rewrite_method",
-            "rewrite_refused_reason", "evaluation_status", "shadow_action",
+            "rewrite_refused_reason", "images", "evaluation_status", "shadow_action",
         "policy_version", "model_revisions", "cached",
     }  # fmt: skip
     assert _moderated().schema_version == 1
