@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
+from pipelines.commands.evaluate_protector import protector
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
 from protector_models.checkpoints import CheckpointError
 from protector_models.training.records import RecordError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
 app.command()(detoxifier)
 app.command()(blind_pairs)
+app.command()(protector)
 
 
 class _OutputError(Exception):

@@ -1,0 +1,1 @@
+"""The paper's experiment: unsafe answers before and after detector and detoxifier, and benign ones left alone."""
