@@ -22,8 +22,8 @@ def _require_host_pattern(pattern: str) -> str:
 
 
 HostPattern = Annotated[str, AfterValidator(_require_host_pattern)]
-"""A host, `*.` and a domain for all hosts under it, or `*` for any host. Names in other scripts in their xn-- form, IPv6
-addresses in brackets."""
+"""A host, `*.` and a domain for all hosts under it, or `*` for any host. Names in other scripts in their xn-- form,
+IPv6 addresses in brackets."""
 
 
 class ObjectStoreSettings(BaseModel):
@@ -60,7 +60,7 @@ class FetchSettings(BaseModel):
     """https, http: networks such as 10.1.0.0/16 that are connected to although their addresses are not public. A host's
     name may lead there, so with `*` among the hosts anybody can reach them."""
     ca_file: Path | None = None
-    """https: certificates, in PEM form, that are trusted besides the public authorities."""
+    """https, s3: certificates, in PEM form, that are trusted besides the public authorities."""
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 3
     """https, http: redirects that are followed, each under the same rules as a reference, never to another scheme."""
     buckets: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class FetchSettings(BaseModel):
     max_bytes: Annotated[int, Field(ge=1)] = 10_485_760
     """The largest image, in bytes; of one that is larger no more is read."""
     timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 15.0
-    """How long one image may take: waiting for its turn, redirects and repeated tries included. No call takes longer."""
+    """How long one image may take, waiting, redirects and repeated tries included: no call takes longer."""
     connect_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 3.0
     """How long looking a name up and connecting to it may take."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
@@ -100,7 +100,7 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "data": (),
     "https": (*_WEB_KEYS, "ca_file"),
     "http": _WEB_KEYS,
-    "s3": ("buckets", "object_store"),
+    "s3": ("buckets", "object_store", "ca_file"),
     "file": ("roots",),
 }
 """Which keys a scheme uses, of those that not all of them do."""
