@@ -13,8 +13,11 @@ from protector_models.moderation.fakes import (
     FakeDetoxifier,
     FakeGenerator,
     FakeHarmDetector,
+    FakeImageReader,
+    FakeImageSource,
     harmless,
 )
+from protector_models.moderation.image_rules import ImageRule
 from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.policy import TenantOverrides
@@ -35,7 +38,21 @@ RESPONSES = (
     None,
 )
 PROMPTS = ("How do I get home?", "harm=0.7 echo", f"{POISON} in the prompt", "")
-IMAGES: tuple[tuple[str, ...], ...] = ((), ("https://example.org/cat.png",))
+CONTENTS = {
+    "sign": b"a sign",
+    "the same sign": b"a sign",
+    "weapon": b"image=0.9:weapons",
+    "known": b"known=cat",
+    "damaged": POISON.encode(),
+}
+IMAGES: tuple[tuple[str, ...], ...] = (
+    (),
+    ("not to be had",),
+    ("sign", "the same sign"),
+    ("weapon", "damaged", "known"),
+    ("known",),
+    ("sign",) * 4,
+)
 POLICY = policy(
     rules=(
         rule(0.5, Action.REWRITE),
@@ -44,10 +61,16 @@ POLICY = policy(
     ),
     rewrite_methods={"default": ["generate", "complete"], "hate": ["edit", "omit", "complete"]},
     omissions={"default": "(Left out.)"},
+    image_rules=[ImageRule(category="weapons", threshold=0.5, action=Action.REVIEW)],
     safe_completions={"hate": "Let us speak kindly."},
     tenants={
         "strict": TenantOverrides(rules=(rule(0.3, Action.BLOCK),), on_failure=Action.BLOCK),
-        "open": TenantOverrides(on_failure=Action.ALLOW, on_unread_images=Action.ALLOW, deliver_under_review=True),
+        "open": TenantOverrides(
+            on_failure=Action.ALLOW,
+            on_unread_images=Action.ALLOW,
+            on_known_image=Action.ALLOW,
+            deliver_under_review=True,
+        ),
         "shadow": TenantOverrides(shadow=True, on_failure=Action.REVIEW),
         "patient": TenantOverrides(max_rewrite_attempts=4, safe_completions={"default": "Let us talk of the sea."}),
     },
@@ -85,6 +108,7 @@ def rigs(draw: st.DrawFn) -> tuple[Rig, Rig]:
     generates = draw(st.booleans())
     max_entries = draw(st.sampled_from((0, 2, 1_000)))
     max_characters = draw(st.sampled_from((None, 20)))
+    fetches, reads = draw(st.sampled_from(((False, False), (True, False), (True, True), (True, True))))
     include_original = draw(st.booleans())
 
     def build() -> Rig:
@@ -94,6 +118,9 @@ def rigs(draw: st.DrawFn) -> tuple[Rig, Rig]:
             detoxifier=FakeDetoxifier(write) if write else None,
             generator=FakeGenerator() if generates else None,
             cache=MemoryVerdictCache(max_entries=max_entries),
+            image_source=FakeImageSource(CONTENTS) if fetches else None,
+            image_reader=FakeImageReader() if reads else None,
+            max_images=3,
             include_original=include_original,
         )
 

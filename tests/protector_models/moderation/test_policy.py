@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from protector_models.moderation.image_rules import ImageRule
 from protector_models.moderation.policy import Decision, Policy, Rule, TenantOverrides
-from protector_models.moderation.verdict import Action, Assessment, RewriteMethod
+from protector_models.moderation.verdict import Action, Assessment, ImageFinding, RewriteMethod
 from tests.builders import SAFE_TEXT, assessment, policy, rule
 
 RULE = {"threshold": 0.5, "action": "rewrite"}
@@ -114,6 +115,68 @@ def test_unread_images_are_the_least_that_is_done(action: Action) -> None:
     rules = policy(on_unread_images=action)
     assert rules.decide(assessment(0.1, images_unread=1)).action is action
     assert rules.decide(assessment(0.1, characters_unread=1)).action is Action.REVIEW
+
+
+def _image(**fields: object) -> ImageFinding:
+    return ImageFinding.model_validate({"status": "read", **fields})
+
+
+@pytest.mark.parametrize("action", [Action.ALLOW, Action.REVIEW, Action.BLOCK])
+def test_a_known_image_is_the_least_that_is_done(action: Action) -> None:
+    rules = policy(on_known_image=action)
+    known = _image(known_as="cat")
+    assert rules.decide(assessment(0.1), [_image(), known]).action is action
+    assert rules.decide(assessment(0.1), [_image()]).action is Action.ALLOW
+    rewritten = rules.decide(assessment(0.9, categories={"hate": 0.9}), [known])
+    assert rewritten == Decision(
+        action=max(action, Action.REWRITE, key=SEVERITY.index),
+        found=max(action, Action.REWRITE, key=SEVERITY.index),
+        category="hate",
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "action", "category"),
+    [
+        ({"weapons": 0.5, "gore": 0.5}, Action.BLOCK, "gore"),
+        ({"weapons": 0.5, "gore": 0.49}, Action.REVIEW, "weapons"),
+        ({"weapons": 0.49, "other": 1.0}, Action.REWRITE, "hate"),
+    ],
+)
+def test_rules_over_images_count_where_they_are_more_severe(
+    scores: dict[str, float], action: Action, category: str
+) -> None:
+    weapons = ImageRule(category="weapons", threshold=0.5, action=Action.REVIEW)
+    gore = ImageRule(category="gore", threshold=0.5, action=Action.BLOCK)
+    rules = policy(image_rules=[weapons, gore])
+    decision = rules.decide(assessment(0.9, categories={"hate": 0.9}), [_image(), _image(categories=scores)])
+    assert decision == Decision(action=action, found=action, category=category)
+
+
+@pytest.mark.parametrize("rewrite", [{"action": "rewrite"}, {"action": "allow"}, {"category": ""}, {"threshold": "1"}])
+def test_an_image_can_only_be_reviewed_or_blocked(rewrite: dict[str, str]) -> None:
+    fields = {"category": "gore", "threshold": 0.5, "action": "block", **rewrite}
+    with pytest.raises(ValidationError, match=rf"image_rules.0.{next(iter(rewrite))}"):
+        policy(image_rules=[fields])
+
+
+def test_an_image_that_was_not_read_counts_also_where_the_detector_does_not_say_so() -> None:
+    lost = _image(status="unread", reason="FetchFailed")
+    assert policy().decide(assessment(0.1), [lost]).action is Action.REVIEW
+    assert policy().decide(assessment(0.1), [lost]).found is Action.ALLOW
+
+
+def test_rules_over_images_of_tenants_stand_in_place_of_those_for_everybody() -> None:
+    gore = ImageRule(category="gore", threshold=0.5, action=Action.BLOCK)
+    weapons = ImageRule(category="weapons", threshold=0.5, action=Action.REVIEW)
+    rules = policy(
+        image_rules=[gore],
+        tenants={"own": TenantOverrides(image_rules=(weapons,)), "none": TenantOverrides(image_rules=())},
+    )
+    assert rules.for_tenant("own").image_rules == (weapons,)
+    assert rules.for_tenant("none").image_rules == ()
+    assert rules.for_tenant("other").image_rules == (gore,)
+    assert rules.unknown_image_categories(["gore"]) == {"weapons"}
 
 
 def test_what_was_not_read_never_makes_an_action_milder() -> None:
