@@ -121,6 +121,11 @@ class CascadeDetector:
         return self._revision
 
     @property
+    def band(self) -> Band:
+        """What the first detector does not settle."""
+        return self._band
+
+    @property
     def threshold(self) -> float:
         """The second detector's: its scale is the cascade's."""
         return self._second.threshold

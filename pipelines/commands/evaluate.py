@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.commands.evaluate_cascade import cascade
 from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
 from pipelines.commands.evaluate_protector import protector
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from protector_models.evaluation.report import EvaluationReport
 
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
+app.command()(cascade)
 app.command()(detoxifier)
 app.command()(blind_pairs)
 app.command()(protector)
