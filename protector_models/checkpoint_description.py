@@ -4,8 +4,7 @@ Those that come with Weir are the files of `checkpoint_descriptions/`; `detector
 file of the same form.
 """
 
-import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from protector_models.generative_head import GenerativeHead
+from protector_models.generative_head import FIELD, GenerativeHead
 from protector_models.harm_categories import HarmCategory
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Score
@@ -21,7 +20,6 @@ from protector_models.yaml_file import read_yaml
 
 _DIRECTORY = resources.files("protector_models").joinpath("checkpoint_descriptions")
 _SUFFIX = ".yaml"
-_FIELDS = frozenset({"prompt", "response"})
 
 
 class _Data(BaseModel):
@@ -49,8 +47,8 @@ class ClassificationHead(_Data):
     def _require_agreement(self) -> Self:
         if self.activation == "softmax" and not self.scored_labels:
             raise ValueError("activation 'softmax': expected scored_labels; one logit takes 'sigmoid'")
-        if self.template is not None:
-            require_fields(self.template, _FIELDS, name="template")
+        if self.template is not None and (found := set(FIELD.findall(self.template))) != {"prompt", "response"}:
+            raise ValueError(f"template: expected the fields prompt and response in braces, got {sorted(found)}")
         return self
 
 
@@ -106,32 +104,6 @@ def load_description(name: str) -> CheckpointDescription:
             f"{', '.join(sorted(shipped))}"
         )
     return _read(Path(name), name=f"description {name}")
-
-
-def require_fields(template: str, expected: frozenset[str], *, name: str) -> None:
-    """Refuse a template whose fields in braces are not those expected, each once or more.
-
-    Raises:
-        ValueError: one is missing, or there is another.
-    """
-    try:
-        found = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
-    except ValueError as error:
-        raise ValueError(f"{name}: expected a template with {_braced(expected)}: {error}") from error
-    if found != expected:
-        raise ValueError(f"{name}: expected a template with {_braced(expected)}, got {_braced(found) or 'none'}")
-
-
-def fill_template(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with its fields filled; values are text and nothing in them is a field."""
-    return "".join(
-        literal + ("" if field is None else values[field])
-        for literal, field, _, _ in string.Formatter().parse(template)
-    )
-
-
-def _braced(names: frozenset[str] | set[str]) -> str:
-    return " and ".join(f"{{{name}}}" for name in sorted(names))
 
 
 def _shipped() -> dict[str, Traversable]:

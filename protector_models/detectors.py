@@ -201,7 +201,16 @@ def _load_model(settings: DetectorSettings, *, num_threads: int) -> SynchronousH
 
             return load_bag_of_words_detector(settings.checkpoint or SHIPPED_WEIGHTS, max_windows=settings.max_windows)
         case _:
-            raise ConfigurationError(f"detector.kind: {settings.kind!r} is not there yet")
+            return _load_from_description(settings, num_threads=num_threads)
+
+
+def _load_from_description(settings: DetectorSettings, *, num_threads: int) -> SynchronousHarmDetector:
+    """Load a model of transformers: the description says of which sort."""
+    description = load_description(settings.description or "")
+    # torch and transformers take ten seconds.
+    from protector_models.classifier_detector import ClassifierDetector  # noqa: PLC0415
+
+    return ClassifierDetector.load(settings, description, num_threads=num_threads)
 
 
 def _require_cascade(settings: DetectorSettings) -> CascadeSettings:

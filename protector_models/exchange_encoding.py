@@ -3,7 +3,7 @@
 Importing this module is fast; the tokenizer brings transformers with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from protector_models.unread_characters import find_unread
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Encoded = Mapping[str, Sequence[int]]
+Encoded = dict[str, list[int]]
 """One input as a tokenizer gives it: `input_ids`, and whatever else the model takes, each of one length."""
 
 EXCHANGE_ENCODING = "whole or windows, 8 spare"
@@ -38,11 +38,6 @@ class EncodedExchange:
     inputs: Sequence[Encoded]
     """At least one."""
     coverage: Coverage
-
-    @property
-    def is_truncated(self) -> bool:
-        """Whether some text was not read."""
-        return self.coverage.characters_evaluated < self.coverage.characters_total
 
 
 class ExchangeEncoder:

@@ -16,30 +16,34 @@ _LOADED_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def locate_model(name: str) -> Path:
+def locate_model(name: str, *, section: str) -> Path:
     """Return the folder of a model: the one that is named, else the snapshot of the hub's repository of that name.
+
+    Args:
+        name: a path or a name on the hub.
+        section: of the configuration, for the message.
 
     Raises:
         ConfigurationError: there is neither, or it has no weights as safetensors.
     """
-    directory = _locate(name, key="model")
+    directory = _locate(name, key=f"{section}.model")
     if not any(directory.glob("*.safetensors")):
         raise ConfigurationError(
-            f"detoxifier.generator.model: {name!r}: expected weights as .safetensors; other formats can run code"
+            f"{section}.model: {name!r}: expected weights as .safetensors; other formats can run code"
         )
     return directory
 
 
-def locate_adapter(name: str) -> Path:
+def locate_adapter(name: str, *, section: str) -> Path:
     """Return the folder of a LoRA adapter, as `locate_model` does.
 
     Raises:
         ConfigurationError: there is neither, or it is no adapter with weights as safetensors.
     """
-    directory = _locate(name, key="adapter")
+    directory = _locate(name, key=f"{section}.adapter")
     if missing := [file for file in ADAPTER_FILES if not (directory / file).is_file()]:
         raise ConfigurationError(
-            f"detoxifier.generator.adapter: {name!r}: no {', '.join(missing)}; expected {' and '.join(ADAPTER_FILES)}"
+            f"{section}.adapter: {name!r}: no {', '.join(missing)}; expected {' and '.join(ADAPTER_FILES)}"
         )
     return directory
 
@@ -65,5 +69,5 @@ def _locate(name: str, *, key: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise ConfigurationError(
-            f"detoxifier.generator.{key}: {name!r}: no such folder, and the hub gave none ({type(error).__name__})"
+            f"{key}: {name!r}: no such folder, and the hub gave none ({type(error).__name__})"
         ) from error

@@ -21,8 +21,9 @@ from protector_models.language_model_files import hash_choices, hash_folder, loc
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
 from protector_models.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
-from protector_models.settings import GeneratorSettings
+from protector_models.settings import Device, GeneratorSettings
 
+_SECTION = "detoxifier.generator"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -60,8 +61,7 @@ def load_base_model(directory: Path, *, dtype: torch.dtype) -> BaseModel:
         )
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
-        raise ConfigurationError(f"{directory}: not a model that transformers loads: {reason}") from error
+        raise ConfigurationError(f"{directory}: not a model that transformers loads: {explain(error)}") from error
     return BaseModel(model=model, tokenizer=tokenizer)
 
 
@@ -77,11 +77,8 @@ def load_language_model(settings: GeneratorSettings, *, tokens_per_run: int) -> 
     """
     if settings.model is None:
         raise ConfigurationError("detoxifier.generator: expected model to be set")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(
-            "detoxifier.generator.device: 'cuda', but torch finds no GPU here; expected one, or 'cpu'"
-        )
-    directory = locate_model(settings.model)
+    require_device(settings.device, section=_SECTION)
+    directory = locate_model(settings.model, section=_SECTION)
     base = load_base_model(directory, dtype=DTYPES[settings.dtype])
     _check_positions(base.model.config, settings)
     generation = make_generation_config(base, max_new_tokens=settings.max_new_tokens)
@@ -89,9 +86,9 @@ def load_language_model(settings: GeneratorSettings, *, tokens_per_run: int) -> 
     base.model.generation_config = generation
     model, name, digests = base.model, Path(settings.model).name, [hash_folder(directory)]
     if settings.adapter is not None:
-        adapter = locate_adapter(settings.adapter)
+        adapter = locate_adapter(settings.adapter, section=_SECTION)
         check_adapter(adapter, base_digest=digests[0])
-        model, name = _adapt(model, adapter), f"{name}+{Path(settings.adapter).name}"
+        model, name = put_adapter(model, adapter), f"{name}+{Path(settings.adapter).name}"
         digests.append(hash_folder(adapter))
     model.to(settings.device).eval()
     _check_prompt(base, settings)
@@ -118,7 +115,7 @@ def make_generation_config(base: BaseModel, *, max_new_tokens: int) -> Generatio
     ends = sorted({token for token in [*named, tokenizer.eos_token_id] if token is not None})
     if not ends:
         raise ConfigurationError(
-            f"detoxifier.generator.model: {base.model.name_or_path!r} has no token that ends a text; expected one in "
+            f"{base.model.name_or_path}: the model has no token that ends a text; expected one in "
             "its tokenizer or generation_config.json"
         )
     return GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -134,12 +131,37 @@ def make_generation_config(base: BaseModel, *, max_new_tokens: int) -> Generatio
     )
 
 
-def _adapt(model: Any, directory: Path) -> Any:
+def put_adapter(model: Any, directory: Path) -> Any:
+    """Return a model with an adapter on it, to be used and not trained.
+
+    Raises:
+        ConfigurationError: peft cannot put it there.
+    """
     try:
         return PeftModel.from_pretrained(model, str(directory), is_trainable=False)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
-        raise ConfigurationError(f"{directory}: not an adapter that peft puts on this model: {reason}") from error
+        raise ConfigurationError(
+            f"{directory}: not an adapter that peft puts on this model: {explain(error)}"
+        ) from error
+
+
+def require_device(device: Device, *, section: str) -> None:
+    """Refuse a device that torch does not have here.
+
+    Args:
+        device: the one that is configured.
+        section: of the configuration, for the message.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(f"{section}.device: 'cuda', but torch finds no GPU here; expected one, or 'cpu'")
+
+
+def explain(error: Exception) -> str:
+    """Return an error of a library in one line of bounded length."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
 
 
 def _check_positions(config: PretrainedConfig, settings: GeneratorSettings) -> None:
