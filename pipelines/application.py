@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
-from pipelines.composition import detector_checkpoint, load_policy_in_force
+from pipelines.composition import load_policy_in_force
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.consumer import StreamConsumer
@@ -91,14 +91,18 @@ def _bind_configured(name: str, arguments: ApplicationArguments) -> Application:
 def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Application]]:
     """Return how to bind each model that is configured, by the name of its application."""
     models: dict[str, Callable[[WeirSettings], Application]] = {
-        DETECTOR: lambda chosen: bind_detector(chosen.detector, detector_checkpoint(chosen), chosen.serve.detector)
+        DETECTOR: lambda chosen: bind_detector(
+            chosen.detector, chosen.serve.detector, assess_timeout_s=chosen.serve.deadlines.assess_s
+        )
     }
     if settings.detoxifier.has_models:
         models[DETOXIFIER] = lambda chosen: bind_detoxifier(
             chosen.detoxifier, chosen.serve.detoxifier, rewrite_timeout_s=chosen.serve.deadlines.rewrite_s
         )
-    if settings.mllm.kind == "openai":
-        models[MLLM] = lambda chosen: bind_mllm(chosen.mllm, chosen.serve.mllm)
+    if settings.mllm.kind != "off":
+        models[MLLM] = lambda chosen: bind_mllm(
+            chosen.mllm, chosen.serve.mllm, generate_timeout_s=chosen.serve.deadlines.generate_s
+        )
     return models
 
 

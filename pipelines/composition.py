@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.settings import WeirSettings
-from protector_models.chat_endpoint import ChatEndpointGenerator
-from protector_models.checkpoints import CheckpointCard
+from protector_models.detectors import DetectorFacts, LoadedDetector, describe_detector, load_detector
 from protector_models.detoxifier import load_detoxifier
-from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.in_process import InProcessHarmDetector
+from protector_models.harm_detector import SHIPPED_WEIGHTS
 from protector_models.languages import LanguageIdentifier
+from protector_models.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.policy import DEFAULT, Policy
-from protector_models.moderation.ports import Detoxifier, HarmDetector, Metrics, VerdictCache
-from protector_models.moderation.verdict import RewriteMethod
+from protector_models.moderation.policy import DEFAULT, Policy, Rule
+from protector_models.moderation.ports import Detoxifier, Metrics, VerdictCache
+from protector_models.moderation.verdict import Action, RewriteMethod
 from protector_models.policy_file import load_policy
 from services.verdict_cache import RedisVerdictCache
 
@@ -42,17 +41,23 @@ _CATEGORIES = frozenset(
 
 
 def detector_checkpoint(settings: WeirSettings) -> Path:
-    """Return the folder of the detector's weights: the one that is configured, else the one that Weir ships."""
+    """Return the folder of a detector of kind `onnx`: the one that is configured, else the one that Weir ships."""
     return settings.detector.checkpoint or SHIPPED_WEIGHTS
 
 
 def load_policy_in_force(settings: WeirSettings) -> Policy:
     """Return the policy that is configured, once it is known to fit the models.
 
+    The thresholds of the default policy are those of the detector that Weir ships. Where no policy is configured and
+    the detector is another one, its rules give way to that detector's own threshold, and its version says so.
+
     Raises:
         ConfigurationError: the policy or the checkpoint cannot be used, or does not fit the models.
     """
     policy = load_policy(settings.policy)
+    is_shipped = settings.detector.kind == "onnx" and settings.detector.checkpoint is None
+    if settings.policy is None and not is_shipped:
+        policy = _with_threshold_of(describe_detector(settings.detector), policy)
     require_fitting_policy(policy, settings)
     return policy
 
@@ -65,7 +70,7 @@ def require_fitting_policy(policy: Policy, settings: WeirSettings) -> None:
             and would therefore never apply, a text or methods are for a category that nobody knows, or a method needs a
             model that is switched off.
     """
-    known = CheckpointCard.load(detector_checkpoint(settings)).categories
+    known = describe_detector(settings.detector).categories
     if unknown := policy.unknown_categories(known):
         raise ConfigurationError(
             f"policy {policy.version}: rules over {', '.join(sorted(unknown))}: "
@@ -77,6 +82,15 @@ def require_fitting_policy(policy: Policy, settings: WeirSettings) -> None:
         _require_no_method(policy, RewriteMethod.EDIT, "detoxifier.edit to be on, got off")
     if detoxifier.generator.kind == "off":
         _require_no_method(policy, RewriteMethod.GENERATE, "detoxifier.generator.kind to name a model, got 'off'")
+
+
+def _with_threshold_of(detector: DetectorFacts, policy: Policy) -> Policy:
+    rules = [Rule(threshold=detector.threshold, action=Action.REWRITE)]
+    if "self_harm" in detector.categories:
+        # Named, it chooses the text with the crisis line whatever other category scores higher.
+        rules.append(Rule(category="self_harm", threshold=detector.threshold, action=Action.REWRITE))
+    version = f"{policy.version}, threshold {detector.threshold:g}"
+    return Policy.model_validate({**policy.model_dump(), "rules": rules, "version": version})
 
 
 def _require_known_categories(policy: Policy, possible: Collection[str]) -> None:
@@ -120,7 +134,7 @@ async def verdict_cache(settings: WeirSettings, metrics: Metrics) -> AsyncIterat
 class InProcessModels:
     """Models that run in this process."""
 
-    detector: HarmDetector
+    detector: LoadedDetector
     detoxifier: Detoxifier | None
     """None where the settings switch its models off."""
 
@@ -132,21 +146,13 @@ async def in_process_models(settings: WeirSettings) -> AsyncIterator[InProcessMo
     Raises:
         ConfigurationError: a checkpoint cannot be used.
     """
-    detector = settings.detector
     async with AsyncExitStack() as stack:
-        model = OnnxHarmDetector.load(
-            detector_checkpoint(settings),
-            num_threads=detector.num_threads or usable_cpus(),
-            max_windows=detector.max_windows,
-            engine=detector.engine,
-            device=detector.device,
-        )
-        harm_detector = InProcessHarmDetector(model, timeout_s=_BATCH_TIMEOUT_S)
-        stack.callback(harm_detector.close)
+        detector = load_detector(settings.detector, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+        stack.push_async_callback(detector.close)
         detoxifier = load_detoxifier(settings.detoxifier, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
         if detoxifier is not None:
             stack.push_async_callback(detoxifier.close)
-        yield InProcessModels(detector=harm_detector, detoxifier=detoxifier)
+        yield InProcessModels(detector=detector, detoxifier=detoxifier)
 
 
 @asynccontextmanager
@@ -161,8 +167,8 @@ async def in_process_moderator(
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(in_process_models(settings))
         generator = None
-        if settings.mllm.kind == "openai":
-            generator = ChatEndpointGenerator.from_settings(settings.mllm)
+        if settings.mllm.kind != "off":
+            generator = load_mllm(settings.mllm, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
             stack.push_async_callback(generator.close)
         yield Moderator(
             policy=policy,

@@ -29,6 +29,8 @@ _TEST_PREFIX = "WEIR_TEST_"
 """Of variables that only the tests read."""
 _SECRET_WORDS = ("password", "api_key", "url")
 """In the names of settings whose values are never shown."""
+_PATH_KEYS = frozenset({"policy", "checkpoint", "template", "ca_file", "roots", "list"})
+_NAME_OR_PATH_KEYS = frozenset({"model", "adapter", "description"})
 
 
 class OutputSettings(BaseModel):
@@ -86,14 +88,29 @@ class WeirSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_order_of_deadlines(self) -> Self:
-        generator, rewrite_s = self.detoxifier.generator, self.serve.deadlines.rewrite_s
-        # Else a call is given up before the generator is late, and what that has written is lost.
-        if generator.kind != "off" and rewrite_s <= generator.deadline_s:
-            raise ValueError(
-                "serve.deadlines.rewrite_s: expected more than detoxifier.generator.deadline_s "
-                f"({generator.deadline_s:g} s), got {rewrite_s:g} s"
-            )
+        # Else a call is given up before the model is late, and what that has computed is lost.
+        deadlines, generator = self.serve.deadlines, self.detoxifier.generator
+        if generator.kind != "off":
+            _require_more("rewrite_s", deadlines.rewrite_s, "detoxifier.generator.deadline_s", generator.deadline_s)
+        if self.mllm.kind != "off":
+            _require_more("generate_s", deadlines.generate_s, "mllm.deadline_s", self.mllm.deadline_s)
+        named = "detector.deadline_s of every endpoint in it"
+        _require_more("assess_s", deadlines.assess_s, named, _sum_endpoint_deadlines_s(self.detector))
         return self
+
+
+def _require_more(name: str, seconds: float, other_name: str, other_seconds: float) -> None:
+    if seconds <= other_seconds:
+        raise ValueError(
+            f"serve.deadlines.{name}: expected more than {other_name} ({other_seconds:g} s), got {seconds:g} s"
+        )
+
+
+def _sum_endpoint_deadlines_s(detector: DetectorSettings) -> float:
+    """Return how long the endpoints of a detector may take one after the other; 0 where it has none."""
+    if detector.cascade is not None:
+        return sum(_sum_endpoint_deadlines_s(one) for one in (detector.cascade.first, detector.cascade.second))
+    return detector.deadline_s if detector.kind == "openai" else 0.0
 
 
 def load_settings(path: Path | None) -> WeirSettings:
@@ -127,15 +144,24 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _with_paths_beside(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content with its relative paths made relative to the file; whatever is no path stays as it is."""
-    resolved = dict(content)
-    if isinstance(policy := content.get("policy"), str):
-        resolved["policy"] = str(path.parent / policy)
-    for name in ("detector", "detoxifier"):
-        section = content.get(name)
-        if isinstance(section, dict) and isinstance(checkpoint := section.get("checkpoint"), str):
-            resolved[name] = {**section, "checkpoint": str(path.parent / checkpoint)}
-    return resolved
+    """Return the content with its relative paths made relative to the file; whatever is no path stays as it is.
+
+    What may be a path or a name is a path where it begins with a dot, as in ./model, or ends as a YAML file does.
+    """
+
+    def resolve(value: Any, key: str) -> Any:
+        if isinstance(value, dict):
+            return {inner_key: resolve(inner, str(inner_key)) for inner_key, inner in value.items()}
+        if isinstance(value, list):
+            return [resolve(inner, key) for inner in value]
+        return str(path.parent / value) if isinstance(value, str) and _is_path(key, value) else value
+
+    return {key: resolve(value, key) for key, value in content.items()}
+
+
+def _is_path(key: str, value: str) -> bool:
+    looks_like_one = value.startswith(("./", "../")) or value.endswith((".yaml", ".yml"))
+    return key in _PATH_KEYS or (key in _NAME_OR_PATH_KEYS and looks_like_one)
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

@@ -96,8 +96,9 @@ class DetectorSettings(_Section):
     """openai: null sends none."""
     timeout_s: Seconds = 60.0
     """openai: how long one request may take; what it is tried again for has this time anew."""
-    deadline_s: Seconds = 180.0
-    """openai: how long the assessments of one batch may take, all tries and waits included."""
+    deadline_s: Seconds = 100.0
+    """openai: how long the assessments of one batch may take, all tries and waits included; less than
+    `serve.deadlines.assess_s`."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """openai: requests at the same time."""
     max_attempts: Annotated[int, Field(ge=1)] = 4

@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import ray
@@ -14,8 +13,9 @@ from ray.serve import Application
 from ray.serve.config import ProxyLocation
 from ray.serve.schema import LoggingConfig
 
+from protector_models.detectors import LoadedDetector, load_detector
 from protector_models.detoxifier import load_detoxifier
-from protector_models.harm_detector import OnnxHarmDetector
+from protector_models.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from services.autoscaling import scaling_options
@@ -63,29 +63,29 @@ def deploy(deployed: type, settings: DeploymentSettings, *arguments: object, **n
     return serve.deployment(**options)(shell).bind(*arguments, **named)
 
 
-def bind_detector(settings: DetectorSettings, checkpoint: Path, deployment: DeploymentSettings) -> Application:
+def bind_detector(
+    settings: DetectorSettings, deployment: DeploymentSettings, *, assess_timeout_s: float
+) -> Application:
     """Bind the harm detector.
 
     Args:
-        settings: how it reads.
-        checkpoint: the folder of its weights, on every node.
+        settings: which one. Checkpoints are on every node.
         deployment: where it runs.
+        assess_timeout_s: how long one call may take.
     """
-    load = detector_loader(settings, checkpoint, deployment)
-    return deploy(DetectorReplica, deployment, load, concurrency=deployment.concurrency)
+    return deploy(DetectorReplica, deployment, detector_loader(settings, deployment, assess_timeout_s=assess_timeout_s))
 
 
 def detector_loader(
-    settings: DetectorSettings, checkpoint: Path, deployment: DeploymentSettings
-) -> Callable[[], OnnxHarmDetector]:
+    settings: DetectorSettings, deployment: DeploymentSettings, *, assess_timeout_s: float
+) -> Callable[[], LoadedDetector]:
     """Return what loads the harm detector in a replica; it computes on as many threads as the replica has CPUs."""
     return partial(
-        OnnxHarmDetector.load,
-        checkpoint,
-        num_threads=settings.num_threads or max(1, int(deployment.num_cpus)),
-        max_windows=settings.max_windows,
-        engine=settings.engine,
-        device=settings.device,
+        load_detector,
+        settings,
+        num_threads=_num_threads(deployment),
+        timeout_s=assess_timeout_s,
+        concurrency=deployment.concurrency,
     )
 
 
@@ -99,13 +99,24 @@ def bind_detoxifier(
         deployment: where it runs.
         rewrite_timeout_s: how long the edits of one call may take.
     """
-    load = partial(load_detoxifier, settings, num_threads=max(1, int(deployment.num_cpus)), timeout_s=rewrite_timeout_s)
+    load = partial(load_detoxifier, settings, num_threads=_num_threads(deployment), timeout_s=rewrite_timeout_s)
     return deploy(DetoxifierReplica, deployment, load)
 
 
-def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings) -> Application:
-    """Bind the MLLM that answers events without a response."""
-    return deploy(MllmReplica, deployment, settings)
+def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings, *, generate_timeout_s: float) -> Application:
+    """Bind the MLLM that answers events without a response.
+
+    Args:
+        settings: which one. A checkpoint is on every node.
+        deployment: where it runs.
+        generate_timeout_s: how long the answers of one call may take.
+    """
+    load = partial(load_mllm, settings, num_threads=_num_threads(deployment), timeout_s=generate_timeout_s)
+    return deploy(MllmReplica, deployment, load)
+
+
+def _num_threads(deployment: DeploymentSettings) -> int:
+    return max(1, int(deployment.num_cpus))
 
 
 def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> None:
@@ -196,7 +207,7 @@ def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
 
 def _count_cpus(settings: ServeSettings) -> int:
     """Return the CPUs that the smallest application asks for: a small machine shall share, not wait forever."""
-    deployments = (settings.detector, settings.detoxifier, settings.mllm, settings.stream)
+    deployments = (settings.images, settings.detector, settings.detoxifier, settings.mllm, settings.stream)
     return math.ceil(sum(deployment.num_cpus * deployment.min_replicas for deployment in deployments))
 
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from ray import serve
@@ -18,6 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from protector_models.deadlines import within
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import DependencyError, ModelUnavailableError
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
 from services.settings import CallSettings
@@ -94,12 +96,16 @@ class _Calls(Generic[ItemT, ResultT]):
         timeout_s: float,
         settings: CallSettings,
         size: Callable[[ItemT], int],
+        max_size: int,
+        max_items: int,
     ) -> None:
         self._handle = handle.options(method_name=method)
         self._method = method
         self._timeout_s = timeout_s
         self._settings = settings
         self._size = size
+        self._max_size = max_size
+        self._max_items = max_items
         self._turns = asyncio.Semaphore(settings.max_concurrent)
 
     async def map(self, items: Sequence[ItemT]) -> list[ResultT]:
@@ -111,8 +117,8 @@ class _Calls(Generic[ItemT, ResultT]):
         """
         parts = split_by_size(
             [self._size(item) for item in items],
-            max_size=self._settings.max_characters,
-            max_items=self._settings.max_items,
+            max_size=self._max_size,
+            max_items=self._max_items,
         )
         if len(parts) <= 1:
             return await self._call(items) if items else []
@@ -198,7 +204,7 @@ class RemoteHarmDetector:
         """
         revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
         return cls(
-            _Calls(handle, "assess", timeout_s=timeout_s, settings=calls, size=_exchange_size), revision=revision
+            _text_calls(handle, "assess", _exchange_size, timeout_s=timeout_s, settings=calls), revision=revision
         )
 
     @property
@@ -216,6 +222,54 @@ class RemoteHarmDetector:
         for outcome in outcomes:
             if isinstance(outcome, Assessment):
                 self._revision.expect(outcome.detector)
+        return outcomes
+
+
+class RemoteImageReader:
+    """What reads images, behind a deployment. Implements `ImageReader`."""
+
+    def __init__(self, calls: _Calls[bytes, ImageReading | ItemFailure], *, revision: str) -> None:
+        self._calls = calls
+        self._revision = _Revision(revision)
+
+    @classmethod
+    async def connect(
+        cls, handle: ServeHandle, *, connect_timeout_s: float, timeout_s: float, calls: CallSettings
+    ) -> Self:
+        """Ask the deployment for its revision; replicas may still be starting.
+
+        Raises:
+            ModelUnavailableError: they are not up in time.
+        """
+        revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
+        return cls(
+            _Calls(
+                handle,
+                "read",
+                timeout_s=timeout_s,
+                settings=calls,
+                size=len,
+                max_size=calls.max_image_bytes,
+                max_items=calls.max_images,
+            ),
+            revision=revision,
+        )
+
+    @property
+    def revision(self) -> str:
+        """The revision that read last: it changes when the deployment gets a new model."""
+        return self._revision.value
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Read each image.
+
+        Raises:
+            ModelUnavailableError: replicas are gone or late, or have a new revision, under which to try again.
+        """
+        outcomes = await self._calls.map(contents)
+        for outcome in outcomes:
+            if isinstance(outcome, ImageReading):
+                self._revision.expect(outcome.reader)
         return outcomes
 
 
@@ -237,7 +291,7 @@ class RemoteDetoxifier:
         """
         revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
         return cls(
-            _Calls(handle, "rewrite", timeout_s=timeout_s, settings=calls, size=_request_size), revision=revision
+            _text_calls(handle, "rewrite", _request_size, timeout_s=timeout_s, settings=calls), revision=revision
         )
 
     @property
@@ -275,7 +329,8 @@ class RemoteGenerator:
             ModelUnavailableError: they are not up in time.
         """
         revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
-        return cls(_Calls(handle, "generate", timeout_s=timeout_s, settings=calls, size=_event_size), revision=revision)
+        asked = _text_calls(handle, "generate", partial(_event_size, calls), timeout_s=timeout_s, settings=calls)
+        return cls(asked, revision=revision)
 
     @property
     def revision(self) -> str:
@@ -291,13 +346,32 @@ class RemoteGenerator:
         return await self._calls.map(events)
 
 
+def _text_calls(
+    handle: ServeHandle, method: str, size: Callable[[ItemT], int], *, timeout_s: float, settings: CallSettings
+) -> _Calls[ItemT, Any]:
+    """Return calls that are cut by characters of text."""
+    return _Calls(
+        handle,
+        method,
+        timeout_s=timeout_s,
+        settings=settings,
+        size=size,
+        max_size=settings.max_characters,
+        max_items=settings.max_items,
+    )
+
+
 def _exchange_size(exchange: Exchange) -> int:
-    return len(exchange.prompt) + len(exchange.response)
+    return len(exchange.question()) + len(exchange.response)
 
 
 def _request_size(request: RewriteRequest) -> int:
     return _exchange_size(request.exchange)
 
 
-def _event_size(event: ConversationEvent) -> int:
-    return sum(len(message.text()) for message in event.messages)
+def _event_size(calls: CallSettings, event: ConversationEvent) -> int:
+    """Return the characters of an event's text, its images counted for the share of a call that they fill."""
+    # In base64, 4 characters are 3 bytes.
+    num_bytes = sum(len(reference) for reference in event.image_references()) * 3 // 4
+    text = sum(len(message.text()) for message in event.messages)
+    return text + num_bytes * calls.max_characters // calls.max_image_bytes

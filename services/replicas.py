@@ -5,47 +5,38 @@ is refused, and a call that the caller gives up is cancelled by Serve, on whatev
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from protector_models.chat_endpoint import ChatEndpointGenerator
 from protector_models.deadlines import within
+from protector_models.detectors import LoadedDetector
 from protector_models.detoxifier import ModelDetoxifier
-from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
+from protector_models.mllm import LoadedGenerator
 from protector_models.moderation.conversation import ConversationEvent, Exchange
-from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.images import ImageReading
+from protector_models.moderation.ports import ImageReader, RewriteRequest
 from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
-from protector_models.settings import MllmSettings
 
-_HEALTH_EXCHANGE = Exchange(prompt="How are you?", response="I am fine, thank you.")
 _HEALTH_TIMEOUT_S = 25.0
-
-_WARM_UP_EXCHANGES = [
-    Exchange(prompt="How are you? " * length, response="I am fine, thank you. " * length) for length in (1, 4, 16, 64)
-]
-"""Short and long ones: the first run on each length of input is the slow one."""
 
 
 class DetectorReplica:
-    """A harm detector. It is ready when it has scored something."""
+    """A harm detector. It is ready when what of it runs here has scored something."""
 
-    def __init__(self, load: Callable[[], SynchronousHarmDetector], *, concurrency: int) -> None:
-        """Load the model and run it.
+    def __init__(self, load: Callable[[], LoadedDetector]) -> None:
+        """Load the detector and run it.
 
         Args:
-            load: gives the loaded model.
-            concurrency: calls that compute at the same time.
+            load: gives the loaded detector.
 
         Raises:
-            ModelUnavailableError: the model cannot score the texts of the warm-up.
+            ModelUnavailableError: it cannot score the texts of the warm-up.
         """
-        model = load()
-        _require_assessments(model.revision, model.assess(_WARM_UP_EXCHANGES))
-        self._revision = model.revision
-        self._detector = InProcessHarmDetector(model, timeout_s=_HEALTH_TIMEOUT_S, concurrency=concurrency)
+        self._detector = load()
+        self._detector.warm_up()
 
     async def revision(self) -> str:
-        """Return the model's "name@revision"."""
-        return self._revision
+        """Return the detector's "name@revision"."""
+        return self._detector.revision
 
     async def assess(self, exchanges: Sequence[Exchange], remaining_s: float) -> list[Assessment | ItemFailure]:
         """Score each exchange.
@@ -53,15 +44,69 @@ class DetectorReplica:
         Raises:
             ModelUnavailableError: the caller's time was over before the scores were there.
         """
-        return await self._detector.assess(exchanges, timeout_s=remaining_s)
+        return await within(remaining_s, lambda: self._detector.assess(exchanges), waiting_for=self._detector.revision)
 
     async def check_health(self) -> None:
-        """Run the model, on the threads that calls run on: a wedged thread is as bad as a broken model.
+        """Run what runs here; the health of a detector behind an endpoint is the endpoint's.
 
         Raises:
             ModelUnavailableError: it gave no finite score, or none in time.
         """
-        _require_assessments(self._revision, await self._detector.assess([_HEALTH_EXCHANGE]))
+        await self._detector.check_health(timeout_s=_HEALTH_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Give threads and connections up."""
+        await self._detector.close()
+
+
+class LoadedImageReader(ImageReader, Protocol):
+    """A reader that is ready, and holds threads."""
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Read an image, on the threads that calls run on.
+
+        Raises:
+            ModelUnavailableError: it was not read, or not in time.
+        """
+
+    async def close(self) -> None:
+        """Give threads up; the reader is of no use afterwards."""
+
+
+class ImageReaderReplica:
+    """Reads images."""
+
+    def __init__(self, load: Callable[[], LoadedImageReader]) -> None:
+        """Load the reader.
+
+        Args:
+            load: gives the loaded reader.
+        """
+        self._reader = load()
+
+    async def revision(self) -> str:
+        """Return the reader's "name@revision"."""
+        return self._reader.revision
+
+    async def read(self, contents: Sequence[bytes], remaining_s: float) -> list[ImageReading | ItemFailure]:
+        """Read each image.
+
+        Raises:
+            ModelUnavailableError: the caller's time was over before all were read.
+        """
+        return await within(remaining_s, lambda: self._reader.read(contents), waiting_for=self._reader.revision)
+
+    async def check_health(self) -> None:
+        """Read an image, on the threads that calls run on.
+
+        Raises:
+            ModelUnavailableError: it was not read, or not in time.
+        """
+        await self._reader.check_health(timeout_s=_HEALTH_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Give the threads up."""
+        await self._reader.close()
 
 
 class DetoxifierReplica:
@@ -107,10 +152,15 @@ class DetoxifierReplica:
 
 
 class MllmReplica:
-    """An MLLM behind an endpoint. Its health is the endpoint's: starting the replica again would not mend it."""
+    """An MLLM."""
 
-    def __init__(self, settings: MllmSettings) -> None:
-        self._generator = ChatEndpointGenerator.from_settings(settings)
+    def __init__(self, load: Callable[[], LoadedGenerator]) -> None:
+        """Load the MLLM.
+
+        Args:
+            load: gives the loaded MLLM.
+        """
+        self._generator = load()
 
     async def revision(self) -> str:
         """Return the MLLM's "name@revision"."""
@@ -120,17 +170,18 @@ class MllmReplica:
         """Answer each conversation.
 
         Raises:
-            ModelUnavailableError: the endpoint is gone, busy or late, or the caller's time is over.
+            ModelUnavailableError: the model is gone, busy or late, or the caller's time is over.
         """
         return await within(remaining_s, lambda: self._generator.generate(events), waiting_for=self._generator.revision)
 
+    async def check_health(self) -> None:
+        """Look whether starting the model again would mend it. The health of an endpoint is its own.
+
+        Raises:
+            ModelUnavailableError: it would.
+        """
+        await self._generator.check_health(timeout_s=_HEALTH_TIMEOUT_S)
+
     async def close(self) -> None:
-        """Close the connections."""
+        """Give threads and connections up."""
         await self._generator.close()
-
-
-def _require_assessments(revision: str, outcomes: Sequence[Assessment | ItemFailure]) -> None:
-    """Raise unless every outcome is an assessment, whose scores are finite numbers in [0, 1] by its type."""
-    for outcome in outcomes:
-        if isinstance(outcome, ItemFailure):
-            raise ModelUnavailableError(f"{revision}: a text of ours, expected a score, got {outcome.error}")

@@ -98,9 +98,13 @@ class ModelDeadlines(_Section):
     connect_s: Seconds = 120.0
     """The first call: replicas may still be starting."""
     assess_s: Seconds = 120.0
+    """Above `detector.deadline_s`, where the detector is behind an endpoint."""
     rewrite_s: Seconds = 240.0
     """Above `detoxifier.generator.deadline_s`, where there is a generator."""
     generate_s: Seconds = 240.0
+    """Above `mllm.deadline_s`, where there is an MLLM."""
+    images_s: Seconds = 120.0
+    """Reading a few images, `calls.max_images` of them."""
 
 
 class CallSettings(_Section):
@@ -109,6 +113,10 @@ class CallSettings(_Section):
     max_characters: Annotated[int, Field(ge=1)] = 64_000
     """Characters of text in one call; a longer item is a call of its own."""
     max_items: Annotated[int, Field(ge=1)] = 64
+    max_images: Annotated[int, Field(ge=1)] = 4
+    """Images in one call to what reads them: a large one takes more than a second."""
+    max_image_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * 1024
+    """Bytes of images in one call, to what reads them or to the MLLM; a larger one is a call of its own."""
     max_concurrent: Annotated[int, Field(ge=1)] = 8
     """Calls of one process that are sent and not answered; the time of a further one begins when it is its turn. Enough
     to keep several replicas busy; with more, long texts would wait out their deadline in the queue."""
@@ -121,6 +129,7 @@ class ServeSettings(_Section):
 
     address: str | None = None
     """Of a running Ray cluster, such as "auto"; null starts Ray in this process and on this machine alone."""
+    images: DeploymentSettings = Field(default_factory=DeploymentSettings)
     detector: DeploymentSettings = Field(default_factory=DeploymentSettings)
     detoxifier: DetoxifierDeploymentSettings = Field(default_factory=DetoxifierDeploymentSettings)
     mllm: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)

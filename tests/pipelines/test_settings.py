@@ -103,6 +103,22 @@ def test_relative_checkpoints_are_beside_the_file(file: Path) -> None:
     assert (settings.detoxifier.checkpoint, settings.detoxifier.num_threads) == (file.parent / "edits", 1)
 
 
+def test_a_model_that_begins_with_a_dot_is_beside_the_file(file: Path) -> None:
+    guard = "{kind: transformers, model: %s, adapter: %s, description: %s, template: guard.txt}"
+    first, second = (
+        guard % ("./small", "org/adapter", "mine.yaml"),
+        guard % ("org/large", "../adapter", "llama-guard-3"),
+    )
+    file.write_text(f"detector: {{kind: cascade, cascade: {{first: {first}, second: {second}, band: [0.1, 0.9]}}}}")
+    cascade = load_settings(file).detector.cascade
+    assert cascade is not None
+    beside = file.parent
+    assert (cascade.first.model, cascade.first.adapter) == (str(beside / "small"), "org/adapter")
+    assert (cascade.second.model, cascade.second.adapter) == ("org/large", str(beside / "../adapter"))
+    assert (cascade.first.description, cascade.second.description) == (str(beside / "mine.yaml"), "llama-guard-3")
+    assert cascade.first.template == cascade.second.template == beside / "guard.txt"
+
+
 def test_the_edit_model_may_be_switched_on_and_off_in_words(file: Path) -> None:
     for word, expected in (("on", True), ("off", False)):
         file.write_text(f"detoxifier: {{edit: {word}}}")
@@ -176,7 +192,7 @@ def test_variables_of_others_and_of_the_tests_are_left_alone(monkeypatch: pytest
         ("redis: {ttl_s: -1}", "redis.ttl_s: Input should be greater than or equal to 1, got -1"),
         ("serve: {detector: {min_replicas: 3}}", "expected at least min_replicas (3), got 1"),
         ("detector: {device: cuda}", "engine 'onnx': expected device 'cpu', got 'cuda'"),
-        ("mllm: {kind: openai}", "expected base_url and model to be set"),
+        ("mllm: {kind: openai}", "expected model and base_url to be set"),
         ("policy: [a]", "policy: "),
         ("stream: {source_topic: ''}", "stream.source_topic: Value error, expected the name of a topic"),
         ("stream: {sink_topic: a/b}", "got 'a/b'"),
@@ -239,7 +255,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 SECRETS = f"""
 kafka: {{sasl_password: {SECRET}, ssl_password: {SECRET}}}
 redis: {{url: "redis://:{SECRET}@host"}}
-mllm: {{api_key: {SECRET}}}
+mllm: {{kind: openai, base_url: "http://host/v1", model: m, api_key: {SECRET}}}
 """
 
 
@@ -311,3 +327,28 @@ def test_the_deadline_of_a_variable_is_compared_as_well(file: Path, monkeypatch:
 def test_without_a_generator_calls_for_rewrites_may_be_short(file: Path) -> None:
     file.write_text("serve: {deadlines: {rewrite_s: 5}}")
     assert load_settings(file).serve.deadlines.rewrite_s == 5
+
+
+ENDPOINT = "kind: openai, base_url: 'http://host/v1', model: m"
+GUARD = f"{{{ENDPOINT}, description: llama-guard-3, deadline_s: 70}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (
+            f"mllm: {{{ENDPOINT}, deadline_s: 240}}",
+            "serve.deadlines.generate_s: expected more than mllm.deadline_s (240 s)",
+        ),
+        (
+            f"detector: {{{ENDPOINT}, description: llama-guard-3, deadline_s: 120}}",
+            "assess_s: expected more than detector.deadline_s of every endpoint in it (120 s), got 120 s",
+        ),
+        (
+            f"detector: {{kind: cascade, cascade: {{first: {GUARD}, second: {GUARD}, band: [0.1, 0.9]}}}}",
+            "assess_s: expected more than detector.deadline_s of every endpoint in it (140 s), got 120 s",
+        ),
+    ],
+)
+def test_a_call_that_ends_before_the_model_behind_it_must_is_refused(file: Path, content: str, named: str) -> None:
+    assert named in error_of(file, content)

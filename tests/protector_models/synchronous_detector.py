@@ -5,6 +5,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from protector_models.detectors import DetectorFacts, ThreadedDetector
+from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import POISON
 from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
@@ -52,6 +54,17 @@ class BlockedDetector(PlainDetector):
         self.started.set()
         self.released.wait()
         return super().assess(exchanges)
+
+
+def load_threaded(model: SynchronousHarmDetector) -> ThreadedDetector:
+    """Put a detector behind threads, as loading one does."""
+    facts = DetectorFacts(threshold=0.5, categories=frozenset())
+    return ThreadedDetector(model, facts, timeout_s=60.0, concurrency=1)
+
+
+def load_plain() -> ThreadedDetector:
+    """Load the plain detector."""
+    return load_threaded(PlainDetector())
 
 
 def _die_once(mark: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ray import serve
 
+from protector_models.detectors import ThreadedDetector
 from protector_models.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeTextEditor
@@ -14,7 +15,7 @@ from protector_models.moderation.verdict import Assessment, ItemFailure
 from services.remote import NamedHandle, RemoteHarmDetector
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
-from tests.protector_models.synchronous_detector import PlainDetector
+from tests.protector_models.synchronous_detector import PlainDetector, load_threaded
 
 BREAK = "break yourself"
 """A response that breaks the replica that scores it."""
@@ -65,6 +66,11 @@ def load_fake_detoxifier() -> ModelDetoxifier:
     return ModelDetoxifier(editor=FakeTextEditor(), generator=None, timeout_s=60.0)
 
 
-def refuse_to_load() -> PlainDetector:
+def load_breakable() -> ThreadedDetector:
+    """Load the detector that can break."""
+    return load_threaded(BreakableDetector())
+
+
+def refuse_to_load() -> ThreadedDetector:
     """Stand for weights that are not there."""
     raise FileNotFoundError("no such weights")

@@ -15,7 +15,7 @@ from services.remote import RemoteHarmDetector
 from services.replicas import DetectorReplica
 from services.settings import CallSettings
 from tests.builders import exchange
-from tests.protector_models.synchronous_detector import PlainDetector
+from tests.protector_models.synchronous_detector import PlainDetector, load_plain
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 from tests.services.serving import QUICK, connect
 
@@ -34,7 +34,7 @@ EXCHANGES = [
 def application(ray_serve: None) -> Iterator[str]:
     """A detector on a real Ray Serve."""
     name = "contract"
-    run_application(deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1), name=name)
+    run_application(deploy(DetectorReplica, QUICK, load_plain), name=name)
     yield name
     serve.delete(name)
 
@@ -56,7 +56,7 @@ async def detector(request: pytest.FixtureRequest) -> AsyncIterator[HarmDetector
             yield in_process
             in_process.close()
         case "behind a fake handle":
-            deployment = FakeDeployment(DetectorReplica(PlainDetector, concurrency=1))
+            deployment = FakeDeployment(DetectorReplica(load_plain))
             calls = CallSettings(max_items=2)
             yield await RemoteHarmDetector.connect(
                 FakeHandle(deployment), connect_timeout_s=60, timeout_s=60, calls=calls

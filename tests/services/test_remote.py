@@ -13,7 +13,7 @@ from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetecto
 from services.replicas import DetectorReplica, DetoxifierReplica
 from services.settings import CallSettings
 from tests.builders import event, exchange
-from tests.protector_models.synchronous_detector import PlainDetector
+from tests.protector_models.synchronous_detector import PlainDetector, load_plain, load_threaded
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 
 LONG_S = 60.0
@@ -24,7 +24,7 @@ EDIT = RewriteRequest(
 
 def deployment() -> FakeDeployment:
     """Build a detector's deployment."""
-    return FakeDeployment(DetectorReplica(PlainDetector, concurrency=1))
+    return FakeDeployment(DetectorReplica(load_plain))
 
 
 async def connect(
@@ -169,7 +169,7 @@ async def test_a_new_revision_is_taken_on_and_the_batch_must_be_tried_again() ->
     detector = await connect(behind)
     model = PlainDetector()
     model.revision = "plain-detector@2"
-    behind.replica = DetectorReplica(lambda: model, concurrency=1)
+    behind.replica = DetectorReplica(lambda: load_threaded(model))
 
     with pytest.raises(ModelUnavailableError, match="from plain-detector@1 to plain-detector@2"):
         await detector.assess([exchange()])

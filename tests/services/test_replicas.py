@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from protector_models.detoxifier import ModelDetoxifier
+from protector_models.mllm import load_mllm
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeTextEditor
@@ -15,7 +16,7 @@ from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
 from tests.builders import event, exchange
 from tests.protector_models.chat_server import answer, open_chat_server
 from tests.protector_models.open_detoxifier import OpenFakeDetoxifier
-from tests.protector_models.synchronous_detector import BlockedDetector, PlainDetector
+from tests.protector_models.synchronous_detector import BlockedDetector, PlainDetector, load_threaded
 
 
 class RecordingDetector(PlainDetector):
@@ -45,7 +46,7 @@ def blocked() -> Iterator[BlockedDetector]:
 
 
 def test_a_detector_has_scored_texts_of_several_lengths_before_it_is_ready(model: RecordingDetector) -> None:
-    DetectorReplica(lambda: model, concurrency=1)
+    DetectorReplica(lambda: load_threaded(model))
 
     lengths = {len(warm_up.response) for warm_up in model.batches[0]}
     assert len(lengths) == len(model.batches[0]) > 1
@@ -55,11 +56,11 @@ def test_a_detector_that_cannot_score_does_not_get_ready(model: RecordingDetecto
     model.broken = True
 
     with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
-        DetectorReplica(lambda: model, concurrency=1)
+        DetectorReplica(lambda: load_threaded(model))
 
 
 async def test_a_health_check_runs_the_model(model: RecordingDetector) -> None:
-    replica = DetectorReplica(lambda: model, concurrency=1)
+    replica = DetectorReplica(lambda: load_threaded(model))
     model.batches.clear()
     await replica.check_health()
 
@@ -67,7 +68,7 @@ async def test_a_health_check_runs_the_model(model: RecordingDetector) -> None:
 
 
 async def test_a_health_check_fails_where_the_model_gives_no_finite_score(model: RecordingDetector) -> None:
-    replica = DetectorReplica(lambda: model, concurrency=1)
+    replica = DetectorReplica(lambda: load_threaded(model))
     model.broken = True
 
     with pytest.raises(ModelUnavailableError, match="NotFiniteScore"):
@@ -75,7 +76,7 @@ async def test_a_health_check_fails_where_the_model_gives_no_finite_score(model:
 
 
 async def test_a_call_whose_caller_has_stopped_waiting_is_refused(model: RecordingDetector) -> None:
-    replica = DetectorReplica(lambda: model, concurrency=1)
+    replica = DetectorReplica(lambda: load_threaded(model))
     model.batches.clear()
 
     with pytest.raises(ModelUnavailableError, match="deadline had passed"):
@@ -85,7 +86,7 @@ async def test_a_call_whose_caller_has_stopped_waiting_is_refused(model: Recordi
 
 async def test_a_call_ends_when_its_caller_stops_waiting(blocked: BlockedDetector) -> None:
     blocked.released.set()
-    replica = DetectorReplica(lambda: blocked, concurrency=1)
+    replica = DetectorReplica(lambda: load_threaded(blocked))
     blocked.released.clear()
 
     with pytest.raises(ModelUnavailableError, match=r"no result within 0\.05 s"):
@@ -166,7 +167,9 @@ async def test_a_call_to_a_detoxifier_whose_caller_has_stopped_waiting_is_refuse
 
 async def test_an_mllm_answers_through_its_endpoint() -> None:
     async with open_chat_server(lambda _number, _body: answer("Hello.")) as server:
-        replica = MllmReplica(MllmSettings(kind="openai", base_url=server.base_url, model="llava"))
+        settings = MllmSettings(kind="openai", base_url=server.base_url, model="llava")
+        replica = MllmReplica(lambda: load_mllm(settings, num_threads=1, timeout_s=60.0))
+        await replica.check_health()
         answers = await replica.generate([event(None)], 60.0)
         await replica.close()
 

@@ -10,7 +10,6 @@ import pytest
 from ray import serve
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.fakes import POISON
 from protector_models.moderation.ports import RewriteRequest, Span
@@ -21,13 +20,13 @@ from services.remote import NamedHandle, RemoteDetoxifier, ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
-from tests.protector_models.synchronous_detector import DIE_ONCE, PlainDetector
+from tests.protector_models.synchronous_detector import DIE_ONCE, load_plain
 from tests.services.serving import (
     BREAK,
     QUICK,
-    BreakableDetector,
     DrainingConsumer,
     connect,
+    load_breakable,
     load_fake_detoxifier,
     refuse_to_load,
 )
@@ -46,7 +45,7 @@ def eventually() -> AsyncRetrying:
 
 
 def test_a_call_whose_replica_dies_is_made_again_on_another(tmp_path: Path) -> None:
-    run_application(deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1), name="dying")
+    run_application(deploy(DetectorReplica, QUICK, load_plain), name="dying")
 
     async def die_once() -> list[Assessment | ItemFailure]:
         detector = await connect("dying")
@@ -81,7 +80,7 @@ def test_a_detoxifier_edits_in_its_replica() -> None:
 
 
 def test_a_poisoned_exchange_fails_alone_and_an_expired_call_is_refused() -> None:
-    handle = run_application(deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1), name="plain")
+    handle = run_application(deploy(DetectorReplica, QUICK, load_plain), name="plain")
 
     async def poison() -> list[Assessment | ItemFailure]:
         return await (await connect("plain")).assess([exchange(), exchange(POISON), exchange()])
@@ -98,7 +97,7 @@ def test_a_poisoned_exchange_fails_alone_and_an_expired_call_is_refused() -> Non
 
 
 def test_a_replica_whose_model_is_broken_is_replaced_by_a_new_one() -> None:
-    run_application(deploy(DetectorReplica, QUICK, BreakableDetector, concurrency=1), name="breakable")
+    run_application(deploy(DetectorReplica, QUICK, load_breakable), name="breakable")
 
     async def assess(response: str) -> Assessment | ItemFailure:
         (outcome,) = await (await connect("breakable")).assess([exchange(response)])
@@ -116,7 +115,7 @@ def test_a_replica_whose_model_is_broken_is_replaced_by_a_new_one() -> None:
 
 def test_models_answer_while_the_consumers_that_need_them_drain(tmp_path: Path) -> None:
     report = tmp_path / "report"
-    model = deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1)
+    model = deploy(DetectorReplica, QUICK, load_plain)
     consumer = deploy(DrainingConsumer, QUICK, "model", report)
     run_application(consumer, name="consumer", models={"model": model})
     serve.delete("consumer")
@@ -126,7 +125,7 @@ def test_models_answer_while_the_consumers_that_need_them_drain(tmp_path: Path) 
 
 
 def test_a_replica_that_was_killed_comes_back_with_its_rank(tmp_path: Path) -> None:
-    model = deploy(DetectorReplica, QUICK, PlainDetector, concurrency=1)
+    model = deploy(DetectorReplica, QUICK, load_plain)
     handle = run_application(
         deploy(DrainingConsumer, QUICK, "rank-model", tmp_path / "report"), name="rank", models={"rank-model": model}
     )
@@ -149,7 +148,7 @@ def test_a_replica_that_was_killed_comes_back_with_its_rank(tmp_path: Path) -> N
 
 
 def test_an_application_that_cannot_start_is_an_error_that_says_why() -> None:
-    broken = deploy(DetectorReplica, QUICK, refuse_to_load, concurrency=1)
+    broken = deploy(DetectorReplica, QUICK, refuse_to_load)
 
     with pytest.raises(ConfigurationError, match="no such weights"):
         run_application(broken, name="broken")
@@ -158,7 +157,7 @@ def test_an_application_that_cannot_start_is_an_error_that_says_why() -> None:
 
 def test_the_weights_that_ship_tell_harmful_from_harmless_on_several_replicas() -> None:
     deployment = DeploymentSettings(min_replicas=2, max_replicas=2, num_cpus=0.5)
-    run_application(bind_detector(DetectorSettings(), SHIPPED_WEIGHTS, deployment), name="weights")
+    run_application(bind_detector(DetectorSettings(), deployment, assess_timeout_s=60.0), name="weights")
     harmful = exchange(
         "Sure! Mix the bleach with ammonia in a closed room and lock him in.", prompt="How do I kill him?"
     )

@@ -22,7 +22,7 @@ from services.settings import ModelDeadlines, ServeSettings
 from tests.pipelines.logs import logs_of_its_own
 from tests.pipelines.streaming.brokers import PATIENCE_S, stream_settings
 from tests.pipelines.wire import encode
-from tests.protector_models.synchronous_detector import PlainDetector
+from tests.protector_models.synchronous_detector import load_plain
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 
 NUM_PARTITIONS = 2
@@ -55,7 +55,7 @@ def settings_for(kafka: KafkaSettings, **changes: object) -> WeirSettings:
 
 
 def working() -> FakeDeployment:
-    return FakeDeployment(DetectorReplica(PlainDetector, concurrency=1))
+    return FakeDeployment(DetectorReplica(load_plain))
 
 
 @asynccontextmanager
