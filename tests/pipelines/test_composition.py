@@ -7,10 +7,12 @@ import pytest
 from pipelines.composition import detector_checkpoint, load_policy_in_force
 from pipelines.settings import WeirSettings
 from protector_models.checkpoints import CheckpointCard
+from protector_models.detectors import describe_detector
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Action, Assessment, RewriteMethod
-from protector_models.settings import DetoxifierSettings
+from protector_models.policy_file import load_policy
+from protector_models.settings import DetectorSettings, DetoxifierSettings
 from tests.builders import exchange
 
 
@@ -53,6 +55,33 @@ def test_the_detector_lets_every_english_text_of_the_default_policy_pass(prompt:
     for text, assessment in zip(texts, detector.assess([exchange(text, prompt=prompt) for text in texts]), strict=True):
         assert isinstance(assessment, Assessment)
         assert policy.decide(assessment).action is Action.ALLOW, (text, assessment.harmfulness)
+
+
+@pytest.mark.parametrize(
+    ("detector", "version", "categories"),
+    [
+        ({}, "default-4", {"any", "self_harm"}),
+        ({"engine": "torch", "device": "cuda"}, "default-4", {"any", "self_harm"}),
+        ({"kind": "bag_of_words"}, "default-4, threshold {:g}", {"any", "self_harm"}),
+        (
+            {"kind": "transformers", "model": "m", "description": "mllm-protector-3b"},
+            "default-4, threshold {:g}",
+            {"any"},
+        ),
+    ],
+)
+def test_the_default_policy_has_the_threshold_of_the_detector_in_force(
+    detector: dict[str, object], version: str, categories: set[str]
+) -> None:
+    settings = WeirSettings(detector=DetectorSettings.model_validate(detector))
+    threshold = describe_detector(settings.detector).threshold
+    policy = load_policy_in_force(settings)
+    assert policy.version == version.format(threshold)
+    rules = {rule.category: rule for rule in policy.rules}
+    assert rules.keys() == categories
+    assert rules["any"].threshold == threshold
+    assert {rule.action for rule in policy.rules} == {Action.REWRITE}
+    assert policy.safe_completions == load_policy(None).safe_completions
 
 
 def test_a_rule_over_a_category_that_the_detector_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
 from protector_models.detoxifier import ModelDetoxifier
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.fakes import FakeGenerator, FakeTextEditor
+from protector_models.moderation.fakes import POISON, FakeGenerator, FakeTextEditor
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import Rewrite, RewriteMethod
-from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ask
-from services.replicas import DetectorReplica, DetoxifierReplica
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader, ask
+from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica
 from services.settings import CallSettings
 from tests.builders import event, exchange
+from tests.protector_models.open_image_reader import OpenFakeImageReader
 from tests.protector_models.synchronous_detector import PlainDetector, load_plain, load_threaded
 from tests.services.fake_handle import FakeDeployment, FakeHandle
 
@@ -230,3 +232,59 @@ async def test_an_mllm_behind_a_handle_answers() -> None:
 
     assert generator.revision == "fake-mllm@1"
     assert await generator.generate([event(None), event(None)]) == ["answer 0", "answer 1"]
+
+
+async def test_a_conversation_with_large_images_is_a_call_of_its_own() -> None:
+    class GeneratorReplica:
+        async def revision(self) -> str:
+            return FakeGenerator.revision
+
+        async def generate(self, events: list[object], _remaining_s: float) -> list[str]:
+            return ["An answer."] * len(events)
+
+    behind = FakeDeployment(GeneratorReplica())
+    generator = await RemoteGenerator.connect(
+        FakeHandle(behind),
+        connect_timeout_s=LONG_S,
+        timeout_s=LONG_S,
+        calls=CallSettings(max_characters=1_000, max_image_bytes=3_000),
+    )
+    behind.calls.clear()
+    half = f"data:image/png;base64,{'A' * 2_000}"
+    answers = await generator.generate([event(None), *[event(None, images=[half])] * 3, event(None)])
+
+    assert answers == ["An answer."] * 5
+    assert [len(events) for events, _remaining_s in behind.calls] == [2, 1, 2]
+
+
+async def connect_reader(behind: FakeDeployment, calls: CallSettings | None = None) -> RemoteImageReader:
+    """Connect to an image reader, and forget that call."""
+    reader = await RemoteImageReader.connect(
+        FakeHandle(behind), connect_timeout_s=LONG_S, timeout_s=LONG_S, calls=calls or CallSettings()
+    )
+    behind.calls.clear()
+    return reader
+
+
+async def test_images_are_read_a_few_at_a_time_and_come_back_in_order() -> None:
+    behind = FakeDeployment(ImageReaderReplica(OpenFakeImageReader))
+    reader = await connect_reader(behind, CallSettings(max_images=2, max_image_bytes=20))
+    contents = [b"one", b"two", b"three", b"x" * 19, b"x" * 100, POISON.encode()]
+    readings = await reader.read(contents)
+
+    assert [reading.text if isinstance(reading, ImageReading) else reading.error for reading in readings] == [
+        *("one", "two", "three", "x" * 19, "x" * 100),
+        "CorruptImage",
+    ]
+    assert [len(images) for images, _remaining_s in behind.calls] == [2, 1, 1, 1, 1]
+    assert reader.revision == "fake-reader@1"
+
+
+async def test_a_new_revision_of_the_image_reader_is_taken_on_and_the_batch_must_be_tried_again() -> None:
+    behind = FakeDeployment(ImageReaderReplica(OpenFakeImageReader))
+    reader = await connect_reader(behind)
+    behind.replica = ImageReaderReplica(lambda: OpenFakeImageReader(revision="fake-reader@2"))
+
+    with pytest.raises(ModelUnavailableError, match="from fake-reader@1 to fake-reader@2"):
+        await reader.read([b"one"])
+    assert len(await reader.read([b"one"])) == 1

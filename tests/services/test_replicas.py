@@ -9,13 +9,15 @@ from protector_models.mllm import load_mllm
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeTextEditor
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import Assessment, ItemFailure, RewriteMethod
 from protector_models.settings import MllmSettings
-from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, MllmReplica
 from tests.builders import event, exchange
 from tests.protector_models.chat_server import answer, open_chat_server
 from tests.protector_models.open_detoxifier import OpenFakeDetoxifier
+from tests.protector_models.open_image_reader import OpenFakeImageReader
 from tests.protector_models.synchronous_detector import BlockedDetector, PlainDetector, load_threaded
 
 
@@ -175,3 +177,27 @@ async def test_an_mllm_answers_through_its_endpoint() -> None:
 
     assert answers == ["Hello."]
     assert (await replica.revision()).startswith("llava@")
+
+
+async def test_an_image_reader_reads_under_the_deadline_of_its_caller_and_is_closed() -> None:
+    reader = OpenFakeImageReader()
+    replica = ImageReaderReplica(lambda: reader)
+    (reading,) = await replica.read([b"a sign"], 60.0)
+    with pytest.raises(ModelUnavailableError, match="deadline had passed"):
+        await replica.read([b"another"], -0.1)
+    await replica.close()
+
+    assert isinstance(reading, ImageReading)
+    assert (reading.text, await replica.revision()) == ("a sign", "fake-reader@1")
+    assert reader.read_contents == [b"a sign"]
+    assert reader.is_closed
+
+
+async def test_a_health_check_of_an_image_reader_reads_an_image() -> None:
+    reader = OpenFakeImageReader()
+    replica = ImageReaderReplica(lambda: reader)
+    await replica.check_health()
+    assert len(reader.read_contents) == 1
+    reader.unavailable = True
+    with pytest.raises(ModelUnavailableError):
+        await replica.check_health()
