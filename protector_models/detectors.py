@@ -10,9 +10,10 @@ from typing import Protocol
 from protector_models.cascade import Band, CascadeDetector, common_categories
 from protector_models.checkpoint_description import load_description
 from protector_models.checkpoints import CheckpointCard
+from protector_models.generative_head import GenerativeHead
 from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.ports import HarmDetector
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from protector_models.settings import CascadeSettings, DetectorSettings
@@ -169,7 +170,9 @@ def load_detector(
     """
     match settings.kind:
         case "openai":
-            raise ConfigurationError("detector.kind: 'openai' is not there yet")
+            from protector_models.endpoint_guard import EndpointGuard  # noqa: PLC0415
+
+            return EndpointGuard.from_settings(settings)
         case "cascade":
             cascade = _require_cascade(settings)
             first, second = (
@@ -208,6 +211,10 @@ def _load_from_description(settings: DetectorSettings, *, num_threads: int) -> S
     """Load a model of transformers: the description says of which sort."""
     description = load_description(settings.description or "")
     # torch and transformers take ten seconds.
+    if isinstance(description.head, GenerativeHead):
+        from protector_models.guard_detector import GuardDetector  # noqa: PLC0415
+
+        return GuardDetector.load(settings, num_threads=num_threads)
     from protector_models.classifier_detector import ClassifierDetector  # noqa: PLC0415
 
     return ClassifierDetector.load(settings, description, num_threads=num_threads)

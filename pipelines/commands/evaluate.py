@@ -11,13 +11,18 @@ from pipelines.commands.evaluate_cascade import cascade
 from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
 from pipelines.commands.evaluate_protector import protector
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
-from protector_models.checkpoints import CheckpointError
+from pipelines.settings import load_settings
+from protector_models.moderation.errors import ConfigurationError, DependencyError
+from protector_models.settings import DetectorSettings
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
     from protector_models.evaluation.baselines import BaselineJudge
     from protector_models.evaluation.harness import EvaluatedSet
     from protector_models.evaluation.report import EvaluationReport
+
+_TIMEOUT_S = 3_600.0
+"""Nobody waits for a batch of records: this only ends a run that hangs."""
 
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
 app.command()(cascade)
@@ -44,7 +49,12 @@ def detector(
         list[Path] | None, typer.Argument(metavar="[FILE_OR_DIR]...", help="Further ones, as in --data a b c.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Harmfulness that counts as flagged; default: the card's.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Harmfulness that counts as flagged; default: the detector's own."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Configuration file whose `detector` is measured, of whatever kind."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
@@ -60,23 +70,26 @@ def detector(
     html: Annotated[Path | None, typer.Option(help="Also write a report with curves to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Score labelled records with the harm detector: metrics with 95% bootstrap intervals, and rows to beat.
+    """Score labelled records with a harm detector: metrics with 95% bootstrap intervals, and rows to beat.
+
+    Without --config and --weights it is the one that Weir ships. Any other is measured by the same harness: its
+    threshold is that of its card or description, and the learned row to beat is there where its weights hold one.
 
     Each directory that holds record files is a set under its name; a file given by itself is one too. A metric that a
     set cannot give (one class only, say) is null in JSON and "-" in the tables. Rows without a label are counted and
     not scored. A record that is only a prompt is judged as a text standing alone. Figures of other guards stand beside
     ours where the set is one that they published on. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 the data or the weights cannot be used (the message names file and line), or no report can be
-    written.
+    Exit codes: 0 done; 1 the data, the configuration or the weights cannot be used (the message names file and line), a
+    detector behind an endpoint is gone, or no report can be written.
     """
     try:
         if html is not None:
             _check_can_write(html)
         report, evaluated = _evaluate(
             [*data, *(more_data or ())],
+            _choose_detector(config, weights),
             threshold=threshold,
-            weights=weights,
             num_threads=threads,
             max_rows=max_rows,
             is_perturbed=perturb,
@@ -88,7 +101,7 @@ def detector(
             print_report(report)
         if html is not None:
             _write_html(html, report, evaluated)
-    except (RecordError, CheckpointError, _OutputError) as error:
+    except (RecordError, ConfigurationError, DependencyError, _OutputError) as error:
         Console(stderr=True).print(f"weir eval detector: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
 
@@ -121,33 +134,41 @@ def overlap(
         raise typer.Exit(1) from error
 
 
+def _choose_detector(config: Path | None, weights: Path | None) -> DetectorSettings:
+    if config is None:
+        return DetectorSettings(checkpoint=weights)
+    if weights is not None:
+        raise ConfigurationError("expected one of --config and --weights")
+    return load_settings(config).detector
+
+
 def _evaluate(
     data: list[Path],
+    settings: DetectorSettings,
     *,
     threshold: float | None,
-    weights: Path | None,
     num_threads: int,
     max_rows: int | None,
     is_perturbed: bool,
     num_worst: int,
 ) -> "tuple[EvaluationReport, dict[str, EvaluatedSet]]":
     # Imported here, not above: the model's libraries take a second, and every other command would pay for them.
+    from protector_models.detectors import load_detector  # noqa: PLC0415
     from protector_models.evaluation import harness, perturbations, record_sets, report  # noqa: PLC0415
-    from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.evaluation.blocking_detector import BlockingDetector  # noqa: PLC0415
 
     # All data is read before any is scored: a fault in the last file shows at once, and the bar knows its end.
     sets = [record_sets.read_rows(found, max_rows=max_rows) for found in record_sets.find_sets(data)]
-    directory = weights or SHIPPED_WEIGHTS
-    judge = OnnxHarmDetector.load(directory, num_threads=num_threads)
+    loaded = load_detector(settings, num_threads=num_threads, timeout_s=_TIMEOUT_S)
     plan = harness.EvaluationPlan(
-        threshold=judge.threshold if threshold is None else threshold,
-        baselines=_compose_learned_rows(directory),
+        threshold=loaded.threshold if threshold is None else threshold,
+        baselines=_compose_learned_rows(settings),
         num_worst=num_worst,
         perturbations=tuple(perturbations.PERTURBATIONS) if is_perturbed else (),
     )
     evaluated: dict[str, EvaluatedSet] = {}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with BlockingDetector(loaded) as judge, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("reading", total=sum(plan.count_assessments(rows) for rows in sets))
         for rows in sets:
             progress.update(task, description=rows.name)
@@ -155,7 +176,7 @@ def _evaluate(
                 judge, rows, plan, report_rows=lambda num_rows: progress.advance(task, num_rows)
             )
     figures = report.EvaluationReport(
-        detector=judge.revision,
+        detector=loaded.revision,
         threshold=plan.threshold,
         max_rows=max_rows,
         sets={name: found.report for name, found in evaluated.items()},
@@ -163,11 +184,14 @@ def _evaluate(
     return figures, evaluated
 
 
-def _compose_learned_rows(weights: Path) -> "list[BaselineJudge]":
-    """Returns the learned rows that a weights directory has the components for."""
+def _compose_learned_rows(settings: DetectorSettings) -> "list[BaselineJudge]":
+    """Returns the learned rows that a detector's weights have the components for."""
+    if settings.kind != "onnx":
+        return []
     from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
+    from protector_models.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
 
-    return [BagOfWordsJudge.load(weights)]
+    return [BagOfWordsJudge.load(settings.checkpoint or SHIPPED_WEIGHTS)]
 
 
 def _check_can_write(html: Path) -> None:
