@@ -130,7 +130,7 @@ class ImageDownloads:
             message = f"{address.label}: no connection within {self._connect_timeout_s:g} s"
             raise _TryAgainError(ImageFault.FETCH_TIMEOUT, message) from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            if isinstance(error.__cause__, ssl.SSLError):
+            if isinstance(error.__context__, ssl.SSLError):
                 message = f"{address.label}: no TLS connection, its certificate may not be valid for it"
                 raise ImageFetchError(ImageFault.FETCH_FAILED, message) from error
             message = f"{address.label}: no whole answer ({type(error).__name__})"

@@ -66,8 +66,10 @@ class FileImages:
             descriptor = _open_beneath(root, resolved.relative_to(root).parts)
         except OSError as error:
             raise _failed(error) from error
-        with os.fdopen(descriptor, "rb") as file:
-            return self._read_open(file.fileno())
+        try:
+            return self._read_open(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _read_open(self, descriptor: int) -> bytes:
         status = os.fstat(descriptor)

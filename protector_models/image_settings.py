@@ -48,7 +48,8 @@ class ObjectStoreSettings(BaseModel):
 class FetchSettings(BaseModel):
     """Which images may be fetched, from where, and how much of them (`docs/images.md`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An error would show the keys of the object store.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     schemes: tuple[ImageScheme, ...] = ("data",)
     """Forms of references that are followed; by default only data URLs, which need no network."""
