@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -38,6 +39,15 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionToken:
+    """One token of what the model said."""
+
+    text: str
+    alternatives: Sequence[tuple[str, float]]
+    """The likeliest tokens in its place, itself mostly among them, each with the logarithm of its probability."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What the model said."""
 
@@ -47,6 +57,21 @@ class Completion:
     """Where a model that declines says so; empty where it did not."""
     finish_reason: str | None
     """Why it stopped, in the API's words, such as "stop" or "length"."""
+    tokens: Sequence[CompletionToken] = ()
+    """What it said token by token; empty where nobody asked for `logprobs` or the endpoint gives none."""
+
+
+class _Alternative(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Token(_Alternative):
+    top_logprobs: list[_Alternative] = []
+
+
+class _LogProbabilities(BaseModel):
+    content: list[_Token]
 
 
 class _Message(BaseModel):
@@ -57,6 +82,7 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    logprobs: Any = None
 
 
 class _Answer(BaseModel):
@@ -284,8 +310,23 @@ def _read(response: httpx.Response) -> Completion | ItemFailure:
         return ItemFailure(error="EmptyAnswer", message="expected at least one choice")
     choice = answer.choices[0]
     return Completion(
-        text=choice.message.content or "", refusal=choice.message.refusal or "", finish_reason=choice.finish_reason
+        text=choice.message.content or "",
+        refusal=choice.message.refusal or "",
+        finish_reason=choice.finish_reason,
+        tokens=_read_tokens(choice.logprobs),
     )
+
+
+def _read_tokens(logprobs: object) -> list[CompletionToken]:
+    """Return the tokens in the form of the chat API; none for any other form, since who needs none must not fail."""
+    try:
+        content = _LogProbabilities.model_validate(logprobs).content
+    except ValidationError:
+        return []
+    return [
+        CompletionToken(text=token.token, alternatives=[(other.token, other.logprob) for other in token.top_logprobs])
+        for token in content
+    ]
 
 
 def _retry_after_s(response: httpx.Response, now: datetime) -> float | None:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from protector_models.harm_categories import HarmCategory
 from protector_models.moderation.verdict import Score
 
-
 FIELD = re.compile(r"\{(prompt|response|text)\}")
 """Where a text goes."""
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from protector_models.control_tokens import break_up, find_control_tokens
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -36,8 +38,8 @@ def build_content(prompt: str, response: str, *, control_tokens: Iterable[str] =
         response: the answer, of any length.
         control_tokens: strings that the model's tokenizer does not read as text.
     """
-    tokens = sorted(set(control_tokens), key=len, reverse=True)
-    question, answer = (_MARK.sub(r"(\1)", _break_up(text, tokens)) for text in (prompt, response))
+    tokens = set(control_tokens)
+    question, answer = (_MARK.sub(r"(\1)", break_up(text, tokens)) for text in (prompt, response))
     return f"{_INSTRUCTION}\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
 
 
@@ -50,7 +52,7 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: s
         response: the answer.
         is_causal: the model goes on from these ids, so they must not end with the token that ends a text.
     """
-    content = build_content(prompt, response, control_tokens=_control_tokens(tokenizer))
+    content = build_content(prompt, response, control_tokens=find_control_tokens(tokenizer))
     if tokenizer.chat_template:
         # One user turn and no system turn: some templates know none. Those of reasoning models read `enable_thinking`.
         text = tokenizer.apply_chat_template(
@@ -59,14 +61,3 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: s
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     ids: list[int] = list(tokenizer(content + _PLAIN_END)["input_ids"])
     return ids[:-1] if is_causal and ids[-1:] == [tokenizer.eos_token_id] else ids
-
-
-def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return {token for token in added.union(tokenizer.all_special_tokens) if len(token) > 1}
-
-
-def _break_up(text: str, tokens: Iterable[str]) -> str:
-    for token in tokens:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
