@@ -6,7 +6,7 @@ computed together up to a number of tokens; the device may round differently in 
 
 Importing this module takes seconds.
 
-Shapes: B tasks of a run, T tokens of the longest of them, V vocabulary.
+Shapes: B tasks of a run, T tokens of the longest of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,17 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from protector_models.generative_detoxifier import Draft, WritingTask
 from protector_models.language_model_loading import load_language_model
@@ -33,6 +23,7 @@ from protector_models.moderation.verdict import ItemFailure
 from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
 from protector_models.rewrite_prompts import encode_prompt
 from protector_models.settings import Device, GeneratorSettings
+from protector_models.text_generation import Abandoned, draw_with, run_or_split
 
 _TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
 
@@ -122,7 +113,12 @@ class LanguageModel:
             else:
                 encoded.append(_EncodedTask(index=index, ids=ids, seed=task.seed))
         for run in self._plan(encoded):
-            drafts = self._write_run(run, is_wanted)
+            drafts = run_or_split(
+                run,
+                lambda tasks: self._generate(tasks, is_wanted),
+                revision=self._revision,
+                num_tokens=len(run[-1].ids),
+            )
             if not is_wanted():
                 raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its texts")
             yield from zip((task.index for task in run), drafts, strict=True)
@@ -146,21 +142,6 @@ class LanguageModel:
     def _max_new_tokens(self) -> int:
         return int(self._generation.max_new_tokens)
 
-    def _write_run(self, run: Sequence[_EncodedTask], is_wanted: Callable[[], bool]) -> Sequence[Draft | ItemFailure]:
-        try:
-            return self._generate(run, is_wanted)
-        except torch.OutOfMemoryError as error:
-            raise ModelUnavailableError(
-                f"{self._revision}: out of GPU memory with {len(run)} texts of at most {len(run[-1].ids)} tokens"
-            ) from error
-        except torch.AcceleratorError as error:
-            raise ModelUnavailableError(f"{self._revision}: the GPU failed ({type(error).__name__})") from error
-        except (RuntimeError, IndexError, ValueError) as error:
-            if len(run) == 1:
-                return [ItemFailure(error="GenerationFailed", message=f"the model failed ({type(error).__name__})")]
-        # One of them breaks the model, nobody knows which: each for itself.
-        return [outcome for task in run for outcome in self._write_run([task], is_wanted)]
-
     def _generate(self, run: Sequence[_EncodedTask], is_wanted: Callable[[], bool]) -> list[Draft]:
         length = max(len(task.ids) for task in run)
         ids_BT = torch.full((len(run), length), int(self._generation.pad_token_id), dtype=torch.int64)
@@ -176,7 +157,7 @@ class LanguageModel:
                 attention_mask=mask_BT.to(self._model.device),
                 generation_config=self._generation,
                 logits_processor=_draw_with(run[0].seed),
-                stopping_criteria=StoppingCriteriaList([_Abandoned(is_wanted)]),
+                stopping_criteria=StoppingCriteriaList([Abandoned(is_wanted)]),
             )
         # A causal model repeats its prompt, a sequence-to-sequence model begins with one token of its own.
         new_BT = written[:, length if self._is_causal else 1 :].cpu()
@@ -191,30 +172,4 @@ class LanguageModel:
 
 
 def _draw_with(seed: int | None) -> LogitsProcessorList:
-    if seed is None:
-        return LogitsProcessorList()
-    return LogitsProcessorList([TemperatureLogitsWarper(TEMPERATURE), TopPLogitsWarper(TOP_P), _GumbelNoise(seed)])
-
-
-class _GumbelNoise(LogitsProcessor):
-    """Adds Gumbel noise, so that the highest score is a draw from the softmax of the scores.
-
-    Its generator is its own and lives on the CPU: no other thread moves it, and every device gets the same noise.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002  # transformers' signature
-        uniform_BV = torch.rand(scores.shape, generator=self._generator, dtype=torch.float64).clamp_min(1e-300)
-        return scores - torch.log(-torch.log(uniform_BV)).to(scores)
-
-
-class _Abandoned(StoppingCriteria):
-    """Ends all texts once nobody waits for them."""
-
-    def __init__(self, is_wanted: Callable[[], bool]) -> None:
-        self._is_wanted = is_wanted
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # noqa: ARG002  # their signature
-        return torch.full((len(input_ids),), not self._is_wanted(), device=input_ids.device)
+    return LogitsProcessorList() if seed is None else draw_with([seed], temperature=TEMPERATURE, top_p=TOP_P)

@@ -3,7 +3,7 @@
 Importing this module is fast; a model of kind "transformers" brings torch with it once it is loaded.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from protector_models.chat_endpoint import ChatEndpointGenerator
@@ -66,8 +66,8 @@ class AnsweringModel(Protocol):
             ModelUnavailableError: the device failed, its memory does not suffice for now, or nobody waits any more.
         """
 
-    def stream(self, event: ConversationEvent, *, is_wanted: IsWanted) -> Iterator[str]:
-        """Answer one conversation; yield the pieces of the answer as they are written.
+    def stream(self, event: ConversationEvent, *, emit: Callable[[str], None], is_wanted: IsWanted) -> None:
+        """Answer one conversation; call `emit` with each piece of the answer as it is written.
 
         Raises:
             UnansweredError: it cannot be answered.
@@ -118,7 +118,8 @@ class TransformersMllm:
             ModelUnavailableError: the answer was not finished in time, or the device failed.
         """
         return self._thread.stream(
-            lambda is_wanted: self._model.stream(event, is_wanted=is_wanted), waiting_for=self.revision
+            lambda emit, is_wanted: self._model.stream(event, emit=emit, is_wanted=is_wanted),
+            waiting_for=self.revision,
         )
 
     async def check_health(self, *, timeout_s: float) -> None:  # noqa: ARG002  # nothing is waited for

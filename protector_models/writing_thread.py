@@ -78,8 +78,14 @@ class WritingThread:
             abandoned.set()
         return [written[place] for place in range(num_texts)]
 
-    async def stream(self, write: Callable[[IsWanted], Iterator[str]], *, waiting_for: str) -> AsyncIterator[str]:
+    async def stream(
+        self, write: Callable[[Callable[[str], None], IsWanted], None], *, waiting_for: str
+    ) -> AsyncIterator[str]:
         """Yield the pieces of one text as they are written; writing ends when the caller closes the iterator.
+
+        Args:
+            write: calls its first argument with each piece.
+            waiting_for: the model, for the message.
 
         Raises:
             ModelUnavailableError: the text was not finished in time, or `write` raised it.
@@ -88,13 +94,16 @@ class WritingThread:
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         abandoned = threading.Event()
 
+        def emit(piece: str | None) -> None:
+            # The loop may be gone by the time an abandoned writing ends.
+            if not abandoned.is_set():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
         def pass_on() -> None:
             try:
-                for piece in write(lambda: not abandoned.is_set()):
-                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+                write(emit, lambda: not abandoned.is_set())
             finally:
-                if not abandoned.is_set():
-                    loop.call_soon_threadsafe(pieces.put_nowait, None)
+                emit(None)
 
         ends_at = loop.time() + self._deadline_s
         writing = loop.run_in_executor(self._thread, pass_on)

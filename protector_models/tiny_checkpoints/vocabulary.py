@@ -40,16 +40,15 @@ def write_tokenizer(
         additional_special_tokens=list(special_tokens),
     )
     tokenizer.chat_template = chat_template
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(directory)
     return tokenizer
 
 
-def _keep_common_pieces(content: Mapping[str, dict[str, object]]) -> Mapping[str, dict[str, object]]:
+def _keep_common_pieces(content: Mapping[str, dict[str, object]]) -> Mapping[str, object]:
     """Return a tokenizer's file with a small vocabulary, which makes training quick."""
     vocabulary = content["model"]["vocab"]
     assert isinstance(vocabulary, dict)
     # Their numbers go by how common they are.
     kept = {piece: number for piece, number in vocabulary.items() if number < NUM_PIECES}
-    return {**content, "model": {**content["model"], "vocab": kept}}
+    # The shipped file cuts and fills up; transformers would write that down as the tokenizer's own limits.
+    return {**content, "model": {**content["model"], "vocab": kept}, "truncation": None, "padding": None}
