@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipelines.commands import bench, dead_letters, evaluate, inspect, train
+from pipelines.commands import bench, data, dead_letters, evaluate, inspect, models, train
 from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
 from pipelines.commands.moderate import moderate
@@ -35,8 +35,10 @@ app.command()(assess)
 app.command()(rewrite)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")
+app.add_typer(models.app, name="models")
 app.command()(inspect.schema)
 app.command()(inspect.version)
 app.add_typer(inspect.config_app, name="config")

@@ -1,0 +1,1 @@
+"""Tests of `protector_models.data_generation`."""
