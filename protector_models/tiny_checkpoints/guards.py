@@ -154,7 +154,7 @@ _FAMILIES: Mapping[str, GuardFamily] = {
     "shieldgemma": GuardFamily(
         description="shieldgemma",
         build=partial(_causal, Gemma2ForCausalLM, Gemma2Config),
-        chat_template=_TURNS + _require("guideline", "guideline") + _ANSWER,
+        chat_template=_TURNS + _require("guideline", "guideline[:20]") + _ANSWER,
         answers=_YES_OR_NO,
         answers_alone=_YES_OR_NO,
     ),
@@ -184,7 +184,7 @@ def write_guard(family: str, directory: Path, *, num_steps: int = 120) -> Path:
         num_steps: of teaching; 0 leaves the weights random, and the answers nonsense.
     """
     parts = _FAMILIES[family]
-    tokenizer = _write_tokenizer(directory, chat_template=parts.chat_template)
+    tokenizer = _write_tokenizer(directory, parts)
     template = None
     if parts.chat_template is None:
         template = "Request: {prompt}\nResponse: {response}\nAnswers:\n"
@@ -218,7 +218,7 @@ FAMILIES: Mapping[str, Callable[[Path], Path]] = {name: partial(write_guard, nam
 """Writes the checkpoint of each family into a folder."""
 
 
-def _write_tokenizer(directory: Path, *, chat_template: str | None) -> PreTrainedTokenizerFast:
+def _write_tokenizer(directory: Path, parts: GuardFamily) -> PreTrainedTokenizerFast:
     """Write a byte-level tokenizer, such as the families have, made from the pieces of the shipped vocabulary."""
     directory.mkdir(parents=True, exist_ok=True)
     pieces = sorted(Tokenizer.from_file(str(SHIPPED_WEIGHTS / TOKENIZER_FILE)).get_vocab())
@@ -233,11 +233,13 @@ def _write_tokenizer(directory: Path, *, chat_template: str | None) -> PreTraine
         special_tokens=[_PAD, _END, *roles],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    made.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
+    # The family's words often enough to become tokens: a tiny model learns short answers sooner.
+    answers = [*parts.answers, *parts.answers_alone] * 500
+    made.train_from_iterator([*words, *(f" {word}" for word in words), *answers], trainer)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         tokenizer_object=made, pad_token=_PAD, eos_token=_END, additional_special_tokens=roles
     )
-    tokenizer.chat_template = chat_template
+    tokenizer.chat_template = parts.chat_template
     tokenizer.save_pretrained(directory)
     return tokenizer
 
