@@ -73,7 +73,12 @@ class ImageDownloads:
             max_attempts: how often an address is asked.
         """
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context, network_backend=connections, max_connections=None, keepalive_expiry=5.0
+            ssl_context=ssl_context,
+            network_backend=connections,
+            # As many as there are turns; idle ones are kept for a moment, for the next image of the same host.
+            max_connections=None,
+            max_keepalive_connections=16,
+            keepalive_expiry=5.0,
         )
         self._slots = slots
         self._max_bytes = max_bytes
