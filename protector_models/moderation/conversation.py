@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
@@ -175,7 +176,9 @@ class ConversationEvent(_WireModel):
 
     def image_references(self) -> tuple[str, ...]:
         """Return the references of every image in the conversation, in order; equal ones as often as they stand."""
-        return tuple(reference for message in self.messages for reference in message.image_references())
+        # Most messages are text; asking each of them would take a tenth of the time of a cached verdict.
+        parts = [message.image_references() for message in self.messages if isinstance(message.content, tuple)]
+        return tuple(chain.from_iterable(parts)) if parts else ()
 
     def exchange(self, response: str, images: Sequence[SeenImage] | None = None) -> Exchange:
         """Return what the models see, with `response` as the answer.

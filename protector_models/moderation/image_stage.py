@@ -40,7 +40,8 @@ class EventImages:
         return event.with_images(self.data_urls) if self.data_urls else event
 
 
-_NO_IMAGES = EventImages()
+NO_IMAGES = EventImages()
+"""Stands for those of an event without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class ImageStage:
         """
         references = [event.image_references() for event in events]
         if not any(references):
-            return [_NO_IMAGES] * len(events)
+            return [NO_IMAGES] * len(events)
         # What becomes of a reference does not depend on the event it stands in; a dict keeps their order.
         shown: dict[str, bool] = {}
         for event, its_references in zip(events, references, strict=True):
@@ -103,7 +104,7 @@ class ImageStage:
                 shown[reference] = shown.get(reference, False) or event.response is None
         looked = await self._look(shown)
         return [
-            self._conclude(event, its_references, looked) if its_references else _NO_IMAGES
+            self._conclude(event, its_references, looked) if its_references else NO_IMAGES
             for event, its_references in zip(events, references, strict=True)
         ]
 

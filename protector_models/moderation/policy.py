@@ -128,7 +128,9 @@ class TenantRules(_PolicyModel):
         Its category is that of the first of the rules that ask for the action and name one; where only rules of "any"
         ask for it, the category that scores highest. An image decides only what no text asks for as severely.
         """
-        found = self._judge_images(images, self._judge_text(assessment))
+        found = self._judge_text(assessment)
+        if images:
+            found = self._judge_images(images, found)
         action, coverage = found.action, assessment.coverage
         if coverage.characters_evaluated < coverage.characters_total:
             action = _more_severe(action, self.on_unread_text)
