@@ -10,6 +10,7 @@ import sys
 import typer
 
 from pipelines.commands import bench, data, dead_letters, evaluate, inspect, models, train
+from pipelines.commands.answer import answer
 from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
 from pipelines.commands.moderate import moderate
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(serve)
 app.command()(moderate)
+app.command()(answer)
 app.command()(assess)
 app.command()(rewrite)
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -1,6 +1,6 @@
 """An MLLM behind an endpoint that speaks the OpenAI chat API."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Self
 
 from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion, make_revision, open_client
@@ -73,7 +73,7 @@ class ChatEndpointGenerator:
         completions = await self._chat.complete([_ask(event) for event in events])
         return [_to_answer(completion) for completion in completions]
 
-    def stream(self, event: ConversationEvent) -> AsyncIterator[str]:
+    def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
         """Answer one conversation; yield the pieces of the answer as they come.
 
         Raises:

@@ -1,6 +1,6 @@
 """An answer of a chat endpoint that comes piece by piece."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -27,7 +27,7 @@ class _Chunk(BaseModel):
     error: JsonValue = None
 
 
-async def read_pieces(chunks: AsyncIterable[bytes], *, source: str) -> AsyncIterator[str]:
+async def read_pieces(chunks: AsyncIterable[bytes], *, source: str) -> AsyncGenerator[str, None]:
     """Yield the pieces of the answer that a body holds; none of them is empty.
 
     A model that declines may speak in `refusal`: that is its answer where it says nothing else.

@@ -3,7 +3,7 @@
 Importing this module is fast; a model of kind "transformers" brings torch with it once it is loaded.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from protector_models.chat_endpoint import ChatEndpointGenerator
@@ -22,7 +22,7 @@ class LoadedGenerator(ResponseGenerator, Protocol):
     is moderated and delivered as far as it goes. An empty one is a failure.
     """
 
-    def stream(self, event: ConversationEvent) -> AsyncIterator[str]:
+    def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
         """Answer one conversation; yield the answer's pieces, none of them empty, as they come.
 
         Joined they are what `generate` answers. Nobody has moderated them. Closing the iterator ends the writing.
@@ -110,7 +110,7 @@ class TransformersMllm:
             waiting_for=self.revision,
         )
 
-    def stream(self, event: ConversationEvent) -> AsyncIterator[str]:
+    def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
         """Answer one conversation; yield the pieces of the answer as they are written.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -80,7 +80,7 @@ class WritingThread:
 
     async def stream(
         self, write: Callable[[Callable[[str], None], IsWanted], None], *, waiting_for: str
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yield the pieces of one text as they are written; writing ends when the caller closes the iterator.
 
         Args:

@@ -62,7 +62,7 @@ def write_llava(directory: Path, *, seed: int = 0) -> Path:
         vision_config=_clip(), text_config=_llama(tokenizer), **_llava_fields(tokenizer), image_seq_length=_NUM_PATCHES
     )
     LlavaForConditionalGeneration(config).save_pretrained(directory)
-    LlavaProcessor(
+    LlavaProcessor(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         image_processor=CLIPImageProcessor(size={"shortest_edge": _SIDE}, crop_size={"height": _SIDE, "width": _SIDE}),
         tokenizer=tokenizer,
         **_LLAVA_PROCESSING,
@@ -84,7 +84,7 @@ def write_llava_next(directory: Path, *, seed: int = 0) -> Path:
         image_seq_length=_NUM_PATCHES,
     )
     LlavaNextForConditionalGeneration(config).save_pretrained(directory)
-    LlavaNextProcessor(
+    LlavaNextProcessor(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         image_processor=LlavaNextImageProcessor(
             size={"shortest_edge": _SIDE},
             crop_size={"height": _SIDE, "width": _SIDE},

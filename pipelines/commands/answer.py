@@ -1,0 +1,112 @@
+"""`weir answer`: what the configured MLLM says, as it says it."""
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.interrupts import EXIT_INTERRUPTED
+from pipelines.commands.options import ConfigOption, JsonOption
+from pipelines.commands.terminal_texts import decode_argument, printable
+from pipelines.logs import configure_logs
+from pipelines.settings import load_settings
+from protector_models.image_formats import SIGNATURES_BYTES, sniff_media_type
+from protector_models.moderation.conversation import ConversationEvent, ImagePart, ImageUrl, Message, TextPart
+from protector_models.moderation.errors import UnansweredError
+from protector_models.moderation.images import ImageContent
+from protector_models.settings import MllmSettings
+
+EXIT_UNANSWERED = 3
+
+_STANDARD_INPUT = "-"
+_NOTE = "weir: this is what the MLLM itself says; nobody has moderated it"
+
+
+def answer(
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What to ask the MLLM; - reads it from standard input.")
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture that is shown with it; may be given several times.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the MLLM of the configuration one question, and print its answer as it comes.
+
+    This is the MLLM's own answer: neither detector nor policy has seen it. It shows whether a model is loaded and asked
+    as it should be. `weir moderate` answers events without a response by the same model, and moderates what it says.
+
+    Control characters are shown as dots (--json has them escaped, and prints the answer once it is whole). Bytes that
+    are no UTF-8 are read as replacement characters.
+
+    Ends with 0 when the answer is whole, 3 when the MLLM cannot answer this; 1 when it is gone, late or broke off, 2
+    for a wrong call or configuration, 130 when interrupted.
+    """
+    text = sys.stdin.buffer.read().decode("utf-8", "replace") if prompt == _STANDARD_INPUT else decode_argument(prompt)
+    settings = load_settings(config)
+    configure_logs(settings.log)
+    event = _ask(text, images or [])
+    typer.echo(_NOTE, err=True)
+    try:
+        asyncio.run(_answer(settings.mllm, event, as_json=as_json))
+    except UnansweredError as error:
+        typer.echo(f"weir: {error}", err=True)
+        raise typer.Exit(EXIT_UNANSWERED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _ask(text: str, images: Sequence[Path]) -> ConversationEvent:
+    parts = [
+        *(ImagePart(type="image_url", image_url=ImageUrl(url=_read_image(path))) for path in images),
+        TextPart(type="text", text=text),
+    ]
+    return ConversationEvent(
+        schema_version=1,
+        event_id="answer",
+        conversation_id="answer",
+        occurred_at=datetime.now(UTC),
+        messages=(Message(role="user", content=tuple(parts)),),
+    )
+
+
+def _read_image(path: Path) -> str:
+    """Return a file as a data URL."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--image") from error
+    media_type = sniff_media_type(data[:SIGNATURES_BYTES])
+    if media_type is None:
+        raise typer.BadParameter(f"{path}: expected a PNG, JPEG, GIF, WebP, BMP or TIFF image", param_hint="--image")
+    return ImageContent(data=data, media_type=media_type, sha256=hashlib.sha256(data).hexdigest()).data_url()
+
+
+async def _answer(settings: MllmSettings, event: ConversationEvent, *, as_json: bool) -> None:
+    # Imported here, not above: models and their libraries take seconds.
+    from pipelines.composition import usable_cpus  # noqa: PLC0415
+    from protector_models.mllm import load_mllm  # noqa: PLC0415
+
+    mllm = load_mllm(settings, num_threads=usable_cpus(), timeout_s=settings.deadline_s)
+    pieces: list[str] = []
+    try:
+        async with aclosing(mllm.stream(event)) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                if not as_json:
+                    sys.stdout.write(printable(piece))
+                    sys.stdout.flush()
+    finally:
+        if pieces and not as_json:
+            sys.stdout.write("\n")
+        await mllm.close()
+    if as_json:
+        sys.stdout.write(json.dumps({"mllm": mllm.revision, "answer": "".join(pieces)}) + "\n")
