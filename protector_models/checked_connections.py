@@ -118,9 +118,11 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
         local_address: str | None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
     ) -> httpcore.AsyncNetworkStream:
+        # Each has its share of the time: one that swallows packets must not take that of those that answer.
+        share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
-                return await self._connector.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return await self._connector.connect_tcp(str(address), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._connector.connect_tcp(str(addresses[-1]), port, timeout, local_address, socket_options)
+        return await self._connector.connect_tcp(str(addresses[-1]), port, share, local_address, socket_options)

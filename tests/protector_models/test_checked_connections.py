@@ -17,6 +17,7 @@ from tests.protector_models.image_hosts import (
     OTHER_PUBLIC,
     PRIVATE,
     PUBLIC,
+    SILENT,
     ImageHost,
     open_host,
     open_internet,
@@ -107,13 +108,24 @@ async def test_a_name_that_leads_inside_at_the_next_connection_is_refused_there(
 
 async def test_a_host_is_tried_at_each_of_its_addresses() -> None:
     # Nothing listens at the second address of loopback.
-    settings_of = {"allowed_networks": ["127.0.0.0/8"], "max_attempts": 1}
+    settings_of = {"allowed_networks": ["127.0.0.0/8"], "max_attempts": 1, "connect_timeout_s": 0.3}
+    for addresses in (["127.0.0.2", "127.0.0.1"], [SILENT, "127.0.0.1"]):
+        async with (
+            open_host(replying()) as host,
+            open_internet(web_settings(host, **settings_of), {NAME: [addresses]}) as internet,
+        ):
+            assert fault(await internet.fetch(url(host))) is None
+            assert [address for address, _ in internet.connector.attempts] == addresses
+
+
+async def test_a_host_that_swallows_packets_is_left_in_time() -> None:
+    settings_of = {"allowed_networks": ["127.0.0.0/8"], "max_attempts": 2, "connect_timeout_s": 0.1}
     async with (
         open_host(replying()) as host,
-        open_internet(web_settings(host, **settings_of), {NAME: [["127.0.0.2", "127.0.0.1"]]}) as internet,
+        open_internet(web_settings(host, **settings_of), {NAME: [[SILENT]]}) as internet,
     ):
-        assert fault(await internet.fetch(url(host))) is None
-        assert [address for address, _ in internet.connector.attempts] == ["127.0.0.2", "127.0.0.1"]
+        assert fault(await internet.fetch(url(host))) == ImageFault.FETCH_TIMEOUT
+        assert internet.connector.attempts == [(SILENT, host.port)] * 2
 
 
 async def test_only_networks_that_are_named_are_excepted() -> None:
