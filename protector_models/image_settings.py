@@ -1,4 +1,4 @@
-"""Settings of the images: from where they may be fetched."""
+"""Settings of the images: from where they may be fetched, and how they are read."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from protector_models.settings import Device
+
 ImageScheme = Literal["data", "https", "http", "s3", "file"]
+ImageFormat = Literal["png", "jpeg", "gif", "webp", "bmp", "tiff"]
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_PATTERN = re.compile(rf"\*|(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]")
@@ -108,3 +111,81 @@ _KEYS: Mapping[str, Sequence[str]] = {
 
 _LISTED = frozenset({"hosts", "ports", "buckets", "roots"})
 """Keys that allow nothing while they are empty."""
+
+
+class KnownImagesSettings(BaseModel):
+    """A list of images that are known to be bad (`docs/images.md` has its form)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    """A text file, one SHA-256 or perceptual hash a line, a name behind it if wanted."""
+    max_distance: Annotated[int, Field(ge=0, le=16)] = 4
+    """Bits, of 64, in which the perceptual hash of an image may differ from one on the list; 0: none."""
+
+
+class ImageClassifierSettings(BaseModel):
+    """An image classifier that gives scores for categories."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    """A folder or a name on the hub: image classification by transformers, with weights as safetensors."""
+    labels: Annotated[Mapping[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    """The category of each label that counts; labels that are not named here do not."""
+    device: Device = "cpu"
+    """Where it computes; `cuda` is the first GPU that the process sees."""
+
+
+class ImageSettings(BaseModel):
+    """What is done with the images of conversations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fetch: FetchSettings = Field(default_factory=FetchSettings)
+    """From where images may be fetched."""
+    read: Literal["text", "off"] = "text"
+    """`text`: the text in images is read and judged with the prompt. `off`: every image is reported as not read; a key
+    that only reading uses is then an error."""
+    max_images: Annotated[int, Field(ge=1)] = 16
+    """Images of one conversation that are looked at."""
+    formats: tuple[ImageFormat, ...] = ("png", "jpeg", "gif", "webp", "bmp", "tiff")
+    """Formats that are decoded."""
+    max_pixels: Annotated[int, Field(ge=1, le=178_000_000)] = 40_000_000
+    """Pixels of an image, of all its frames together; looked up in its header before any is decoded."""
+    max_side: Annotated[int, Field(ge=1)] = 16_384
+    """Pixels of its longer side."""
+    max_frames: Annotated[int, Field(ge=1, le=64)] = 8
+    """Frames of an animation, or pages; every one is read, and an image with more is not read at all."""
+    min_text_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """What the recogniser must give a piece of text for it to count."""
+    max_text_pieces: Annotated[int, Field(ge=1, le=1000)] = 400
+    """Pieces of text in one image; one with more is not read at all."""
+    time_limit_s: Annotated[float, Field(gt=0, le=3_600)] = 20.0
+    """How long reading one image may take; less than `serve.deadlines.images_s`."""
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    """Images that are read at the same time; null: as many as the deployment, or else the machine, has CPUs."""
+    known: KnownImagesSettings | None = None
+    """Images that are known to be bad; null: none are."""
+    classifier: ImageClassifierSettings | None = None
+    """null: no scores for images."""
+
+    @model_validator(mode="after")
+    def _require_fitting_reading_keys(self) -> Self:
+        defaults = type(self).model_fields
+        # By value, not by presence: settings that were written out whole can be read again.
+        unused = [
+            name for name in defaults if name not in _UNREAD_KEYS and getattr(self, name) != defaults[name].default
+        ]
+        if self.read == "off" and unused:
+            raise ValueError(f"read is off: expected no {', '.join(unused)}: nothing uses them")
+        return self
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """What images get scores for."""
+        return frozenset(self.classifier.labels.values()) if self.classifier else frozenset()
+
+
+_UNREAD_KEYS = frozenset({"fetch", "read", "max_images"})
+"""Keys that are used also where images are only shown to an MLLM."""

@@ -18,7 +18,7 @@ from protector_models.image_download import ImageDownloads
 from protector_models.image_fetch_error import ImageFetchError
 from protector_models.image_files import FileImages
 from protector_models.image_formats import SIGNATURES_BYTES, sniff_media_type
-from protector_models.image_settings import FetchSettings
+from protector_models.image_settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
 from protector_models.moderation.verdict import ItemFailure
@@ -84,7 +84,7 @@ class ConfiguredImageSource:
 
 
 def load_image_source(
-    settings: FetchSettings,
+    settings: ImageSettings,
     *,
     resolve: Resolve = resolve_by_system,
     connector: httpcore.AsyncNetworkBackend | None = None,
@@ -92,55 +92,56 @@ def load_image_source(
     """Make a source; nothing is connected and no image is read.
 
     Args:
-        settings: what may be fetched.
+        settings: of which `fetch` says what may be fetched.
         resolve: looks names up.
         connector: connects to addresses; None: anyio's.
 
     Raises:
         ConfigurationError: a folder is none, certificates cannot be read, or boto3 refuses the object store.
     """
-    slots = FetchSlots(total=settings.concurrency, per_host=settings.concurrency_per_host)
+    fetch = settings.fetch
+    slots = FetchSlots(total=fetch.concurrency, per_host=fetch.concurrency_per_host)
     connector = connector or httpcore.AnyIOBackend()
 
     def open_downloads(allowed_networks: Sequence[IPNetwork]) -> ImageDownloads:
         return ImageDownloads(
             connections=CheckedConnections(resolve=resolve, connector=connector, allowed_networks=allowed_networks),
-            ssl_context=_trusted(settings.ca_file),
+            ssl_context=_trusted(fetch.ca_file),
             slots=slots,
-            max_bytes=settings.max_bytes,
-            timeout_s=settings.timeout_s,
-            connect_timeout_s=settings.connect_timeout_s,
-            max_attempts=settings.max_attempts,
+            max_bytes=fetch.max_bytes,
+            timeout_s=fetch.timeout_s,
+            connect_timeout_s=fetch.connect_timeout_s,
+            max_attempts=fetch.max_attempts,
         )
 
     downloads: list[ImageDownloads] = []
     ways: dict[str, Fetch] = {}
-    if "data" in settings.schemes:
-        ways["data"] = DataUrlImages(max_bytes=settings.max_bytes).fetch
-    for scheme in sorted({"https", "http"} & set(settings.schemes)):
+    if "data" in fetch.schemes:
+        ways["data"] = DataUrlImages(max_bytes=fetch.max_bytes).fetch
+    for scheme in sorted({"https", "http"} & set(fetch.schemes)):
         if not downloads:
-            downloads.append(open_downloads(settings.allowed_networks))
+            downloads.append(open_downloads(fetch.allowed_networks))
         ways[scheme] = WebImages(
             downloads=downloads[0],
-            hosts=settings.hosts,
-            ports=settings.ports,
-            max_redirects=settings.max_redirects,
+            hosts=fetch.hosts,
+            ports=fetch.ports,
+            max_redirects=fetch.max_redirects,
         ).fetch
-    if "s3" in settings.schemes:
+    if "s3" in fetch.schemes:
         # boto3 takes a second to import.
         from protector_models.object_store import ObjectStoreImages, open_signing_client  # noqa: PLC0415
 
         # Nobody but the configuration says where the store is: it may well be on a private network.
         downloads.append(open_downloads(_ANYWHERE))
         ways["s3"] = ObjectStoreImages(
-            client=open_signing_client(settings.object_store),
+            client=open_signing_client(fetch.object_store),
             downloads=downloads[-1],
-            buckets=settings.buckets,
-            timeout_s=settings.timeout_s,
+            buckets=fetch.buckets,
+            timeout_s=fetch.timeout_s,
         ).fetch
-    if "file" in settings.schemes:
-        ways["file"] = FileImages.open(settings.roots, slots=slots, max_bytes=settings.max_bytes).fetch
-    return ConfiguredImageSource(ways=ways, downloads=downloads, timeout_s=settings.timeout_s)
+    if "file" in fetch.schemes:
+        ways["file"] = FileImages.open(fetch.roots, slots=slots, max_bytes=fetch.max_bytes).fetch
+    return ConfiguredImageSource(ways=ways, downloads=downloads, timeout_s=fetch.timeout_s)
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from typing import Any
 import httpcore
 from aiohttp import web
 
-from protector_models.image_settings import FetchSettings
+from protector_models.image_settings import FetchSettings, ImageSettings
 from protector_models.image_source import ConfiguredImageSource, load_image_source
 from protector_models.moderation.images import ImageContent
 from protector_models.moderation.verdict import ItemFailure
@@ -27,6 +27,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 20
 PUBLIC = "93.184.216.34"
 """A public address that leads to loopback in the pretend internet."""
 OTHER_PUBLIC = "2606:2800:220:1:248:1893:25c8:1946"
+SILENT = "127.0.0.99"
+"""An address of loopback that swallows packets."""
 PRIVATE = "10.1.2.3"
 METADATA = "169.254.169.254"
 
@@ -54,6 +56,9 @@ class LoopbackOnly(httpcore.AsyncNetworkBackend):
         is_loopback = ipaddress.ip_address(host).is_loopback
         if not is_loopback and host not in self._stand_ins:
             raise AssertionError(f"a connection to {host} port {port} was asked for")
+        if host == SILENT:
+            await asyncio.sleep(timeout or 0)
+            raise httpcore.ConnectTimeout(f"{host} port {port}")
         reached = host if is_loopback else "127.0.0.1"
         return await self._inner.connect_tcp(reached, port, timeout, local_address, socket_options)
 
@@ -133,7 +138,7 @@ async def open_internet(
     """
     directory = Directory(names if names is not None else {"img.example.org": [[PUBLIC]]})
     connector = LoopbackOnly()
-    source = load_image_source(settings, resolve=directory, connector=connector)
+    source = load_image_source(ImageSettings(fetch=settings), resolve=directory, connector=connector)
     try:
         yield Internet(source=source, connector=connector, directory=directory)
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.image_settings import FetchSettings
+from protector_models.image_settings import FetchSettings, ImageSettings
 from protector_models.image_source import load_image_source
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
@@ -27,7 +27,9 @@ def root(tmp_path: Path) -> Path:
 
 async def fetch(reference: str, root: Path) -> ImageContent | ItemFailure:
     """Fetch one file."""
-    source = load_image_source(FetchSettings(schemes=("file",), roots=(root,), max_bytes=len(PNG), timeout_s=5))
+    source = load_image_source(
+        ImageSettings(fetch=FetchSettings(schemes=("file",), roots=(root,), max_bytes=len(PNG), timeout_s=5))
+    )
     (result,) = await source.fetch([reference])
     await source.close()
     return result
@@ -118,4 +120,4 @@ async def test_what_is_no_picture_of_allowed_size_is_refused(
 
 def test_a_folder_that_is_none_ends_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="roots"):
-        load_image_source(FetchSettings(schemes=("file",), roots=(tmp_path / "none",)))
+        load_image_source(ImageSettings(fetch=FetchSettings(schemes=("file",), roots=(tmp_path / "none",))))

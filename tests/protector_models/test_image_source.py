@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from protector_models.image_settings import FetchSettings
+from protector_models.image_settings import FetchSettings, ImageSettings
 from protector_models.image_source import load_image_source
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
@@ -21,7 +21,7 @@ def data_url(data: bytes, media_type: str = "image/png") -> str:
 
 async def fetch(references: list[str], settings: FetchSettings | None = None) -> list[ImageContent | ItemFailure]:
     """Fetch with a source that needs no network."""
-    source = load_image_source(settings or FetchSettings())
+    source = load_image_source(ImageSettings(fetch=settings or FetchSettings()))
     results = await source.fetch(references)
     await source.close()
     return results
@@ -107,4 +107,4 @@ async def test_images_that_need_no_network_do_not_wait_for_a_host_that_hangs() -
 def test_certificates_that_cannot_be_read_end_the_start() -> None:
     settings = FetchSettings.model_validate({"schemes": ["https"], "hosts": ["a.org"], "ca_file": "/no/such.pem"})
     with pytest.raises(ConfigurationError, match="ca_file"):
-        load_image_source(settings)
+        load_image_source(ImageSettings(fetch=settings))

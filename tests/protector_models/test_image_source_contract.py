@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.image_settings import FetchSettings
+from protector_models.image_settings import FetchSettings, ImageSettings
 from protector_models.image_source import load_image_source
 from protector_models.moderation.fakes import FakeImageSource
 from protector_models.moderation.images import ImageContent, ImageFault
@@ -21,7 +21,7 @@ MISSING = ["https://img.example.org/cat.png", "nothing"]
 
 def open_source(kind: str) -> ImageSource:
     """Return a source that has the contents and nothing else."""
-    return FakeImageSource(CONTENTS) if kind == "fake" else load_image_source(FetchSettings())
+    return FakeImageSource(CONTENTS) if kind == "fake" else load_image_source(ImageSettings(fetch=FetchSettings()))
 
 
 @pytest.mark.parametrize("kind", ["fake", "configured"])
