@@ -1,6 +1,8 @@
 """`weir data generate` against a real local HTTP server."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,28 @@ def test_an_endpoint_that_is_gone_ends_the_run_and_what_was_written_is_kept(tmp_
     assert "401" in result.stderr
     assert len((tmp_path / "out/written.ndjson").read_text().splitlines()) == 4
     assert not (tmp_path / "out/records.jsonl").read_text()
+
+
+def test_ctrl_c_keeps_what_is_written_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    good = reply_by()
+    written: list[int] = []
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        if number == 3:
+            written.append(len((tmp_path / "out/written.ndjson").read_text().splitlines()))
+            os.kill(os.getpid(), signal.SIGINT)
+        return good(number, body)
+
+    with serve_chat(reply) as server:
+        interrupted = _run(server, tmp_path / "out")
+        assert interrupted.exit_code == 130
+        assert "the same command goes on" in " ".join(interrupted.stderr.split())
+        kept = {json.loads(line)["key"] for line in (tmp_path / "out/written.ndjson").read_text().splitlines()}
+        assert len(kept) >= written[0] >= 1
+        assert _run(server, tmp_path / "out").exit_code == 0
+        scenarios = [body for body in server.bodies if "different situations" in body["messages"][-1]["content"]]
+    assert len(scenarios) == 1
+    assert len(_records(tmp_path / "out")) == 12
 
 
 def test_given_prompts_are_answered_where_they_may_be_trained_on(tmp_path: Path) -> None:
