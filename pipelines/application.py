@@ -15,11 +15,20 @@ from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.consumer import StreamConsumer
 from protector_models.moderation.errors import ConfigurationError
-from services.app import bind_detector, bind_detoxifier, bind_mllm, deploy, run_application, shutdown
+from services.app import (
+    bind_detector,
+    bind_detoxifier,
+    bind_image_reader,
+    bind_mllm,
+    deploy,
+    run_application,
+    shutdown,
+)
 from services.remote import NamedHandle, ServeHandle
-from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, MllmReplica
 
 APPLICATION = "weir"
+IMAGES = "weir-images"
 DETECTOR = "weir-detector"
 DETOXIFIER = "weir-detoxifier"
 MLLM = "weir-mllm"
@@ -49,12 +58,21 @@ def run(settings: WeirSettings) -> ServeHandle:
 
 def stop() -> None:
     """Let the consumers drain, then stop everything. May be called twice."""
-    shutdown(name=APPLICATION, models=(DETECTOR, DETOXIFIER, MLLM))
+    shutdown(name=APPLICATION, models=(IMAGES, DETECTOR, DETOXIFIER, MLLM))
 
 
 def build(arguments: ApplicationArguments) -> Application:
     """Return the consumers for `serve deploy`."""
     return _bind_consumers(_settings(arguments))
+
+
+def build_images(arguments: ApplicationArguments) -> Application:
+    """Return the image reader for `serve deploy`.
+
+    Raises:
+        ConfigurationError: it is switched off.
+    """
+    return _bind_configured(IMAGES, arguments)
 
 
 def build_detector(arguments: ApplicationArguments) -> Application:
@@ -95,6 +113,10 @@ def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Applic
             chosen.detector, chosen.serve.detector, assess_timeout_s=chosen.serve.deadlines.assess_s
         )
     }
+    if settings.images.read != "off":
+        models[IMAGES] = lambda chosen: bind_image_reader(
+            chosen.images, chosen.serve.images, read_timeout_s=chosen.serve.deadlines.images_s
+        )
     if settings.detoxifier.has_models:
         models[DETOXIFIER] = lambda chosen: bind_detoxifier(
             chosen.detoxifier, chosen.serve.detoxifier, rewrite_timeout_s=chosen.serve.deadlines.rewrite_s
@@ -115,6 +137,7 @@ def _bind_consumers(settings: WeirSettings) -> Application:
         load_policy_in_force(settings),
         detector=NamedHandle(DETECTOR, DetectorReplica.__name__),
         detoxifier=NamedHandle(DETOXIFIER, DetoxifierReplica.__name__) if DETOXIFIER in models else None,
+        images=NamedHandle(IMAGES, ImageReaderReplica.__name__) if IMAGES in models else None,
         mllm=NamedHandle(MLLM, MllmReplica.__name__) if MLLM in models else None,
     )
 

@@ -10,6 +10,8 @@ from pipelines.settings import WeirSettings
 from protector_models.detectors import DetectorFacts, LoadedDetector, describe_detector, load_detector
 from protector_models.detoxifier import load_detoxifier
 from protector_models.harm_detector import SHIPPED_WEIGHTS
+from protector_models.image_settings import ImageSettings
+from protector_models.image_source import load_image_source
 from protector_models.languages import LanguageIdentifier
 from protector_models.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
@@ -66,9 +68,9 @@ def require_fitting_policy(policy: Policy, settings: WeirSettings) -> None:
     """Refuse a policy that does not fit the models that are configured.
 
     Raises:
-        ConfigurationError: the checkpoint cannot be used, a rule looks at a category that the detector does not know
-            and would therefore never apply, a text or methods are for a category that nobody knows, or a method needs a
-            model that is switched off.
+        ConfigurationError: the checkpoint cannot be used, a rule looks at a category that the detector or the image
+            classifier does not know and would therefore never apply, a text or methods are for a category that nobody
+            knows, or a method needs a model that is switched off.
     """
     known = describe_detector(settings.detector).categories
     if unknown := policy.unknown_categories(known):
@@ -77,6 +79,7 @@ def require_fitting_policy(policy: Policy, settings: WeirSettings) -> None:
             f"expected 'any' or a category of the detector: {', '.join(sorted(known))}"
         )
     _require_known_categories(policy, _CATEGORIES.union(known))
+    _require_known_image_categories(policy, settings.images)
     detoxifier = settings.detoxifier
     if not detoxifier.edit:
         _require_no_method(policy, RewriteMethod.EDIT, "detoxifier.edit to be on, got off")
@@ -101,6 +104,15 @@ def _require_known_categories(policy: Policy, possible: Collection[str]) -> None
                 f"policy {policy.version}: {field} of {', '.join(sorted(unknown))}: "
                 f"expected {DEFAULT!r} or a category: {', '.join(sorted(possible))}"
             )
+
+
+def _require_known_image_categories(policy: Policy, images: ImageSettings) -> None:
+    known = sorted(images.categories)
+    if unknown := policy.unknown_image_categories(known):
+        raise ConfigurationError(
+            f"policy {policy.version}: image_rules over {', '.join(sorted(unknown))}: "
+            f"expected a category of images.classifier: {', '.join(known) or 'none is configured'}"
+        )
 
 
 def _require_no_method(policy: Policy, method: RewriteMethod, expected: str) -> None:
@@ -166,7 +178,15 @@ async def in_process_moderator(
     """
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(in_process_models(settings))
-        generator = None
+        source = load_image_source(settings.images)
+        stack.push_async_callback(source.close)
+        reader = generator = None
+        if settings.images.read != "off":
+            # Imported where images are read: OpenCV and its company take a second.
+            from protector_models.image_reader import load_image_reader  # noqa: PLC0415
+
+            reader = load_image_reader(settings.images, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+            stack.push_async_callback(reader.close)
         if settings.mllm.kind != "off":
             generator = load_mllm(settings.mllm, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
             stack.push_async_callback(generator.close)
@@ -177,6 +197,9 @@ async def in_process_moderator(
             metrics=metrics,
             detoxifier=models.detoxifier,
             generator=generator,
+            image_source=source,
+            image_reader=reader,
+            max_images=settings.images.max_images,
             name_language=LanguageIdentifier.load().name_language,
             include_original=settings.output.include_original_response,
         )

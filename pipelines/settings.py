@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
+from protector_models.image_settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from protector_models.yaml_file import read_yaml
@@ -29,7 +30,7 @@ _TEST_PREFIX = "WEIR_TEST_"
 """Of variables that only the tests read."""
 _SECRET_WORDS = ("password", "api_key", "url")
 """In the names of settings whose values are never shown."""
-_PATH_KEYS = frozenset({"policy", "checkpoint", "template", "ca_file", "roots", "list"})
+_PATH_KEYS = frozenset({"policy", "checkpoint", "template", "ca_file", "roots", "file"})
 _NAME_OR_PATH_KEYS = frozenset({"model", "adapter", "description"})
 
 
@@ -67,6 +68,7 @@ class WeirSettings(BaseSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
+    images: ImageSettings = Field(default_factory=ImageSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     detoxifier: DetoxifierSettings = Field(default_factory=DetoxifierSettings)
     mllm: MllmSettings = Field(default_factory=MllmSettings)
@@ -94,6 +96,9 @@ class WeirSettings(BaseSettings):
             _require_more("rewrite_s", deadlines.rewrite_s, "detoxifier.generator.deadline_s", generator.deadline_s)
         if self.mllm.kind != "off":
             _require_more("generate_s", deadlines.generate_s, "mllm.deadline_s", self.mllm.deadline_s)
+        if self.images.read != "off":
+            images_s = self.serve.calls.max_images * self.images.time_limit_s
+            _require_more("images_s", deadlines.images_s, "serve.calls.max_images * images.time_limit_s", images_s)
         named = "detector.deadline_s of every endpoint in it"
         _require_more("assess_s", deadlines.assess_s, named, _sum_endpoint_deadlines_s(self.detector))
         return self

@@ -15,12 +15,13 @@ from ray.serve.schema import LoggingConfig
 
 from protector_models.detectors import LoadedDetector, load_detector
 from protector_models.detoxifier import load_detoxifier
+from protector_models.image_settings import ImageSettings
 from protector_models.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from services.autoscaling import scaling_options
 from services.remote import ServeHandle
-from services.replicas import DetectorReplica, DetoxifierReplica, MllmReplica
+from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, LoadedImageReader, MllmReplica
 from services.settings import DeploymentSettings, ServeSettings
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
@@ -87,6 +88,25 @@ def detector_loader(
         timeout_s=assess_timeout_s,
         concurrency=deployment.concurrency,
     )
+
+
+def bind_image_reader(settings: ImageSettings, deployment: DeploymentSettings, *, read_timeout_s: float) -> Application:
+    """Bind what reads images.
+
+    Args:
+        settings: how they are read. A list of known images and a classifier are on every node.
+        deployment: where it runs.
+        read_timeout_s: how long one call may take.
+    """
+    load = partial(_load_image_reader, settings, num_threads=_num_threads(deployment), timeout_s=read_timeout_s)
+    return deploy(ImageReaderReplica, deployment, load)
+
+
+def _load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: float) -> LoadedImageReader:
+    # Imported where images are read: OpenCV and its company take a second.
+    from protector_models.image_reader import load_image_reader  # noqa: PLC0415
+
+    return load_image_reader(settings, num_threads=num_threads, timeout_s=timeout_s)
 
 
 def bind_detoxifier(

@@ -17,6 +17,7 @@ from pipelines.streaming.dead_letter import RunawayDeadLettersError
 from pipelines.streaming.kafka_broker import KafkaConnection, connect
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.worker import StreamWorker
+from protector_models.image_source import load_image_source
 from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.errors import BrokerUnavailableError, WeirError
 from protector_models.moderation.moderator import Moderator
@@ -24,7 +25,7 @@ from protector_models.moderation.policy import Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
 from services.autoscaling import LAG_RECORDS, PARTITIONS
 from services.ray_metrics import RayMetrics
-from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, ServeHandle
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader, ServeHandle
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class StreamConsumer:
         policy: Policy,
         *,
         detector: ServeHandle,
+        images: ServeHandle | None,
         detoxifier: ServeHandle | None,
         mllm: ServeHandle | None,
     ) -> None:
@@ -60,6 +62,7 @@ class StreamConsumer:
             settings: of the whole application.
             policy: turns assessments into actions.
             detector: the deployment that scores responses.
+            images: the deployment that reads images; None: every image is unread.
             detoxifier: the deployment that rewrites them; None: by methods that need no model only.
             mllm: the deployment that answers events without a response; None: such events are dead letters.
         """
@@ -71,6 +74,7 @@ class StreamConsumer:
         self._settings = settings
         self._policy = policy
         self._detector = detector
+        self._images = images
         self._detoxifier = detoxifier
         self._mllm = mllm
         self._member: str | None = None
@@ -162,7 +166,7 @@ class StreamConsumer:
     async def _build_worker(self, stack: AsyncExitStack, member: str) -> StreamWorker:
         settings, metrics = self._settings, RayMetrics()
         cache = await stack.enter_async_context(verdict_cache(settings, metrics))
-        moderator = await self._build_moderator(cache, metrics)
+        moderator = await self._build_moderator(stack, cache, metrics)
         return StreamWorker(
             connection=await self._connect(member),
             processor=RecordProcessor(
@@ -175,9 +179,11 @@ class StreamConsumer:
             metrics=metrics,
         )
 
-    async def _build_moderator(self, cache: VerdictCache, metrics: Metrics) -> Moderator:
+    async def _build_moderator(self, stack: AsyncExitStack, cache: VerdictCache, metrics: Metrics) -> Moderator:
         """Connect to the other deployments; they may take longer to start than this one."""
-        calls, deadlines = self._settings.serve.calls, self._settings.serve.deadlines
+        calls, deadlines, images = self._settings.serve.calls, self._settings.serve.deadlines, self._settings.images
+        source = load_image_source(images)
+        stack.push_async_callback(source.close)
         return Moderator(
             policy=self._policy,
             detector=await RemoteHarmDetector.connect(
@@ -195,6 +201,13 @@ class StreamConsumer:
             else await RemoteGenerator.connect(
                 self._mllm, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.generate_s, calls=calls
             ),
+            image_source=source,
+            image_reader=None
+            if self._images is None
+            else await RemoteImageReader.connect(
+                self._images, connect_timeout_s=deadlines.connect_s, timeout_s=deadlines.images_s, calls=calls
+            ),
+            max_images=images.max_images,
             name_language=LanguageIdentifier.load().name_language,
             include_original=self._settings.output.include_original_response,
         )

@@ -10,7 +10,7 @@ import ray
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from pipelines.application import APPLICATION, DETECTOR, DETOXIFIER, ApplicationArguments
+from pipelines.application import APPLICATION, DETECTOR, DETOXIFIER, IMAGES, ApplicationArguments
 from pipelines.settings import load_settings
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -82,7 +82,7 @@ def test_whoever_stops_weir_waits_until_it_has_drained() -> None:
 
 def test_ray_serve_takes_the_applications_of_the_manifest() -> None:
     schema = ServeDeploySchema.model_validate(SERVE)
-    assert [application.name for application in schema.applications] == [DETECTOR, DETOXIFIER, APPLICATION]
+    assert [application.name for application in schema.applications] == [IMAGES, DETECTOR, DETOXIFIER, APPLICATION]
 
 
 @pytest.mark.parametrize("application", SERVE["applications"], ids=lambda application: str(application["name"]))

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from ray.serve import Application
 
-from pipelines.application import ApplicationArguments, build, build_detector, build_detoxifier, build_mllm
+from pipelines.application import (
+    ApplicationArguments,
+    build,
+    build_detector,
+    build_detoxifier,
+    build_images,
+    build_mllm,
+)
 from protector_models.moderation.errors import ConfigurationError
 from tests.pipelines.logs import logs_of_its_own
 
@@ -30,7 +37,7 @@ def arguments(tmp_path: Path) -> Callable[[str], ApplicationArguments]:
     return write
 
 
-@pytest.mark.parametrize("build_one", [build, build_detector, build_detoxifier, build_mllm])
+@pytest.mark.parametrize("build_one", [build, build_images, build_detector, build_detoxifier, build_mllm])
 def test_every_application_is_built_from_one_configuration(
     build_one: Callable[[ApplicationArguments], Application], arguments: Callable[[str], ApplicationArguments]
 ) -> None:
@@ -39,7 +46,11 @@ def test_every_application_is_built_from_one_configuration(
 
 @pytest.mark.parametrize(
     ("build_one", "content", "named"),
-    [(build_mllm, "", "weir-mllm"), (build_detoxifier, "detoxifier: {edit: off}", "weir-detoxifier")],
+    [
+        (build_mllm, "", "weir-mllm"),
+        (build_detoxifier, "detoxifier: {edit: off}", "weir-detoxifier"),
+        (build_images, "images: {read: 'off'}", "weir-images"),
+    ],
 )
 def test_a_model_that_is_switched_off_is_named_where_its_application_is_asked_for(
     build_one: Callable[[ApplicationArguments], Application],

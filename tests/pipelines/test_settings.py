@@ -119,6 +119,16 @@ def test_a_model_that_begins_with_a_dot_is_beside_the_file(file: Path) -> None:
     assert cascade.first.template == cascade.second.template == beside / "guard.txt"
 
 
+def test_files_of_images_are_beside_the_file(file: Path) -> None:
+    fetch = "{schemes: [file, https], roots: [pictures, /mnt], hosts: [example.org], ca_file: ca.pem}"
+    file.write_text(f"images: {{fetch: {fetch}, known: {{file: known.txt}}}}")
+    images, beside = load_settings(file).images, file.parent
+    assert images.fetch.roots == (beside / "pictures", Path("/mnt"))
+    assert images.fetch.ca_file == beside / "ca.pem"
+    assert images.known is not None
+    assert images.known.file == beside / "known.txt"
+
+
 def test_the_edit_model_may_be_switched_on_and_off_in_words(file: Path) -> None:
     for word, expected in (("on", True), ("off", False)):
         file.write_text(f"detoxifier: {{edit: {word}}}")
@@ -339,6 +349,10 @@ GUARD = f"{{{ENDPOINT}, description: llama-guard-3, deadline_s: 70}}"
         (
             f"mllm: {{{ENDPOINT}, deadline_s: 240}}",
             "serve.deadlines.generate_s: expected more than mllm.deadline_s (240 s)",
+        ),
+        (
+            "images: {time_limit_s: 30}",
+            "images_s: expected more than serve.calls.max_images * images.time_limit_s (120 s), got 120 s",
         ),
         (
             f"detector: {{{ENDPOINT}, description: llama-guard-3, deadline_s: 120}}",

@@ -61,7 +61,9 @@ def working() -> FakeDeployment:
 @asynccontextmanager
 async def consumer(settings: WeirSettings, detector: FakeDeployment) -> AsyncIterator[StreamConsumer]:
     """Start a consumer as Serve does, and close it."""
-    started = StreamConsumer(settings, load_policy(None), detector=FakeHandle(detector), detoxifier=None, mllm=None)
+    started = StreamConsumer(
+        settings, load_policy(None), detector=FakeHandle(detector), images=None, detoxifier=None, mllm=None
+    )
     await started.reconfigure(None, Rank(0))
     try:
         yield started
@@ -149,7 +151,12 @@ async def test_models_that_do_not_come_up_in_time_make_it_unhealthy() -> None:
 
 async def test_it_is_closed_twice_and_before_it_was_started() -> None:
     unstarted = StreamConsumer(
-        WeirSettings(kafka=NOBODY), load_policy(None), detector=FakeHandle(working()), detoxifier=None, mllm=None
+        WeirSettings(kafka=NOBODY),
+        load_policy(None),
+        detector=FakeHandle(working()),
+        images=None,
+        detoxifier=None,
+        mllm=None,
     )
     await unstarted.check_health()
     await unstarted.close()
