@@ -9,6 +9,9 @@ How kafka-python 3.0 rebalances, and what follows from it:
   up, and nobody else has it before the member joins a second time. Until then its membership is valid and the
   broker takes its commits. `govern_joining` puts that second round off until nothing of the partition is in flight;
   meanwhile `poll` goes on with the other partitions, and heartbeats go on by themselves.
+- A join that the broker answers between two calls of `poll` is forgotten, and the group rebalances once more. As all
+  members are answered at the same moment, a group whose members do other things than poll may go on so for minutes;
+  `govern_joining` has the answer found by the next `poll`.
 """
 
 import time
@@ -107,6 +110,9 @@ def govern_joining(consumer: Any, membership: Membership) -> None:
     need_rejoin = coordinator.need_rejoin
 
     def need_rejoin_now() -> bool:
+        join = coordinator._join_task
+        if join is not None and join.is_done and join.succeeded():
+            coordinator._join_task = _AnsweredJoin(join)
         if membership.leaving():
             if coordinator.stable():
                 return False
@@ -114,6 +120,25 @@ def govern_joining(consumer: Any, membership: Membership) -> None:
         return bool(coordinator.rejoining or need_rejoin())
 
     coordinator.need_rejoin = need_rejoin_now
+
+
+class _AnsweredJoin:
+    """A join that was answered while nobody waited for it; kafka-python begins another in place of one that is done."""
+
+    is_done = False
+
+    def __init__(self, join: Any) -> None:
+        self._join = join
+
+    def add_callback(self, callback: Callable[[Any], None]) -> None:
+        """Call back at once, with what the group assigned."""
+        self._join.add_callback(callback)
+
+    def add_errback(self, callback: Callable[[BaseException], None]) -> None:
+        """Do nothing: it did not fail."""
+
+    def __await__(self) -> Any:
+        return self._join.__await__()
 
 
 def _ours(partitions: Iterable[Any]) -> set[TopicPartition]:

@@ -277,7 +277,6 @@ def test_a_new_group_can_begin_with_the_latest_record(bench: Bench) -> None:
     assert values(poll_records(connection, 1)) == [b"new"]
 
 
-@pytest.mark.timeout(300)  # against a real Kafka it waits for several rebalances: 84 s on an idle machine
 def test_two_members_share_the_partitions_and_the_last_one_has_all(bench: Bench) -> None:
     first, second = bench.connect("a"), bench.connect("b")
 
