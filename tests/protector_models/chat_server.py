@@ -1,10 +1,11 @@
 """A chat endpoint on loopback that answers by script and remembers what it was asked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -17,6 +18,16 @@ class Reply:
     body: str | Mapping[str, object] = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0
+    pieces: Sequence[bytes] | None = None
+    """In place of a body: sent one after the other."""
+    ending: Literal["whole", "cut", "silent"] = "whole"
+    """What comes after the pieces. `cut`: the connection ends as if the endpoint had died. `silent`: nothing, ever."""
+
+
+def stream(*deltas: Mapping[str, object], done: bool = True) -> Reply:
+    """Build the reply of a model whose answer comes piece by piece."""
+    chunks = [b"data: " + json.dumps({"choices": [{"delta": delta}]}).encode() + b"\n\n" for delta in deltas]
+    return Reply(pieces=[*chunks, b"data: [DONE]\n\n"] if done else chunks)
 
 
 def answer(content: object, **message: object) -> Reply:
@@ -42,7 +53,7 @@ class ChatServer:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """No reply is sent before it is set."""
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         body = await request.json()
         number = len(self.bodies)
@@ -55,9 +66,27 @@ class ChatServer:
         self.at_once -= 1
         reply = self.reply(number, body)
         await asyncio.sleep(reply.delay_s)
+        if reply.pieces is not None:
+            return await self._send_pieces(request, reply)
         if isinstance(reply.body, str):
             return web.Response(status=reply.status, text=reply.body, headers=reply.headers)
         return web.json_response(reply.body, status=reply.status, headers=reply.headers)
+
+    async def _send_pieces(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for piece in reply.pieces or ():
+            await response.write(piece)
+        if reply.ending == "silent":
+            await asyncio.Event().wait()
+        if reply.ending == "cut":
+            # Whoever reads has all the pieces, but not the end of the body.
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        await response.write_eof()
+        return response
 
 
 @asynccontextmanager
