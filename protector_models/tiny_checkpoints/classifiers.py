@@ -202,8 +202,13 @@ FAMILIES: Mapping[str, Callable[[Path], Path]] = {
 """By name, what writes a family's checkpoint into a folder and returns the folder."""
 
 
-def configure(family: str) -> dict[str, object]:
-    """Return the `detector` section that runs a family's checkpoint, its paths relative to the folder."""
-    if family == "mllm-protector":
-        return {"kind": "transformers", "description": "mllm-protector-3b", "model": BASE, "adapter": ADAPTER}
-    return {"kind": "transformers", "description": "binary-classifier", "model": "."}
+def configure_classifier(family: str, directory: Path) -> dict[str, object]:
+    """Return the `detector` section that runs a family's checkpoint in a folder."""
+    if family != "mllm-protector":
+        return {"kind": "transformers", "description": "binary-classifier", "model": str(directory)}
+    return {
+        "kind": "transformers",
+        "description": "mllm-protector-3b",
+        "model": str(directory / BASE),
+        "adapter": str(directory / ADAPTER),
+    }
