@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
-import imagehash  # type: ignore[import-untyped]  # ships no types
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+import imagehash
 from PIL import Image, ImageDraw, ImageFont
 
 from protector_models.checkpoints import hash_file
@@ -116,12 +115,7 @@ class SynchronousImageReader:
         lines: dict[str, None] = {}
         for view in picture.views:
             check_time()
-            try:
-                lines.update(dict.fromkeys(self._text_reader.read(view, check_time=check_time)))
-            except (Fail, RuntimeException, MemoryError) as error:
-                raise UnreadImageError(
-                    ImageFault.TEXT_NOT_READ, f"the text model failed: {type(error).__name__}"
-                ) from error
+            lines.update(dict.fromkeys(self._text_reader.read(view, check_time=check_time)))
         text = "\n".join(lines)
         if len(text) > _MAX_CHARACTERS:
             raise UnreadImageError(

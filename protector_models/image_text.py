@@ -20,6 +20,7 @@ import rapidocr_onnxruntime  # type: ignore[import-untyped]  # ships no types
 from rapidocr_onnxruntime.ch_ppocr_det import TextDetector  # type: ignore[import-untyped]
 from rapidocr_onnxruntime.ch_ppocr_rec import TextRecognizer  # type: ignore[import-untyped]
 from rapidocr_onnxruntime.utils import read_yaml, update_model_path  # type: ignore[import-untyped]
+from rapidocr_onnxruntime.utils.infer_engine import ONNXRuntimeError  # type: ignore[import-untyped]
 
 from protector_models.image_decoding import Pixels, UnreadImageError
 from protector_models.moderation.images import ImageFault
@@ -96,11 +97,18 @@ class TextReader:
             Lines of text in reading order, without empty ones.
 
         Raises:
-            UnreadImageError: there are too many pieces of text.
+            UnreadImageError: there are too many pieces of text, or a model failed.
         """
         if min(view.shape[:2]) < _MIN_TEXT_HEIGHT:
             return []
-        prepared = _prepare(view)
+        try:
+            return self._read(_prepare(view), check_time)
+        except (ONNXRuntimeError, cv2.error, MemoryError) as error:
+            raise UnreadImageError(
+                ImageFault.TEXT_NOT_READ, f"the text model failed: {type(error).__name__}"
+            ) from error
+
+    def _read(self, prepared: Pixels, check_time: Callable[[], None]) -> list[str]:
         boxes, _ = self._detector(prepared)
         if len(boxes) > self._max_pieces:
             raise UnreadImageError(

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipelines.commands.evaluate_cascade import cascade
 from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
+from pipelines.commands.evaluate_images import images
 from pipelines.commands.evaluate_protector import protector
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
 from pipelines.settings import load_settings
@@ -28,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled rec
 app.command()(cascade)
 app.command()(detoxifier)
 app.command()(blind_pairs)
+app.command()(images)
 app.command()(protector)
 
 
