@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.image_reader_on_demand import ClosableImageReader, ImageReaderOnDemand
 from pipelines.settings import WeirSettings
 from protector_models.detectors import DetectorFacts, LoadedDetector, describe_detector, load_detector
 from protector_models.detoxifier import load_detoxifier
@@ -182,10 +183,7 @@ async def in_process_moderator(
         stack.push_async_callback(source.close)
         reader = generator = None
         if settings.images.read != "off":
-            # Imported where images are read: OpenCV and its company take a second.
-            from protector_models.image_reader import load_image_reader  # noqa: PLC0415
-
-            reader = load_image_reader(settings.images, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+            reader = _image_reader(settings.images)
             stack.push_async_callback(reader.close)
         if settings.mllm.kind != "off":
             generator = load_mllm(settings.mllm, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
@@ -203,6 +201,19 @@ async def in_process_moderator(
             name_language=LanguageIdentifier.load().name_language,
             include_original=settings.output.include_original_response,
         )
+
+
+def _image_reader(settings: ImageSettings) -> ClosableImageReader:
+    """Return what reads images; what may be wrongly configured is loaded at once, anything else when it is needed."""
+
+    def load() -> ClosableImageReader:
+        # Imported where images are read: OpenCV and its company take a second.
+        from protector_models.image_reader import load_image_reader  # noqa: PLC0415
+
+        return load_image_reader(settings, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+
+    is_as_shipped = settings.known is None and settings.classifier is None
+    return ImageReaderOnDemand(load) if is_as_shipped else load()
 
 
 def usable_cpus() -> int:
