@@ -175,7 +175,7 @@ _FAMILIES: Mapping[str, GuardFamily] = {
 }
 
 
-def write_guard(family: str, directory: Path, *, num_steps: int = 120) -> Path:
+def write_guard(family: str, directory: Path, *, num_steps: int = 160) -> Path:
     """Write the tiny checkpoint of a family: model, tokenizer, and a template file where it needs one.
 
     Args:
