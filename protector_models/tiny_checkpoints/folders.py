@@ -108,7 +108,8 @@ def _relative(content: Mapping[str, object], directory: Path) -> dict[str, objec
         if isinstance(value, dict):
             return {key: resolve(inner) for key, inner in value.items()}
         if isinstance(value, str) and Path(value).is_relative_to(directory):
-            return f"./{Path(value).relative_to(directory)}"
+            inner = Path(value).relative_to(directory)
+            return "./" if inner == Path() else f"./{inner}"
         return value
 
     return {key: resolve(value) for key, value in content.items()}
