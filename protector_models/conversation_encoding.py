@@ -5,13 +5,13 @@ Importing this module takes seconds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
 from protector_models.control_tokens import find_control_tokens
 from protector_models.data_urls import decode_data_url
+from protector_models.image_decoding import DecodingLimits, UnreadImageError, decode_picture
 from protector_models.image_fetch_error import ImageFetchError
 from protector_models.mllm_conversations import Said, Turn, image_references, make_turns
 from protector_models.moderation.conversation import ConversationEvent
@@ -33,7 +33,9 @@ class EncodedConversation:
 class ConversationEncoder:
     """Makes inputs of conversations."""
 
-    def __init__(self, processor: Any, *, takes_system: bool, max_input_tokens: int, max_images: int) -> None:
+    def __init__(
+        self, processor: Any, *, takes_system: bool, max_input_tokens: int, max_images: int, limits: DecodingLimits
+    ) -> None:
         """Put an encoder together.
 
         Args:
@@ -41,11 +43,13 @@ class ConversationEncoder:
             takes_system: its chat template knows a system turn.
             max_input_tokens: of a prompt, images included.
             max_images: of a conversation.
+            limits: of one image.
         """
         self._processor = processor
         self._takes_system = takes_system
         self._max_input_tokens = max_input_tokens
         self._max_images = max_images
+        self._limits = limits
         self._control_tokens = find_control_tokens(processor.tokenizer)
         places = (getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio"))
         self._control_tokens |= {place for place in places if isinstance(place, str)}
@@ -61,7 +65,7 @@ class ConversationEncoder:
             return ItemFailure(error="EmptyConversation", message="nothing is said or shown in it")
         try:
             num_tokens = self.encode([turns])["input_ids"].shape[1]
-        except ImageFetchError as error:
+        except (ImageFetchError, UnreadImageError) as error:
             return error.as_failure()
         except Exception as error:  # noqa: BLE001  # a template is a program, and its errors are whatever it likes
             message = f"the model's processor or chat template refuses it ({type(error).__name__})"
@@ -75,10 +79,10 @@ class ConversationEncoder:
         """Return the model's inputs, in the CPU's memory.
 
         Raises:
-            ImageFetchError: an image cannot be decoded.
+            ImageFetchError, UnreadImageError: an image is not here, too large, or cannot be decoded.
             Exception: whatever the processor or its template raises.
         """
-        chats = [[_to_message(turn) for turn in turns] for turns in conversations]
+        chats = [[_to_message(turn, self._limits) for turn in turns] for turns in conversations]
         return render(
             self._processor,
             chats,
@@ -90,22 +94,21 @@ class ConversationEncoder:
         )
 
 
-def _to_message(turn: Turn) -> dict[str, object]:
+def _to_message(turn: Turn, limits: DecodingLimits) -> dict[str, object]:
     parts: list[dict[str, object]] = [
         {"type": "text", "text": part.text}
         if isinstance(part, Said)
-        else {"type": "image", "image": _decode(part.reference)}
+        else {"type": "image", "image": _decode(part.reference, limits)}
         for part in turn.parts
     ]
     return {"role": turn.role, "content": parts}
 
 
-def _decode(reference: str) -> Image.Image:
+def _decode(reference: str, limits: DecodingLimits) -> Image.Image:
     """Decode an image that stands in its reference. Others were fetched before, by an `ImageSource`, or not at all."""
     if not reference.startswith("data:"):
         raise ImageFetchError(ImageFault.REFERENCE_NOT_ALLOWED, "expected a data URL; images are fetched before")
     # Its size was limited when it was fetched.
-    try:
-        return Image.open(BytesIO(decode_data_url(reference, max_bytes=len(reference)))).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageFetchError(ImageFault.CORRUPT_IMAGE, f"cannot be decoded ({type(error).__name__})") from error
+    data = decode_data_url(reference, max_bytes=len(reference))
+    # The picture that is read for its text, as most programs show it: an MLLM sees nothing else.
+    return Image.fromarray(decode_picture(data, limits).views[0])

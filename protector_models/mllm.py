@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from protector_models.chat_endpoint import ChatEndpointGenerator
+from protector_models.image_settings import ImageSettings
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.ports import ResponseGenerator
@@ -136,7 +137,9 @@ class TransformersMllm:
         self._thread.close()
 
 
-def load_mllm(settings: MllmSettings, *, num_threads: int, timeout_s: float) -> LoadedGenerator:
+def load_mllm(
+    settings: MllmSettings, *, num_threads: int, timeout_s: float, images: ImageSettings | None = None
+) -> LoadedGenerator:
     """Return the MLLM that the settings name; loading a model may take minutes.
 
     Args:
@@ -144,6 +147,7 @@ def load_mllm(settings: MllmSettings, *, num_threads: int, timeout_s: float) -> 
         num_threads: that a model on the CPU computes on.
         timeout_s: how long the caller waits for a batch; where that is sooner than the settings' deadline, it takes
             its place.
+        images: what a model that is run here decodes at most; None: the default limits.
 
     Raises:
         ConfigurationError: the settings name none, or what they name cannot be loaded.
@@ -154,7 +158,8 @@ def load_mllm(settings: MllmSettings, *, num_threads: int, timeout_s: float) -> 
             # Imported here, not above: torch and transformers take ten seconds.
             from protector_models.vision_language_model import VisionLanguageModel  # noqa: PLC0415
 
-            return TransformersMllm(VisionLanguageModel.load(settings, num_threads=num_threads), deadline_s=deadline_s)
+            model = VisionLanguageModel.load(settings, images or ImageSettings(), num_threads=num_threads)
+            return TransformersMllm(model, deadline_s=deadline_s)
         case "openai":
             return ChatEndpointGenerator.from_settings(settings, deadline_s=deadline_s)
         case "off":

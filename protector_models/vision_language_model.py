@@ -20,6 +20,8 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from protector_models.conversation_encoding import ConversationEncoder, EncodedConversation
+from protector_models.image_decoding import DecodingLimits
+from protector_models.image_settings import ImageSettings
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError, UnansweredError
 from protector_models.moderation.verdict import ItemFailure
@@ -100,8 +102,13 @@ class VisionLanguageModel:
         self._has_failed = False
 
     @classmethod
-    def load(cls, settings: MllmSettings, *, num_threads: int) -> Self:
+    def load(cls, settings: MllmSettings, images: ImageSettings, *, num_threads: int) -> Self:
         """Load the model that the settings of kind "transformers" name.
+
+        Args:
+            settings: which model, and how it is asked.
+            images: what is decoded at most.
+            num_threads: CPU threads of torch, in the whole process.
 
         Raises:
             ConfigurationError: it cannot be loaded, or the budgets do not fit it.
@@ -113,6 +120,12 @@ class VisionLanguageModel:
             takes_system=loaded.takes_system,
             max_input_tokens=settings.max_input_tokens,
             max_images=settings.max_images,
+            limits=DecodingLimits(
+                formats=frozenset(images.formats),
+                max_pixels=images.max_pixels,
+                max_side=images.max_side,
+                max_frames=images.max_frames,
+            ),
         )
         return cls(
             loaded.model,

@@ -16,12 +16,11 @@ from pipelines.commands.interrupts import EXIT_INTERRUPTED
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.commands.terminal_texts import decode_argument, printable
 from pipelines.logs import configure_logs
-from pipelines.settings import load_settings
+from pipelines.settings import WeirSettings, load_settings
 from protector_models.image_formats import SIGNATURES_BYTES, sniff_media_type
 from protector_models.moderation.conversation import ConversationEvent, ImagePart, ImageUrl, Message, TextPart
-from protector_models.moderation.errors import UnansweredError
+from protector_models.moderation.errors import ConfigurationError, UnansweredError
 from protector_models.moderation.images import ImageContent
-from protector_models.settings import MllmSettings
 
 EXIT_UNANSWERED = 3
 
@@ -56,7 +55,7 @@ def answer(
     event = _ask(text, images or [])
     typer.echo(_NOTE, err=True)
     try:
-        asyncio.run(_answer(settings.mllm, event, as_json=as_json))
+        asyncio.run(_answer(settings, event, as_json=as_json))
     except UnansweredError as error:
         typer.echo(f"weir: {error}", err=True)
         raise typer.Exit(EXIT_UNANSWERED) from None
@@ -79,23 +78,29 @@ def _ask(text: str, images: Sequence[Path]) -> ConversationEvent:
 
 
 def _read_image(path: Path) -> str:
-    """Return a file as a data URL."""
+    """Return a file as a data URL.
+
+    Raises:
+        ConfigurationError: it cannot be read, or it is no image.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--image") from error
+        raise ConfigurationError(f"--image: {path}: {error.strerror}; expected a file that can be read") from error
     media_type = sniff_media_type(data[:SIGNATURES_BYTES])
     if media_type is None:
-        raise typer.BadParameter(f"{path}: expected a PNG, JPEG, GIF, WebP, BMP or TIFF image", param_hint="--image")
+        raise ConfigurationError(f"--image: {path}: expected a PNG, JPEG, GIF, WebP, BMP or TIFF image")
     return ImageContent(data=data, media_type=media_type, sha256=hashlib.sha256(data).hexdigest()).data_url()
 
 
-async def _answer(settings: MllmSettings, event: ConversationEvent, *, as_json: bool) -> None:
+async def _answer(settings: WeirSettings, event: ConversationEvent, *, as_json: bool) -> None:
     # Imported here, not above: models and their libraries take seconds.
     from pipelines.composition import usable_cpus  # noqa: PLC0415
     from protector_models.mllm import load_mllm  # noqa: PLC0415
 
-    mllm = load_mllm(settings, num_threads=usable_cpus(), timeout_s=settings.deadline_s)
+    mllm = load_mllm(
+        settings.mllm, num_threads=usable_cpus(), timeout_s=settings.mllm.deadline_s, images=settings.images
+    )
     pieces: list[str] = []
     try:
         async with aclosing(mllm.stream(event)) as stream:
