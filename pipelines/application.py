@@ -123,7 +123,7 @@ def _models(settings: WeirSettings) -> dict[str, Callable[[WeirSettings], Applic
         )
     if settings.mllm.kind != "off":
         models[MLLM] = lambda chosen: bind_mllm(
-            chosen.mllm, chosen.serve.mllm, generate_timeout_s=chosen.serve.deadlines.generate_s
+            chosen.mllm, chosen.images, chosen.serve.mllm, generate_timeout_s=chosen.serve.deadlines.generate_s
         )
     return models
 

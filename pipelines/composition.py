@@ -186,7 +186,9 @@ async def in_process_moderator(
             reader = _image_reader(settings.images)
             stack.push_async_callback(reader.close)
         if settings.mllm.kind != "off":
-            generator = load_mllm(settings.mllm, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
+            generator = load_mllm(
+                settings.mllm, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S, images=settings.images
+            )
             stack.push_async_callback(generator.close)
         yield Moderator(
             policy=policy,

@@ -123,15 +123,20 @@ def bind_detoxifier(
     return deploy(DetoxifierReplica, deployment, load)
 
 
-def bind_mllm(settings: MllmSettings, deployment: DeploymentSettings, *, generate_timeout_s: float) -> Application:
+def bind_mllm(
+    settings: MllmSettings, images: ImageSettings, deployment: DeploymentSettings, *, generate_timeout_s: float
+) -> Application:
     """Bind the MLLM that answers events without a response.
 
     Args:
         settings: which one. A checkpoint is on every node.
+        images: what it decodes at most.
         deployment: where it runs.
         generate_timeout_s: how long the answers of one call may take.
     """
-    load = partial(load_mllm, settings, num_threads=_num_threads(deployment), timeout_s=generate_timeout_s)
+    load = partial(
+        load_mllm, settings, num_threads=_num_threads(deployment), timeout_s=generate_timeout_s, images=images
+    )
     return deploy(MllmReplica, deployment, load)
 
 

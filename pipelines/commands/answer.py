@@ -18,7 +18,14 @@ from pipelines.commands.terminal_texts import decode_argument, printable
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.image_formats import SIGNATURES_BYTES, sniff_media_type
-from protector_models.moderation.conversation import ConversationEvent, ImagePart, ImageUrl, Message, TextPart
+from protector_models.moderation.conversation import (
+    ContentPart,
+    ConversationEvent,
+    ImagePart,
+    ImageUrl,
+    Message,
+    TextPart,
+)
 from protector_models.moderation.errors import ConfigurationError, UnansweredError
 from protector_models.moderation.images import ImageContent
 
@@ -64,7 +71,7 @@ def answer(
 
 
 def _ask(text: str, images: Sequence[Path]) -> ConversationEvent:
-    parts = [
+    parts: list[ContentPart] = [
         *(ImagePart(type="image_url", image_url=ImageUrl(url=_read_image(path))) for path in images),
         TextPart(type="text", text=text),
     ]

@@ -96,14 +96,15 @@ class Watched:
 
 
 def watch(model: VisionLanguageModel, fail: Callable[[torch.Tensor], None] = lambda ids_BT: None) -> Watched:
-    model._model = Watched(model._model, fail)
-    return model._model
+    watched = Watched(model._model, fail)
+    model._model = watched
+    return watched
 
 
 def plain_answer(folder: Path, event: ConversationEvent, pictures: Sequence[Image.Image]) -> str:
     """Answer as anybody would who follows transformers' documentation."""
     processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder)
     left = iter(pictures)
     chat = [
         {
