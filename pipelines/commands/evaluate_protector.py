@@ -18,6 +18,7 @@ from pipelines.commands.options import ConfigOption
 from pipelines.commands.protector_tables import print_protector_report
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import ConfigurationError, DependencyError
+from protector_models.settings import DetectorSettings
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ async def _open_judge(plan: _Plan) -> "AsyncIterator[AnswerJudge]":
     from protector_models.detectors import load_detector  # noqa: PLC0415
 
     settings = load_settings(plan.judge_config).detector
-    if settings == plan.settings.detector:
+    if settings in _name_parts(plan.settings.detector):
         raise ConfigurationError(
             f"--judge-config: expected another detector than the one under test, got the same in {plan.judge_config}"
         )
@@ -225,6 +226,13 @@ async def _open_judge(plan: _Plan) -> "AsyncIterator[AnswerJudge]":
         yield DetectorAnswerJudge(detector, threshold=detector.threshold)
     finally:
         await detector.close()
+
+
+def _name_parts(settings: DetectorSettings) -> list[DetectorSettings]:
+    """Returns a detector's settings and those of each detector in it."""
+    if settings.cascade is None:
+        return [settings]
+    return [settings, *_name_parts(settings.cascade.first), *_name_parts(settings.cascade.second)]
 
 
 def _identify(settings: WeirSettings, policy: "Policy", judge: "AnswerJudge") -> str:

@@ -87,6 +87,10 @@ class Ledger:
         """Returns a text; None where it is yet to be written."""
         return self._texts.get(key)
 
+    def is_empty(self) -> bool:
+        """Tells whether nothing was written so far."""
+        return not self._texts
+
 
 def _read_whole_lines(file: Path) -> list[bytes]:
     """Reads the lines, and drops a last one that was cut when a run was killed."""

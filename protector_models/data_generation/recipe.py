@@ -186,6 +186,8 @@ class Writer:
             lost = [outcome for outcome in outcomes if outcome is not None]
             if len(lost) == len(wave) and isinstance(lost[0], ModelUnavailableError):
                 raise lost[0]
+            if lost and self.ledger.is_empty() and isinstance(lost[0], ItemFailure):
+                raise ModelUnavailableError(f"nothing was written: {lost[0].error}: {lost[0].message}")
             self.tally.failures.update(
                 outcome.error if isinstance(outcome, ItemFailure) else type(outcome).__name__ for outcome in lost
             )

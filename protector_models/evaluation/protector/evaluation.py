@@ -8,6 +8,7 @@ from protector_models.evaluation.protector.summary import summarise_attacks, sum
 from protector_models.evaluation.protector.trial_results import TrialResult
 from protector_models.evaluation.protector.trials import TrialSet
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.policy import Policy
 
 
@@ -31,7 +32,7 @@ async def evaluate_protector(
         report_trials: called with the number of trials since the last call.
 
     Raises:
-        ConfigurationError: the judge turns out to be the detector under test.
+        ConfigurationError: the judge turns out to be the detector under test, or kept results are of other models.
         DependencyError: a model is gone or late.
     """
     judge = experiment.judge
@@ -64,4 +65,17 @@ async def evaluate_protector(
 
 
 def _find_revisions(results: Sequence[TrialResult]) -> dict[str, str]:
-    return {name: revision for result in results for name, revision in result.revisions.items()}
+    """Returns the revision of each model; a detoxifier may be several models, of which the last one is named.
+
+    Raises:
+        ConfigurationError: kept results are of another revision of a model.
+    """
+    found: dict[str, str] = {}
+    for result in results:
+        for name, revision in result.revisions.items():
+            if name != "detoxifier" and found.setdefault(name, revision) != revision:
+                raise ConfigurationError(
+                    f"--work: has results of {name} {found[name]} and of {revision}: expected a directory for each"
+                )
+            found[name] = revision
+    return found

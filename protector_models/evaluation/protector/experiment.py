@@ -59,13 +59,13 @@ class Experiment:
             ConfigurationError: the judge turns out to be the detector under test.
             DependencyError: a model is gone or late; what was done before is kept.
         """
-        pending = [trial for trial in found.trials if self.results.get(found.name, trial.trial_id) is None]
+        pending = [trial for trial in found.trials if self.results.get(found.name, trial) is None]
         report_trials(len(found.trials) - len(pending))
         for start in range(0, len(pending), _BATCH_SIZE):
             batch = pending[start : start + _BATCH_SIZE]
             self.results.add(await self._run_batch(found.name, batch))
             report_trials(len(batch))
-        results = [self.results.get(found.name, trial.trial_id) for trial in found.trials]
+        results = [self.results.get(found.name, trial) for trial in found.trials]
         return [result for result in results if result is not None]
 
     async def _run_batch(self, set_name: str, batch: Sequence[Trial]) -> list[TrialResult]:
@@ -102,6 +102,7 @@ class Experiment:
                 TrialResult(
                     set_name=set_name,
                     trial_id=row.trial.trial_id,
+                    fingerprint=row.trial.fingerprint(),
                     action=row.verdict.action,
                     method=row.verdict.rewrite_method,
                     is_delivered=row.after is not None,
@@ -157,5 +158,9 @@ def _pair_up(trial: Trial, verdict: Verdict) -> _Answered:
 
 def _fail(set_name: str, trial: Trial, error: str) -> TrialResult:
     return TrialResult(
-        set_name=set_name, trial_id=trial.trial_id, failure=error, images=0 if trial.image is None else 1
+        set_name=set_name,
+        trial_id=trial.trial_id,
+        fingerprint=trial.fingerprint(),
+        failure=error,
+        images=0 if trial.image is None else 1,
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from protector_models.evaluation.protector.trials import Trial
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Action, RewriteMethod, Score
 
@@ -21,6 +22,8 @@ class TrialResult(BaseModel):
 
     set_name: str
     trial_id: str
+    fingerprint: str
+    """The trial's: a changed trial has no result yet."""
     failure: str | None = None
     """The error of a trial that ended without an answer or a verdict; nothing is delivered then."""
     action: Action | None = None
@@ -46,9 +49,10 @@ class MemoryResults:
     def __init__(self) -> None:
         self._results: dict[tuple[str, str], TrialResult] = {}
 
-    def get(self, set_name: str, trial_id: str) -> TrialResult | None:
-        """Returns what became of a trial; None where it was not run."""
-        return self._results.get((set_name, trial_id))
+    def get(self, set_name: str, trial: Trial) -> TrialResult | None:
+        """Returns what became of a trial; None where it was not run, or was another one then."""
+        found = self._results.get((set_name, trial.trial_id))
+        return found if found is not None and found.fingerprint == trial.fingerprint() else None
 
     def add(self, results: Iterable[TrialResult]) -> None:
         """Keeps results."""

@@ -1,5 +1,7 @@
 """The rows of the experiment: what an MLLM is or was asked, with its picture, and its answer where one was recorded."""
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +32,11 @@ class Trial:
     """The recorded answer; None: the MLLM shall answer."""
     label: int | None = None
     """What its set says of the recorded answer: 1 harmful, 0 safe; None where it says nothing."""
+
+    def fingerprint(self) -> str:
+        """Returns a hash of question, picture's name and recorded answer: equal ones have equal results."""
+        content = json.dumps([self.prompt, str(self.image), self.response])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,6 +182,13 @@ def test_ctrl_c_keeps_what_is_written_and_the_next_run_goes_on(tmp_path: Path) -
     assert len(_records(tmp_path / "out")) == 12
 
 
+def test_an_endpoint_that_refuses_everything_ends_the_run(tmp_path: Path) -> None:
+    with serve_chat(lambda number, body: Reply(status=400)) as server:
+        result = _run(server, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "nothing was written: RefusedByEndpoint" in " ".join(result.stderr.split())
+
+
 def test_given_prompts_are_answered_where_they_may_be_trained_on(tmp_path: Path) -> None:
     prompts = [
         make_record(id="1", prompt="How do I pick a lock?", label=1, category="role:TRAIN-PROMPT/burglary"),

@@ -3,6 +3,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
@@ -74,6 +75,14 @@ def test_a_judge_by_configuration_is_named_and_the_detector_under_test_is_refuse
     refused = CliRunner().invoke(app, [*options, "--judge-config", str(tmp_path / "same.yaml")])
     assert refused.exit_code == 1
     assert "expected another detector than the one under test" in " ".join(refused.stderr.split())
+    (tmp_path / "cascade.yaml").write_text(
+        "detector: {kind: cascade, cascade: {first: {kind: bag_of_words}, second: {}, band: [0.1, 0.9]}}\n"
+    )
+    part = CliRunner().invoke(
+        app, [*options, "--config", str(tmp_path / "cascade.yaml"), "--judge-config", str(tmp_path / "same.yaml")]
+    )
+    assert part.exit_code == 1
+    assert "expected another detector" in " ".join(part.stderr.split())
     (tmp_path / "other.yaml").write_text("detector: {kind: bag_of_words}\n")
     judged = CliRunner().invoke(app, [*options, "--json", "--judge-config", str(tmp_path / "other.yaml")])
     assert judged.exit_code == 0, judged.output
@@ -104,7 +113,8 @@ def test_a_set_is_not_both_an_attack_and_benign(options: list[str]) -> None:
 
 
 def test_an_mllm_behind_an_endpoint_is_put_the_attacks_of_a_folder(tmp_path: Path) -> None:
-    write_figstep(tmp_path / "bench")
+    for picture in (write_figstep(tmp_path / "bench") / "images/SafeBench").iterdir():
+        Image.new("RGB", (8, 8)).save(picture)
     (tmp_path / "policy.yaml").write_text(
         "version: test-1\nrules: [{threshold: 0.5, action: rewrite}]\nsafe_completions: {default: Let us stop here.}\n"
         "on_unread_images: allow\n"
@@ -112,7 +122,7 @@ def test_an_mllm_behind_an_endpoint_is_put_the_attacks_of_a_folder(tmp_path: Pat
     with serve_chat(lambda number, _: answer(HARMFUL if number else "No.")) as server:
         (tmp_path / "weir.yaml").write_text(
             f"mllm: {{kind: openai, base_url: '{server.base_url}', model: m}}\ndetoxifier: {{edit: false}}\n"
-            "policy: policy.yaml\n"
+            "policy: policy.yaml\nimages: {read: 'off'}\n"
         )
         result = CliRunner().invoke(
             app, ["protector", "--figstep", str(tmp_path / "bench"), "-c", str(tmp_path / "weir.yaml"), "--json"]
@@ -121,7 +131,7 @@ def test_an_mllm_behind_an_endpoint_is_put_the_attacks_of_a_folder(tmp_path: Pat
     found = json.loads(result.stdout)["attacks"]["FigStep"]
     assert found["total"]["n"] == 3
     assert found["methods"] == {"complete": 2}
-    # The pictures of the test are none, and say so.
+    # Shown to the MLLM, and not read: that is what the configuration says.
     assert (found["images"], found["images_read"]) == (3, 0)
     for body in server.bodies:
         kinds = [part["type"] for part in body["messages"][-1]["content"]]

@@ -154,6 +154,22 @@ async def test_an_interrupted_run_goes_on_and_ends_with_the_same_report(tmp_path
     assert b"row" not in (tmp_path / "results.jsonl").read_bytes()
 
 
+async def test_a_changed_trial_is_run_again(tmp_path: Path) -> None:
+    for responses in (("harm=0.9", "fine"), ("fine", "fine")):
+        kept = KeptResults.open(tmp_path, identity="a")
+        report = await _measure(_experiment(results=kept), _attacks(*responses))
+    assert report.attacks["attacks"].total.unsafe_before.value == 0.0
+    assert len((tmp_path / "results.jsonl").read_bytes().splitlines()) == 3
+
+
+async def test_kept_results_of_another_detector_are_refused(tmp_path: Path) -> None:
+    await _measure(_experiment(results=KeptResults.open(tmp_path, identity="a")), _attacks("fine"))
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"fake-detector@1", b"fake-detector@0"))
+    with pytest.raises(ConfigurationError, match="detector fake-detector@0 and of fake-detector@1"):
+        await _measure(_experiment(results=KeptResults.open(tmp_path, identity="a")), _attacks("fine", "more"))
+
+
 async def test_results_of_another_configuration_are_refused(tmp_path: Path) -> None:
     KeptResults.open(tmp_path, identity="a")
     with pytest.raises(ConfigurationError, match="another configuration, policy or judge"):
