@@ -7,7 +7,7 @@ from protector_models.rewrite_prompts import REWRITE_LAYOUT
 
 
 class AdapterCard(WeightsCard):
-    """The card of an adapter that `weir train detoxifier --recipe generate` wrote."""
+    """The card of an adapter that `weir train` wrote: of a detoxifier or of a detector."""
 
     layout: str
     """Name of the prompt layout."""
@@ -18,17 +18,27 @@ class AdapterCard(WeightsCard):
 
 
 def check_adapter(directory: Path, *, base_digest: str) -> None:
-    """Refuse an adapter whose card says that it is for another base or another prompt; one without a card passes.
+    """Refuse a detoxifier whose card says that it is for another base or another prompt; one without a card passes.
+
+    Raises:
+        CheckpointError: it is, or a file is not the one that the card names.
+    """
+    card = check_base(directory, base_digest=base_digest)
+    if card is not None and card.layout != REWRITE_LAYOUT:
+        raise CheckpointError(f"{directory}: trained with the prompt {card.layout!r}, expected {REWRITE_LAYOUT!r}")
+
+
+def check_base(directory: Path, *, base_digest: str) -> AdapterCard | None:
+    """Refuse an adapter whose card says that it is for another base; returns the card, None where there is none.
 
     Raises:
         CheckpointError: it is, or a file is not the one that the card names.
     """
     if not (directory / CARD_FILE).exists():
-        return
+        return None
     card = AdapterCard.load(directory)
-    if card.layout != REWRITE_LAYOUT:
-        raise CheckpointError(f"{directory}: trained with the prompt {card.layout!r}, expected {REWRITE_LAYOUT!r}")
     if card.base_digest != base_digest:
         raise CheckpointError(
             f"{directory}: trained on the base {card.base!r} with digest {card.base_digest}, got one with {base_digest}"
         )
+    return card

@@ -104,7 +104,7 @@ class ClassifierDetector:
         tokens_per_run = settings.tokens_per_run or TOKENS_PER_RUN[settings.device]
         encoder = ExchangeEncoder(
             loaded.tokenizer,
-            _input_maker(loaded.tokenizer, head),
+            input_maker(loaded.tokenizer, head),
             max_tokens=max_tokens,
             overlap=description.window.overlap,
             max_windows=settings.max_windows,
@@ -182,7 +182,7 @@ class ClassifierDetector:
         )
 
 
-def _input_maker(tokenizer: PreTrainedTokenizerBase, head: ClassificationHead) -> Callable[[str, str], Encoded]:
+def input_maker(tokenizer: PreTrainedTokenizerBase, head: ClassificationHead) -> Callable[[str, str], Encoded]:
     """Return what makes the input of a question and a response, by the template or as a pair of texts."""
     control_tokens = find_control_tokens(tokenizer)
 

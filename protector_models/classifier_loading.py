@@ -19,9 +19,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from protector_models.adapter_cards import check_base
 from protector_models.checkpoint_description import CheckpointDescription
 from protector_models.language_model_files import ADAPTER_FILES, hash_folder, locate_adapter, locate_model
-from protector_models.language_model_loading import DTYPES, explain, put_adapter, require_device
+from protector_models.language_model_loading import DTYPES, BaseModel, explain, put_adapter, require_device
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings
 
@@ -66,19 +67,33 @@ def load_classifier(settings: DetectorSettings) -> LoadedClassifier:
         )
     tokenizer = _load_tokenizer(directory)
     config: Any = model.config
-    _set_padding(config, tokenizer)
-    # Some tokenizers make more than the model takes, such as segments for one that has none.
-    taken = inspect.signature(model.forward).parameters
-    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+    _fit(tokenizer, model)
     labels, max_positions = [config.id2label[index] for index in range(config.num_labels)], _find_max_positions(model)
     name, digests = Path(settings.model).name, [hash_folder(directory)]
     if adapter is not None:
+        check_base(adapter, base_digest=digests[0])
         model, name = put_adapter(model, adapter), f"{name}+{adapter.name}"
         digests.append(hash_folder(adapter))
     model.to(settings.device).eval()
     return LoadedClassifier(
         model=model, tokenizer=tokenizer, labels=labels, max_positions=max_positions, name=name, digests=digests
     )
+
+
+def load_base_classifier(settings: DetectorSettings) -> BaseModel:
+    """Load the model that settings of kind "transformers" name as a classifier of one logit, to train one from.
+
+    A language model gets a fresh layer for the logit, from torch's random numbers. Nothing of it is adapted yet.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    assert settings.model is not None, "the settings see to it"
+    directory = locate_model(settings.model, section=_SECTION)
+    model, _ = _load_model(directory, settings, num_labels=1)
+    tokenizer = _load_tokenizer(directory)
+    _fit(tokenizer, model)
+    return BaseModel(model=model, tokenizer=tokenizer)
 
 
 def choose_max_tokens(settings: DetectorSettings, description: CheckpointDescription, loaded: LoadedClassifier) -> int:
@@ -131,6 +146,14 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def _fit(tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
+    """Let a tokenizer make what a model takes."""
+    _set_padding(model.config, tokenizer)
+    # Some tokenizers make more than the model takes, such as segments for one that has none.
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
 
 
 def _set_padding(config: Any, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.commands.training_bars import adapter_bars
 from protector_models.base_encoder import find_base_encoder
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import Device, Dtype
@@ -23,13 +24,6 @@ class Recipe(StrEnum):
 
     EDIT = "edit"
     GENERATE = "generate"
-
-
-class LoraTargets(StrEnum):
-    """Layers that get an adapter."""
-
-    QUERY_VALUE = "query-value"
-    ALL_LINEAR = "all-linear"
 
 
 def train_detoxifier(
@@ -55,17 +49,22 @@ def train_detoxifier(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="generate: passes over the data; default 4.")] = None,
     lora_targets: Annotated[
-        LoraTargets | None, typer.Option(help="generate: layers with an adapter; default query-value.")
+        str | None,
+        typer.Option(
+            help="generate: layers with an adapter: query-value (the default), all-linear, or names joined by commas."
+        ),
     ] = None,
     identity_share: Annotated[
         float | None,
         typer.Option(min=0.0, max=0.9, help="generate: share of safe answers that are to stay; default 0.2."),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="generate: longer examples are left out; default 1024.")
+        int | None, typer.Option(min=1, help="generate: longer examples are left out; default 512.")
     ] = None,
     device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
-    dtype: Annotated[Dtype, typer.Option(help="generate: type of the base's weights.")] = "float32",
+    dtype: Annotated[
+        Dtype, typer.Option(help="generate: type of weights and products: float32 or bfloat16.")
+    ] = "float32",
 ) -> None:
     """Train a model that rewrites: from toxic sentences and their rewrites, or from harmful and safe answers.
 
@@ -78,7 +77,7 @@ def train_detoxifier(
     """
     changes: dict[str, Any] = {
         "num_epochs": epochs,
-        "lora_targets": None if lora_targets is None else lora_targets.value,
+        "lora_targets": lora_targets,
         "identity_share": identity_share,
         "max_tokens": max_tokens,
     }
@@ -157,12 +156,9 @@ def _train_generate(
     dtype: Dtype,
 ) -> "WeightsCard":
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
-    from protector_models.training.generative_packaging import (  # noqa: PLC0415
-        GenerativeProgress,
-        train_answer_rewriter,
-    )
+    from protector_models.training.generative_packaging import train_answer_rewriter  # noqa: PLC0415
     from protector_models.training.generative_recipe import GenerativeRecipe  # noqa: PLC0415
-    from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
+    from protector_models.training.resumable import set_threads  # noqa: PLC0415
     from protector_models.training.rewritten_answers import load_rewritten_answers  # noqa: PLC0415
 
     recipe = replace(GenerativeRecipe(), **changes)
@@ -173,18 +169,7 @@ def _train_generate(
         validation_percent=recipe.validation_percent,
         seed=recipe.seed,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        training = progress.add_task("reading the base", total=None)
-        measuring = progress.add_task("measuring the held-out slice", total=None)
-
-        def start(num_steps: int, num_measured: int) -> None:
-            progress.update(training, total=num_steps, description="training")
-            progress.update(measuring, total=num_measured)
-
-        def step(state: TrainingProgress) -> None:
-            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
-
+    with adapter_bars() as progress:
         return train_answer_rewriter(
             base,
             answers,
@@ -193,7 +178,7 @@ def _train_generate(
             device=device,
             dtype=dtype,
             num_steps=num_steps,
-            progress=GenerativeProgress(start=start, step=step, measured=lambda num: progress.advance(measuring, num)),
+            progress=progress,
         )
 
 

@@ -6,7 +6,6 @@ Shapes: B windows, T tokens, C trained categories.
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,8 @@ from protector_models.training.batches import (
     group_by_prompt,
 )
 from protector_models.training.detector_network import DetectorNetwork, HeadLogits
-from protector_models.training.resumable import (
-    CHECKPOINT_NAME,
-    Run,
-    TrainingProgress,
-    learning_rate_factor,
-    resume_run,
-    save_run,
-)
+from protector_models.training.optimisation import LoopPlan, StepCost, run_steps
+from protector_models.training.resumable import Run, TrainingProgress, learning_rate_factor
 from protector_models.training.sources import RowKind
 
 
@@ -93,32 +86,25 @@ def train_detector(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, num_steps=recipe.num_steps, warmup_share=recipe.warmup_share)
     )
-    checkpoint = checkpoint_directory / CHECKPOINT_NAME
-    run = Run(network=network, optimizer=optimizer, schedule=schedule)
-    first_step = resume_run(checkpoint, run, recipe=_describe(recipe))
-    losses: list[float] = []
-    num_tokens = 0
-    # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
-    batches = islice(draw_batches(rows, layout, recipe), first_step, recipe.num_steps)
-    for step, batch in enumerate(batches, start=first_step + 1):
+
+    def backpropagate(_: int, batch: Batch) -> StepCost:
         loss = multitask_loss(network(batch.ids_BT, batch.mask_BT, batch.segments_BT), batch, recipe)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.max_gradient_norm)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        num_tokens += batch.ids_BT.numel()
-        recent = losses[-50:]
-        report(
-            TrainingProgress(
-                step=step, num_steps=recipe.num_steps, loss=sum(recent) / len(recent), num_tokens=num_tokens
-            )
-        )
-        if step % recipe.checkpoint_every == 0 or step == recipe.num_steps:
-            save_run(checkpoint, run, step=step, recipe=_describe(recipe))
+        return StepCost(loss=loss.item(), num_tokens=batch.ids_BT.numel())
+
+    run_steps(
+        Run(network=network, optimizer=optimizer, schedule=schedule),
+        draw_batches(rows, layout, recipe),
+        backpropagate,
+        plan=LoopPlan(
+            num_steps=recipe.num_steps,
+            max_gradient_norm=recipe.max_gradient_norm,
+            checkpoint_every=recipe.checkpoint_every,
+            choices=_describe(recipe),
+            checkpoint_directory=checkpoint_directory,
+        ),
+        report=report,
+    )
     return network.eval()
 
 

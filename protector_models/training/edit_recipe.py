@@ -6,7 +6,6 @@ Shapes: B sentences, T tokens, K edit tags, N pairs of a word and a tag, W disti
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,14 +14,8 @@ from torch.nn import functional
 
 from protector_models.training.edit_batches import EditBatch, EncodedEdits, EpochDraw, draw_epoch
 from protector_models.training.edit_network import EditLogits, EditNetwork
-from protector_models.training.resumable import (
-    CHECKPOINT_NAME,
-    Run,
-    TrainingProgress,
-    learning_rate_factor,
-    resume_run,
-    save_run,
-)
+from protector_models.training.optimisation import LoopPlan, StepCost, run_steps
+from protector_models.training.resumable import Run, TrainingProgress, learning_rate_factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,35 +85,27 @@ def train_edit_network(
         optimizer,
         lambda step: learning_rate_factor(step, num_steps=recipe.num_steps, warmup_share=recipe.warmup_share),
     )
-    run = Run(network=network, optimizer=optimizer, schedule=schedule)
-    checkpoint = checkpoint_directory / CHECKPOINT_NAME
-    described = asdict(recipe) | {"num_tags": len(edits.tag_names)}
-    first_step = resume_run(checkpoint, run, recipe=described)
-    losses: list[float] = []
-    num_tokens = 0
-    # The batches before the checkpoint are drawn again and thrown away: the generator must pass through them.
-    batches = islice(_draw_batches(edits, recipe), first_step, recipe.num_steps)
-    for step, batch in enumerate(batches, start=first_step + 1):
+
+    def backpropagate(step: int, batch: EditBatch) -> StepCost:
         # Dropout is decided by seed and step, so that a run that was interrupted gives what an unbroken one gives.
         torch.manual_seed(recipe.seed + step)
         loss = edit_loss(network(batch.ids_BT, batch.mask_BT), batch, recipe)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}")
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.max_gradient_norm)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        num_tokens += batch.ids_BT.numel()
-        recent = losses[-50:]
-        report(
-            TrainingProgress(
-                step=step, num_steps=recipe.num_steps, loss=sum(recent) / len(recent), num_tokens=num_tokens
-            )
-        )
-        if step % recipe.checkpoint_every == 0 or step == recipe.num_steps:
-            save_run(checkpoint, run, step=step, recipe=described)
+        return StepCost(loss=loss.item(), num_tokens=batch.ids_BT.numel())
+
+    run_steps(
+        Run(network=network, optimizer=optimizer, schedule=schedule),
+        _draw_batches(edits, recipe),
+        backpropagate,
+        plan=LoopPlan(
+            num_steps=recipe.num_steps,
+            max_gradient_norm=recipe.max_gradient_norm,
+            checkpoint_every=recipe.checkpoint_every,
+            choices=asdict(recipe) | {"num_tags": len(edits.tag_names)},
+            checkpoint_directory=checkpoint_directory,
+        ),
+        report=report,
+    )
     return network.eval()
 
 

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Example:
     """Labels in the order of `TRAINED_CATEGORIES`, None where there are none."""
     is_benign_set: bool
     """Whether the row counts for the false positive budget."""
+    safe_answer: str = ""
+    """Of a harmful answer whose record has one: a safe answer to the same prompt; empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +72,17 @@ def check_may_train_on(directory: Path) -> None:
         raise RecordError(f"{directory}: no such directory")
 
 
-def load_examples(directory: Path, *, validation_percent: int, seed: int) -> ExampleSplit:
+def load_examples(
+    directory: Path, *, validation_percent: int, seed: int, sources: Mapping[str, SourcePlan] = SOURCES
+) -> ExampleSplit:
     """Reads every set of the mix that lies under `directory` and cuts it into training and validation.
 
     Args:
-        directory: holds one directory per set, named as in `SOURCES`.
+        directory: holds one directory per set, named as in `sources`.
         validation_percent: share of prompts held out, in [1, 50]; decided by a hash of the prompt alone, so one
             prompt falls on one side in every set and every run.
         seed: of the draw of rows where a set has more than its plan asks for, and of the synthetic rows.
+        sources: the mix.
 
     Rows with a text of `excluded_texts` are left out: it occurs in a public benchmark.
 
@@ -88,7 +93,7 @@ def load_examples(directory: Path, *, validation_percent: int, seed: int) -> Exa
     rng = random.Random(seed)
     training: list[Example] = []
     validation: list[Example] = []
-    for name, plan in SOURCES.items():
+    for name, plan in sources.items():
         for example in _load_source(directory, name, plan, validation_percent, rng):
             if is_excluded(example):
                 continue
@@ -175,7 +180,8 @@ def _to_examples(record: LabelledRecord, name: str, plan: SourcePlan) -> list[Ex
     if record.label is None or not body.strip():
         return []
     if record.label == 1:
-        example = replace(example, categories=label_categories(source_set, record.category, f"{record.prompt} {body}"))
+        categories = label_categories(source_set, record.category, f"{record.prompt} {body}")
+        example = replace(example, categories=categories, safe_answer=record.pair)
     return [example]
 
 

@@ -3,8 +3,7 @@
 Shapes: B examples, T tokens of the longest, S tokens of the longest target.
 """
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,17 +55,6 @@ def encode_answers(answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_t
         for answer in answers
     ]
     return [example for example in encoded if len(example.prompt_ids) + len(example.target_ids) <= max_tokens]
-
-
-def draw_batches(
-    examples: Sequence[EncodedAnswer], *, batch_size: int, rng: random.Random
-) -> Iterator[Sequence[EncodedAnswer]]:
-    """Yields batches for ever, every example once in an epoch; the last of an epoch may be smaller."""
-    order = list(examples)
-    while True:
-        rng.shuffle(order)
-        for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
 
 
 def collate(examples: Sequence[EncodedAnswer], *, is_causal: bool, pad_id: int) -> AnswerBatch:

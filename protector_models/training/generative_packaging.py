@@ -1,9 +1,9 @@
 """From a base model and labelled records to an adapter with its card, which the generative detoxifier loads."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from peft import TaskType
 
 from protector_models.adapter_cards import AdapterCard
 from protector_models.checkpoints import hash_file
@@ -11,28 +11,12 @@ from protector_models.language_model_files import ADAPTER_FILES, hash_folder
 from protector_models.language_model_loading import DTYPES, BaseModel, load_base_model
 from protector_models.rewrite_prompts import REWRITE_LAYOUT
 from protector_models.settings import Device, Dtype
-from protector_models.training.generative_batches import EncodedAnswer, encode_answers
-from protector_models.training.generative_recipe import (
-    GenerativeRecipe,
-    add_adapter,
-    measure_loss,
-    train_adapter,
-)
-from protector_models.training.resumable import TrainingProgress
+from protector_models.training.adapter_training import AdapterProgress, add_adapter, start_accelerator, train_adapter
+from protector_models.training.generative_batches import encode_answers
+from protector_models.training.generative_recipe import GenerativeRecipe, make_objective, measure_loss
 from protector_models.training.rewritten_answers import RewrittenAnswers
 
 ADAPTER_NAME = "answer-rewriter"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerativeProgress:
-    """What hears of a run; none of them may block for long."""
-
-    start: Callable[[int, int], None]
-    """The steps of the training, and the examples whose loss is measured, before and after together."""
-    step: Callable[[TrainingProgress], None]
-    measured: Callable[[int], None]
-    """The number of examples measured since the last call."""
 
 
 def train_answer_rewriter(
@@ -44,7 +28,7 @@ def train_answer_rewriter(
     device: Device,
     dtype: Dtype,
     num_steps: int | None,
-    progress: GenerativeProgress,
+    progress: AdapterProgress,
 ) -> AdapterCard:
     """Trains an adapter on a base model and writes it, with a card, into a directory.
 
@@ -54,38 +38,58 @@ def train_answer_rewriter(
         directory: made if it does not exist; `checkpoint/` in it holds what an interrupted run goes on from.
         recipe: the choices of the run.
         device: where to compute.
-        dtype: of the base's weights; the adapter's own are float32.
+        dtype: of the base's weights, and of matrix products; the adapter's own weights are float32.
         num_steps: optimiser steps; None: the recipe's epochs.
         progress: hears of the run.
 
     Raises:
         ConfigurationError: the base cannot be loaded.
-        ValueError: there is nothing to train on, or the directory holds a checkpoint of another run.
+        ValueError: there is nothing to train on, the directory holds a checkpoint of another run, or device and dtype
+            cannot be used.
         FloatingPointError: the loss became NaN or infinite.
     """
+    accelerator = start_accelerator(device, dtype)
     base_digest = hash_folder(base_directory)
     base = load_base_model(base_directory, dtype=DTYPES[dtype])
+    is_causal, pad_id = not base.model.config.is_encoder_decoder, _find_padding(base)
     training = encode_answers(answers.training, base, max_tokens=recipe.max_tokens)
     held_out = encode_answers(answers.held_out, base, max_tokens=recipe.max_tokens)
     steps = recipe.count_steps(len(training)) if num_steps is None else num_steps
     progress.start(steps, 2 * len(held_out))
-    model = add_adapter(base, recipe)
-    model.to(device)
-    pad_id = _find_padding(base)
-    losses_before = _measure(model, held_out, pad_id, recipe, progress)
+    model = add_adapter(base.model, recipe, TaskType.CAUSAL_LM if is_causal else TaskType.SEQ_2_SEQ_LM)
+    model.to(accelerator.device)
+
+    def measure() -> dict[str, float | None]:
+        """Returns the mean loss of a target's token, of rewrites and of answers that are to stay."""
+        return {
+            name: measure_loss(
+                model,
+                [example for example in held_out if example.is_identity is is_identity],
+                is_causal=is_causal,
+                pad_id=pad_id,
+                micro_batch_size=recipe.micro_batch_size,
+                report_examples=progress.measured,
+            )
+            for name, is_identity in (("held_out_loss", False), ("held_out_identity_loss", True))
+        }
+
+    losses_before = measure()
     train_adapter(
         model,
         training,
-        pad_id=pad_id,
-        device=device,
-        num_steps=steps,
-        checkpoint_directory=directory / "checkpoint",
+        make_objective(is_causal=is_causal, pad_id=pad_id),
+        accelerator=accelerator,
         recipe=recipe,
-        base_digest=base_digest,
+        num_steps=steps,
+        choices=asdict(recipe)
+        | {"layout": REWRITE_LAYOUT, "base": base_digest, "num_steps": steps, "num_examples": len(training)},
+        checkpoint_directory=directory / "checkpoint",
         report=progress.step,
     )
-    losses_after = _measure(model, held_out, pad_id, recipe, progress)
-    model.save_pretrained(str(directory))
+    losses_after = measure()
+    if accelerator.is_main_process:
+        model.save_pretrained(str(directory))
+    accelerator.wait_for_everyone()
     card = AdapterCard(
         name=ADAPTER_NAME,
         files={name: hash_file(directory / name) for name in ADAPTER_FILES},
@@ -101,24 +105,9 @@ def train_answer_rewriter(
         base=base_directory.name,
         base_digest=base_digest,
     )
-    card.save(directory)
+    if accelerator.is_main_process:
+        card.save(directory)
     return card
-
-
-def _measure(
-    model: Any, held_out: list[EncodedAnswer], pad_id: int, recipe: GenerativeRecipe, progress: GenerativeProgress
-) -> dict[str, float | None]:
-    """Returns the mean loss of a target's token, of rewrites and of answers that are to stay."""
-    return {
-        name: measure_loss(
-            model,
-            [example for example in held_out if example.is_identity is is_identity],
-            pad_id=pad_id,
-            micro_batch_size=recipe.micro_batch_size,
-            report_examples=progress.measured,
-        )
-        for name, is_identity in (("held_out_loss", False), ("held_out_identity_loss", True))
-    }
 
 
 def _find_padding(base: BaseModel) -> int:

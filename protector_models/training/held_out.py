@@ -12,6 +12,7 @@ import numpy as np
 from protector_models.evaluation.baselines import BaselineJudge
 from protector_models.evaluation.metrics import auroc, expected_calibration_error, f1_at, fpr_at, tpr_at_fpr
 from protector_models.harm_detector import SCORE_DECIMALS, OnnxHarmDetector
+from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.policy import ANY_CATEGORY
 from protector_models.moderation.verdict import Assessment
@@ -66,8 +67,8 @@ def judge_held_out(
         ValueError: the detector gave no score for a row, or the slice cannot give a threshold.
     """
     answers, alone = select_answers(validation), select_alone(validation)
-    assessments = _assess(detector, answers, report_rows=report_rows)
-    scores_alone = [found.harmfulness for found in _assess(detector, alone, report_rows=report_rows)]
+    assessments = assess_rows(detector, answers, report_rows=report_rows)
+    scores_alone = [found.harmfulness for found in assess_rows(detector, alone, report_rows=report_rows)]
     scores = [found.harmfulness for found in assessments]
     choice = choose_threshold(answers, scores)
     # All safe answers, the difficult ones too: ordinary ones hardly touch a category, and a threshold that only they
@@ -82,8 +83,8 @@ def judge_held_out(
             name: pick_budget_thresholds(found, FALSE_POSITIVE_BUDGETS, decimals=SCORE_DECIMALS)
             for name, found in scores_by_category.items()
         },
-        figures=_summarise(answers, scores, choice)
-        | {f"alone_{name}": value for name, value in _summarise(alone, scores_alone, choice).items()},
+        figures=summarise_rows(answers, scores, choice)
+        | {f"alone_{name}": value for name, value in summarise_rows(alone, scores_alone, choice).items()},
     )
 
 
@@ -93,9 +94,14 @@ def choose_for_baseline(judge: BaselineJudge, validation: Sequence[Example]) -> 
     return choose_threshold(answers, judge.score_rows([to_exchange(row) for row in answers])).threshold
 
 
-def _assess(
-    detector: OnnxHarmDetector, rows: Sequence[Example], *, report_rows: Callable[[int], None]
+def assess_rows(
+    detector: SynchronousHarmDetector, rows: Sequence[Example], *, report_rows: Callable[[int], None]
 ) -> list[Assessment]:
+    """Scores rows with a detector as served.
+
+    Raises:
+        ValueError: the detector gave no score for a row.
+    """
     assessments: list[Assessment] = []
     for start in range(0, len(rows), _BATCH_SIZE):
         batch = rows[start : start + _BATCH_SIZE]
@@ -107,9 +113,10 @@ def _assess(
     return assessments
 
 
-def _summarise(
+def summarise_rows(
     rows: Sequence[Example], scores: Sequence[float], choice: ThresholdChoice
 ) -> dict[str, float | int | None]:
+    """Returns the card's figures of rows, by name; None where the rows cannot give one."""
     scores_N = np.array(scores, dtype=np.float64)
     labels_N = np.array([row.harmful == 1.0 for row in rows])
     ordinary_N = np.array([row.is_benign_set for row in rows])

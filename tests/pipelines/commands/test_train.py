@@ -27,3 +27,21 @@ def test_a_missing_set_is_named_with_status_1(runner: CliRunner, tmp_path: Path)
 
 def test_options_are_required(runner: CliRunner) -> None:
     assert runner.invoke(app, ["detector"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--recipe", "lora"), "recipe lora: expected --base"),
+        (("--recipe", "lora", "--base", ".", "--encoder", "."), "recipe lora: takes no --encoder"),
+        (("--base", "."), "recipe encoder: takes no --base"),
+        (("--lora-targets", "q_proj"), "recipe encoder: takes no --lora-targets"),
+        (("--dtype", "bfloat16"), "recipe encoder: takes --device cpu and --dtype float32"),
+    ],
+)
+def test_options_of_another_recipe_are_refused(
+    runner: CliRunner, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = runner.invoke(app, ["detector", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *options])
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())

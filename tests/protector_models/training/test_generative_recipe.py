@@ -15,8 +15,9 @@ from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import GeneratorSettings
+from protector_models.training.adapter_training import AdapterProgress
 from protector_models.training.generative_batches import NO_LABEL, collate, encode_answers
-from protector_models.training.generative_packaging import GenerativeProgress, train_answer_rewriter
+from protector_models.training.generative_packaging import train_answer_rewriter
 from protector_models.training.generative_recipe import GenerativeRecipe
 from protector_models.training.resumable import TrainingProgress
 from protector_models.training.rewritten_answers import RewrittenAnswer, RewrittenAnswers
@@ -65,7 +66,7 @@ def train(
         device="cpu",
         dtype="float32",
         num_steps=num_steps,
-        progress=GenerativeProgress(start=lambda steps, measured: None, step=step, measured=lambda num: None),
+        progress=AdapterProgress(start=lambda steps, measured: None, step=step, measured=lambda num: None),
     )
     return card.validation
 
@@ -167,5 +168,5 @@ def test_examples_that_are_too_long_are_counted_and_none_left_is_an_error(causal
     long = replace(PAIRS[0], response="harm " * 900)
     figures = train(causal, tmp_path / "some", SHORT, pairs=[*PAIRS, long], num_steps=1)
     assert (figures["num_training"], figures["num_training_too_long"]) == (3, 1)
-    with pytest.raises(ValueError, match="no example has at most 1024 tokens"):
+    with pytest.raises(ValueError, match="no example has at most 512 tokens"):
         train(causal, tmp_path / "none", SHORT, pairs=[long], num_steps=1)

@@ -1,0 +1,33 @@
+"""The bars of a training run on a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from protector_models.training.adapter_training import AdapterProgress
+    from protector_models.training.resumable import TrainingProgress
+
+
+@contextmanager
+def adapter_bars() -> "Iterator[AdapterProgress]":
+    """Show the steps of an adapter's training, and the held-out rows that are measured, on standard error."""
+    # Imported here, not above: torch takes seconds, and every other command would pay for it.
+    from protector_models.training.adapter_training import AdapterProgress  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        training = progress.add_task("reading the base", total=None)
+        measuring = progress.add_task("measuring the held-out slice", total=None)
+
+        def start(num_steps: int, num_measured: int) -> None:
+            progress.update(training, total=num_steps, description="training")
+            progress.update(measuring, total=num_measured)
+
+        def step(state: "TrainingProgress") -> None:
+            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
+
+        yield AdapterProgress(start=start, step=step, measured=lambda num: progress.advance(measuring, num))
