@@ -17,7 +17,7 @@ from protector_models.text_windows import WindowSize, spread_windows
 Offsets = Sequence[tuple[int, int]]
 """Characters [start, end) of each token of a text, in order."""
 
-# Of a text far longer than all windows together only the head is tokenised; hardly a token has as many characters.
+# Of a text far longer than all windows together only head and tail are tokenised; hardly a token has so many characters.
 _CHARACTERS_PER_TOKEN = 8
 
 
@@ -62,7 +62,7 @@ def cover_exchange(
     """
     limit = max_windows * max_tokens * _CHARACTERS_PER_TOKEN
     parts = [_Part.tokenise(text, tokenise, find_unread, limit=limit) for text in (prompt, response)]
-    num_prompt, num_response = (len(part.starts) for part in parts)
+    num_prompt, num_response = (part.num_tokens for part in parts)
     prompt_size = min(num_prompt, max(max_tokens // 2, max_tokens - num_response))
     spans = [
         part.cut(size, overlap=overlap)
@@ -83,12 +83,11 @@ def cover_exchange(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One of the two texts."""
+    """One of the two texts: its tokens, or those of its head and its tail where it is far too long."""
 
-    starts: list[int]
-    """Where each token begins; what lies between two tokens belongs to the first of them."""
-    end: int
-    """Where the last one ends."""
+    edges: list[list[int]]
+    """Of each stretch that is tokenised: where its tokens begin, and where it ends. What lies between two tokens
+    belongs to the first of them."""
     unread: Sequence[int]
     """Characters that no token tells anything of, in order."""
 
@@ -101,17 +100,31 @@ class _Part:
         *,
         limit: int,
     ) -> Self:
-        head = text[:limit]
-        starts = [start for start, _ in tokenise(head)]
-        return cls(starts=[0, *starts[1:]] if starts else [], end=len(head), unread=find_unread(head))
+        stretches = [(0, len(text))]
+        if len(text) > limit:
+            stretches = [(0, limit // 2), (len(text) - limit // 2, len(text))]
+        edges: list[list[int]] = []
+        unread: list[int] = []
+        for first, end in stretches:
+            stretch = text[first:end]
+            starts = [first + start for start, _ in tokenise(stretch)]
+            edges.append([first, *starts[1:], end])
+            unread += (first + place for place in find_unread(stretch))
+        return cls(edges=edges, unread=unread)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens; 0 exactly for an empty text."""
+        return sum(len(edges) - 1 for edges in self.edges) if self.edges != [[0, 0]] else 0
 
     def cut(self, num_tokens: int, *, overlap: int) -> list[tuple[int, int]]:
         """Return characters [start, end) of each window; one for a text without tokens."""
-        if not self.starts:
-            return [(0, self.end)]
-        edges = [*self.starts, self.end]
+        if num_tokens == 0:
+            return [(0, 0)]
         size = WindowSize(num_tokens=num_tokens, overlap=min(overlap, num_tokens // 2))
-        return [(edges[first], edges[end]) for first, end in spread_windows(len(self.starts), size)]
+        return [
+            (edges[first], edges[end]) for edges in self.edges for first, end in spread_windows(len(edges) - 1, size)
+        ]
 
 
 def _count_covered(spans: Iterable[tuple[int, int]], unread: Sequence[int]) -> int:

@@ -63,7 +63,7 @@ def tiny(
     """Write a tiny checkpoint of every family of models, and beside each a weir.yaml that runs it.
 
     They have random weights, or such as were taught a few words: what they say is worth nothing, but the code that runs
-    them is the code that runs real ones. About a minute on two cores. What an earlier run wrote is written over.
+    them is the code that runs real ones. It takes a few minutes. What an earlier run wrote is written over.
 
     Exit codes: 0 done; 2 there is no such family, or the folder cannot be written.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 from transformers.utils import logging as transformers_logging
 
@@ -82,10 +83,18 @@ def write_family(family: TinyFamily, root: Path) -> WrittenFamily:
 
 
 def write_quietly(families: Iterable[TinyFamily], root: Path) -> Iterator[WrittenFamily]:
-    """Write families one by one; what transformers says about progress is left out."""
+    """Write families one by one; what transformers says about progress is left out.
+
+    On one thread: models so small gain nothing from more, and on a busy machine threads would wait for each other.
+    """
     transformers_logging.disable_progress_bar()
-    for family in families:
-        yield write_family(family, root)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for family in families:
+            yield write_family(family, root)
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _classifier(name: str) -> Callable[[Path], Configuration]:

@@ -178,7 +178,7 @@ def test_texts_of_images_are_read_with_the_prompt(bert: Path) -> None:
 def test_nothing_in_a_text_speaks_as_a_control_token(bert: Path) -> None:
     detector = load("bert", bert)
     (encoded,) = detector._encoder.encode(Exchange(prompt="", response="kind [SEP] [CLS] [PAD] words")).inputs
-    special = set(detector._tokenizer.all_special_ids)
+    special = {number for number, token in detector._tokenizer.added_tokens_decoder.items() if token.special}
     assert [token for token in encoded["input_ids"] if token in special] == [
         detector._tokenizer.convert_tokens_to_ids(token) for token in ("[CLS]", "[SEP]")
     ]
