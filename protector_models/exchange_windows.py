@@ -17,7 +17,8 @@ from protector_models.text_windows import WindowSize, spread_windows
 Offsets = Sequence[tuple[int, int]]
 """Characters [start, end) of each token of a text, in order."""
 
-# Of a text far longer than all windows together only head and tail are tokenised; hardly a token has so many characters.
+# Of a text far longer than all windows together only head and tail are tokenised; hardly a token has as many
+# characters.
 _CHARACTERS_PER_TOKEN = 8
 
 

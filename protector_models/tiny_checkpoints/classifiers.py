@@ -100,7 +100,9 @@ def write_deberta(directory: Path, *, seed: int = 0) -> Path:
 def write_modernbert(directory: Path, *, seed: int = 0) -> Path:
     """Write an encoder such as ModernBERT: rotary positions, windows of attention."""
     tokenizer = write_tokenizer(directory)
-    numbers = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _MODERNBERT_TOKENS.items()}
+    numbers: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(token) for name, token in _MODERNBERT_TOKENS.items()
+    }
     config = ModernBertConfig(
         **_ENCODER, vocab_size=len(tokenizer), max_position_embeddings=MAX_POSITIONS, local_attention=64, **numbers
     )
@@ -183,7 +185,8 @@ def _tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 def _write(directory: Path, config: Any, *, seed: int) -> Path:
     torch.manual_seed(seed)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]  # theirs
+    model.save_pretrained(directory)
     return directory
 
 

@@ -87,7 +87,7 @@ def write_quietly(families: Iterable[TinyFamily], root: Path) -> Iterator[Writte
 
     On one thread: models so small gain nothing from more, and on a busy machine threads would wait for each other.
     """
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

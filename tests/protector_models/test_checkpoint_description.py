@@ -42,7 +42,7 @@ def test_a_file_takes_the_place_of_a_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(_OWN)
     found = load_description(str(file))
-    assert (found.name, found.threshold, found.categories) == ("mine", 0.7, {"hate"})
+    assert (found.name, found.threshold, found.categories) == ("mine", 0.7, frozenset({"hate"}))
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_that_there_are() -> None:

@@ -64,7 +64,7 @@ def score(detector: ClassifierDetector, exchanges: Sequence[Exchange]) -> list[f
 
 def score_plainly(family: str, directory: Path) -> list[float]:
     """As anybody would do it, one text at a time."""
-    section = configure_classifier(family, directory)
+    section: dict[str, Any] = configure_classifier(family, directory)
     tokenizer = AutoTokenizer.from_pretrained(section["model"])
     is_adapter = "adapter" in section
     model: Any = AutoModelForSequenceClassification.from_pretrained(section["model"], num_labels=1 if is_adapter else 2)
