@@ -1,9 +1,7 @@
 """From a window of an exchange to the tokens that a guard goes on from."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any
 
 from protector_models.control_tokens import find_control_tokens
 from protector_models.exchange_windows import ExchangeWindow, Offsets
@@ -38,7 +36,7 @@ class GuardEncoding:
         found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return [(start, end) for start, end in found["offset_mapping"]]
 
-    def encode(self, window: ExchangeWindow, *, alone: bool, arguments: Mapping[str, JsonValue]) -> list[int]:
+    def encode(self, window: ExchangeWindow, *, alone: bool, arguments: Mapping[str, Any]) -> list[int]:
         """Return the token ids after which the guard writes its verdict.
 
         Args:

@@ -95,7 +95,7 @@ def ask_plainly(family: str, directory: Path, exchange: Exchange, adapter: Path 
     tokenizer = AutoTokenizer.from_pretrained(directory)
     is_multimodal = AutoConfig.from_pretrained(directory).model_type == "llama4"
     auto = AutoModelForImageTextToText if is_multimodal else AutoModelForCausalLM
-    model = auto.from_pretrained(directory, dtype=torch.float32)
+    model: Any = auto.from_pretrained(directory, dtype=torch.float32)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, str(adapter))
     model.eval()
@@ -107,6 +107,8 @@ def ask_plainly(family: str, directory: Path, exchange: Exchange, adapter: Path 
         turns = [{"role": "user", "content": exchange.prompt or exchange.response}]
     scores = []
     for question in head.questions:
+        arguments: dict[str, Any] = dict(question.arguments)
+        text: Any
         if head.prompt == "template":
             text = (directory / TEMPLATE_FILE).read_text().rstrip("\n")
             text = text.format(prompt=turns[0]["content"], response="" if alone else turns[1]["content"])
@@ -115,9 +117,7 @@ def ask_plainly(family: str, directory: Path, exchange: Exchange, adapter: Path 
                 {**turn, "content": [{"type": "text", "text": turn["content"]}]} if is_multimodal else turn
                 for turn in turns
             ]
-            text = tokenizer.apply_chat_template(
-                shown, tokenize=False, add_generation_prompt=True, **question.arguments
-            )
+            text = tokenizer.apply_chat_template(shown, tokenize=False, add_generation_prompt=True, **arguments)
         scores.append(_read_plainly(model, tokenizer, text, VerdictGrammar.of_text(head) if alone else None, head))
     return max(scores)
 
@@ -175,7 +175,7 @@ def test_an_adapter_is_put_on_as_peft_does(build: Build, tmp_path: Path) -> None
     torch.manual_seed(1)
     config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     adapter = tmp_path / "adapter"
-    get_peft_model(AutoModelForCausalLM.from_pretrained(directory), config).save_pretrained(adapter)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(directory), config).save_pretrained(str(adapter))
 
     adapted = load("llama-guard-3", directory, adapter=str(adapter))
     scores = [score(outcome) for outcome in adapted.assess([SAFE, HARMFUL])]
