@@ -64,8 +64,8 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
 
 def test_all_commands_are_there() -> None:
     assert {words[0] for words in commands() if words} == {
-        "demo", "serve", "moderate", "assess", "rewrite", "dead-letters", "train", "eval", "bench", "schema", "config",
-        "version",
+        "demo", "serve", "moderate", "answer", "assess", "rewrite", "dead-letters", "train", "data", "eval", "bench",
+        "models", "schema", "config", "version",
     }  # fmt: skip
 
 
@@ -145,6 +145,7 @@ def test_secrets_are_masked(tmp_path: Path, form: tuple[str, ...], monkeypatch: 
     file = tmp_path / "weir.yaml"
     file.write_text(
         f"kafka: {{sasl_password: {SECRET}, ssl_password: {SECRET}}}\nredis: {{url: 'redis://:{SECRET}@host'}}\n"
+        "mllm: {kind: openai, base_url: 'http://host/v1', model: m}\n"
     )
     monkeypatch.setenv("WEIR_MLLM__API_KEY", SECRET)
     finished = weir("config", "show", "--config", file, *form)
