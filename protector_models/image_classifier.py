@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from protector_models.image_decoding import Pixels
@@ -87,7 +88,7 @@ class ImageClassifier:
         return scores
 
     def _score_view(self, view: Pixels) -> dict[str, float]:
-        inputs = self._processor(images=[view], input_data_format="channels_last", return_tensors="pt")
+        inputs = self._processor(images=[Image.fromarray(view)], return_tensors="pt")
         with torch.inference_mode():
             logits_L = self._model(**inputs.to(self._model.device)).logits[0].float()
         shares_L = (logits_L.sigmoid() if self._is_multi_label else logits_L.softmax(dim=0)).tolist()

@@ -45,12 +45,19 @@ class ScoresPictures(Protocol):
         """Return a score in [0, 1] for each category."""
 
 
+class ReadsText(Protocol):
+    """What finds the text in one view."""
+
+    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
+        """Return its lines in reading order; may raise `UnreadImageError`, and whatever `check_time` raises."""
+
+
 class SynchronousImageReader:
     """Reads images on the thread that calls it; several threads may use one at once."""
 
     def __init__(
         self,
-        text_reader: TextReader,
+        text_reader: ReadsText,
         settings: ImageSettings,
         *,
         known: KnownImages | None = None,

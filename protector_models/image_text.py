@@ -76,8 +76,8 @@ class TextReader:
         # One line a run: those of a batch are padded to the longest, and what is read would depend on it.
         recogniser = TextRecognizer({**config["Rec"], "rec_batch_num": 1})
         # One thread inside a run, and none that spins: the library has no option for that.
-        detector.infer.session = load_session(Path(config["Det"]["model_path"]))
-        recogniser.session.session = load_session(Path(config["Rec"]["model_path"]))
+        detector.infer.session = load_session(Path(config["Det"]["model_path"]), keeps_memory=False)
+        recogniser.session.session = load_session(Path(config["Rec"]["model_path"]), keeps_memory=False)
         return cls(detector, recogniser, min_confidence=min_confidence, max_pieces=max_pieces)
 
     @staticmethod

@@ -11,8 +11,13 @@ SLOW_FUSIONS = ("SkipLayerNormFusion",)
 Runtime 1.31): an eighth of the whole run."""
 
 
-def load_session(model_file: Path) -> onnxruntime.InferenceSession:
+def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.InferenceSession:
     """Loads a graph.
+
+    Args:
+        model_file: the graph.
+        keeps_memory: whether the memory of a run is kept for the next one: faster where shapes are few, and no end of it
+            where inputs are of any size.
 
     Raises:
         CheckpointError: the file is no graph that ONNX Runtime can load.
@@ -21,6 +26,7 @@ def load_session(model_file: Path) -> onnxruntime.InferenceSession:
     # One thread inside a run and several runs at once: no time is lost at joins, and the order of sums is fixed.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = keeps_memory
     # A waiting thread that spins takes the core from Kafka, Redis and Ray.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
