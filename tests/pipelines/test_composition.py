@@ -1,19 +1,23 @@
 """What is put together fits together."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from pipelines.composition import detector_checkpoint, load_policy_in_force
+from pipelines.composition import detector_checkpoint, in_process_moderator, load_policy_in_force
 from pipelines.settings import WeirSettings
 from protector_models.checkpoints import CheckpointCard
 from protector_models.detectors import describe_detector
 from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.image_settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.verdict import Action, Assessment, RewriteMethod
+from protector_models.moderation.fakes import RecordedMetrics
+from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.verdict import Action, Assessment, RewriteMethod, Verdict
 from protector_models.policy_file import load_policy
 from protector_models.settings import DetectorSettings, DetoxifierSettings
-from tests.builders import exchange
+from tests.builders import event, exchange
 
 
 def test_the_default_policy_uses_the_thresholds_of_the_detector_that_is_shipped() -> None:
@@ -149,3 +153,41 @@ def test_a_text_may_be_for_a_category_of_the_project_that_the_detector_does_not_
         "version: x\nrules: [{threshold: 0.5, action: block}]\nsafe_completions: {default: No., sexual_minors: No.}\n"
     )
     assert "sexual_minors" in load_policy_in_force(WeirSettings(policy=policy)).safe_completions
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ({}, "expected a category of images.classifier: none is configured"),
+        (
+            {"classifier": {"model": "m", "labels": {"nsfw": "sexual"}}},
+            "expected a category of images.classifier: sexual",
+        ),
+    ],
+)
+def test_a_rule_over_images_that_would_never_apply_is_refused(
+    tmp_path: Path, images: dict[str, object], said: str
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "version: x\nrules: [{threshold: 0.5, action: block}]\nsafe_completions: {default: No.}\n"
+        "image_rules: [{category: gore, threshold: 0.5, action: block}]\n"
+    )
+    with pytest.raises(ConfigurationError, match=f"image_rules over gore: {said}"):
+        load_policy_in_force(WeirSettings(policy=policy, images=ImageSettings.model_validate(images)))
+
+
+async def test_what_stands_in_a_picture_is_read_and_judged_in_one_process() -> None:
+    picture = (Path(__file__).parents[1] / "images" / "figstep_evading_taxes.png").read_bytes()
+    asked = event("I cannot help.", images=[f"data:image/png;base64,{b64encode(picture).decode()}", "file:///a.png"])
+    settings, metrics = WeirSettings(), RecordedMetrics()
+    cache = MemoryVerdictCache(max_entries=100)
+    async with in_process_moderator(settings, load_policy_in_force(settings), metrics, cache) as moderator:
+        first, again = [(await moderator.moderate([asked]))[0] for _ in range(2)]
+    assert isinstance(first, Verdict)
+    assert isinstance(again, Verdict)
+    assert [image.reason for image in first.images] == [None, "ReferenceNotAllowed"]
+    assert first.assessment is not None
+    assert first.assessment.coverage.images_evaluated == 1
+    assert first.action is Action.REVIEW
+    assert again == first.model_copy(update={"cached": True})
