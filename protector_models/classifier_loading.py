@@ -72,7 +72,7 @@ def load_classifier(settings: DetectorSettings) -> LoadedClassifier:
     name, digests = Path(settings.model).name, [hash_folder(directory)]
     if adapter is not None:
         check_base(adapter, base_digest=digests[0])
-        model, name = put_adapter(model, adapter), f"{name}+{adapter.name}"
+        model, name = put_adapter(model, adapter), f"{name}+{Path(str(settings.adapter)).name}"
         digests.append(hash_folder(adapter))
     model.to(settings.device).eval()
     return LoadedClassifier(
