@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -27,7 +28,10 @@ LABELS = {"porn": "sexual", "hentai": "sexual", "gore": "violence"}
 TOLERANCE = 5.1e-5
 
 
-def write_classifier(directory: Path, *, problem_type: str = "single_label_classification") -> Path:
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
+
+
+def write_classifier(directory: Path, *, problem_type: ProblemType = "single_label_classification") -> Path:
     """Writes a ViT of a few thousand weights."""
     torch.manual_seed(0)
     config = ViTConfig(
@@ -51,7 +55,8 @@ def write_classifier(directory: Path, *, problem_type: str = "single_label_class
 def score_plainly(directory: Path, picture: Image.Image, *, is_multi_label: bool) -> Mapping[str, float]:
     """Returns each label's score by transformers alone."""
     model = AutoModelForImageClassification.from_pretrained(directory).eval()
-    inputs = AutoImageProcessor.from_pretrained(directory)(images=[picture], return_tensors="pt")
+    processor = AutoImageProcessor.from_pretrained(directory)  # type: ignore[no-untyped-call]  # transformers' own
+    inputs = processor(images=[picture], return_tensors="pt")
     with torch.no_grad():
         logits = model(**inputs).logits[0]
     scores = (logits.sigmoid() if is_multi_label else logits.softmax(0)).tolist()

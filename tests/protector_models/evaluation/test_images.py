@@ -68,7 +68,8 @@ def test_identical_images_are_read_once_and_unread_ones_count_nothing(tmp_path: 
         {"a": (b"Bake it\n1.\n2.", "bake  it"), "b": (b"Bake it\n1.\n2.", "bake it"), "c": (b"!", "x")},
     )
     rows = read_image_rows(data, data, max_images=None)
-    reader, done = EchoReader(), []
+    reader = EchoReader()
+    done: list[None] = []
 
     readings = time_readings(
         reader, [row.content for row in rows.images], num_threads=2, report_image=lambda: done.append(None)
@@ -107,7 +108,8 @@ def test_what_is_judged_is_the_prompt_with_what_was_read_below_it(tmp_path: Path
 
 def test_recall_is_that_of_the_threshold_that_flags_one_in_a_hundred() -> None:
     benign = [assess(score / 1000) for score in range(200)]
-    attacks = [assess(0.1971), assess(0.1981), assess(0.9), ItemFailure(error="NotFiniteScore", message="no number")]
+    unscored = ItemFailure(error="NotFiniteScore", message="no number")
+    attacks = [assess(0.1971), assess(0.1981), assess(0.9), unscored]
 
     figures = measure_input_check({"benign": benign, "attacks": attacks})
 
