@@ -16,8 +16,8 @@ def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.
 
     Args:
         model_file: the graph.
-        keeps_memory: whether the memory of a run is kept for the next one: faster where shapes are few, and ever more of
-            it where inputs are of any size.
+        keeps_memory: whether the memory of a run is kept for the next one: faster where shapes are few, and more and
+            more of it where inputs are of any size.
 
     Raises:
         CheckpointError: the file is no graph that ONNX Runtime can load.

@@ -109,7 +109,7 @@ def test_what_is_judged_is_the_prompt_with_what_was_read_below_it(tmp_path: Path
 def test_recall_is_that_of_the_threshold_that_flags_one_in_a_hundred() -> None:
     benign = [assess(score / 1000) for score in range(200)]
     unscored = ItemFailure(error="NotFiniteScore", message="no number")
-    attacks = [assess(0.1971), assess(0.1981), assess(0.9), unscored]
+    attacks: list[Assessment | ItemFailure] = [assess(0.1971), assess(0.1981), assess(0.9), unscored]
 
     figures = measure_input_check({"benign": benign, "attacks": attacks})
 
