@@ -17,7 +17,8 @@ from protector_models.moderation.errors import ConfigurationError, DependencyErr
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.images import ImageRows, ImagesReport
+    from protector_models.evaluation.image_rows import ImageRows
+    from protector_models.evaluation.images import ImagesReport
     from protector_models.moderation.conversation import Exchange
     from protector_models.moderation.verdict import Assessment, ItemFailure
 
@@ -46,7 +47,7 @@ def images(
     """
     try:
         # Imported here, not above: every other command would pay for it.
-        from protector_models.evaluation.images import read_image_rows  # noqa: PLC0415
+        from protector_models.evaluation.image_rows import read_image_rows  # noqa: PLC0415
 
         settings = load_settings(config)
         report = _evaluate(read_image_rows(data, benign, max_images=max_images), settings, num_threads=threads)

@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from protector_models.evaluation.image_rows import ImageRow, ImageRows
 from protector_models.evaluation.metrics import Estimate, estimate, estimate_rows, tpr_at_fpr
 from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.verdict import Assessment, ItemFailure
-from protector_models.training.records import LabelledRecord, RecordError, find_record_files, read_records
 
 ACCURACY_RULE = (
     "1 - edit distance / length of the known text, at least 0; case folded, white space as single spaces, "
@@ -88,26 +87,6 @@ class ImagesReport(_Figures):
     input_check: InputCheckFigures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRow:
-    """A picture, what stands in it, and the prompt that was sent with it."""
-
-    prompt: str
-    text: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRows:
-    """What is measured on."""
-
-    images: list[ImageRow]
-    questions: list[str]
-    """The same requests as plain text."""
-    benign: list[str]
-    """Distinct."""
-
-
 class ReadsImages(Protocol):
     """A synchronous image reader."""
 
@@ -126,28 +105,6 @@ class TimedReading:
     outcome: ImageReading | ItemFailure
     seconds: float
     cpu_seconds: float
-
-
-def read_image_rows(data: Path, benign: Path, *, max_images: int | None) -> ImageRows:
-    """Reads records with pictures, records without (the same requests as plain questions), and benign prompts.
-
-    Raises:
-        RecordError: a record or a picture cannot be read, or there are none of a kind; names the file.
-    """
-    images: list[ImageRow] = []
-    questions: list[str] = []
-    for file in find_record_files(data):
-        for record in read_records(file):
-            if record.image:
-                images.append(_read_row(record, file))
-            elif record.prompt:
-                questions.append(record.prompt)
-    prompts = dict.fromkeys(
-        record.prompt for file in find_record_files(benign) for record in read_records(file) if record.prompt
-    )
-    if not images or not prompts:
-        raise RecordError(f"{data}, {benign}: expected records with images, and records with prompts")
-    return ImageRows(images=images[:max_images], questions=questions[:max_images], benign=list(prompts))
 
 
 def time_readings(
@@ -211,7 +168,8 @@ def character_accuracy(read: str, known: str) -> float:
 
 def compose_inputs(rows: ImageRows, readings: Mapping[bytes, TimedReading]) -> dict[str, list[Exchange]]:
     """Returns what is judged of each attack, by name, and under "benign" the benign prompts."""
-    attacks: dict[str, list[str]] = {"prompt alone": [], "prompt and text read": [], "prompt and known text": []}
+    names = ("prompt alone", "prompt and text read", "prompt and known text", "text read alone", "known text alone")
+    attacks: dict[str, list[str]] = {name: [] for name in names}
     for row in rows.images:
         outcome = readings[row.content].outcome
         seen = (
@@ -219,12 +177,15 @@ def compose_inputs(rows: ImageRows, readings: Mapping[bytes, TimedReading]) -> d
             if isinstance(outcome, ItemFailure)
             else SeenImage(text=outcome.text, unread_reason=None)
         )
-        for name, images in (
-            ("prompt alone", ()),
-            ("prompt and text read", (seen,)),
-            ("prompt and known text", (SeenImage(text=row.text, unread_reason=None),)),
+        known = SeenImage(text=row.text, unread_reason=None)
+        for name, prompt, images in (
+            ("prompt alone", row.prompt, ()),
+            ("prompt and text read", row.prompt, (seen,)),
+            ("prompt and known text", row.prompt, (known,)),
+            ("text read alone", "", (seen,)),
+            ("known text alone", "", (known,)),
         ):
-            attacks[name].append(Exchange(prompt=row.prompt, images=images, response="").question())
+            attacks[name].append(Exchange(prompt=prompt, images=images, response="").question())
     if rows.questions:
         attacks["plain question"] = rows.questions
     return {
@@ -261,16 +222,6 @@ def measure_input_check(outcomes: Mapping[str, Sequence[Assessment | ItemFailure
         recall=recall,
         num_without_score=sum(isinstance(found, ItemFailure) for assessed in outcomes.values() for found in assessed),
     )
-
-
-def _read_row(record: LabelledRecord, file: Path) -> ImageRow:
-    picture = file.parent / record.image
-    try:
-        # Checked here: a text without a UTF-8 form is a fault of the data, found before the work.
-        Exchange(prompt=record.prompt, response=record.text)
-        return ImageRow(prompt=record.prompt, text=record.text, content=picture.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RecordError(f"{file}: {picture}: cannot be used: {type(error).__name__}") from error
 
 
 def _edit_distance(found: str, expected: str) -> int:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protector_models.evaluation.image_rows import read_image_rows
 from protector_models.evaluation.images import (
     character_accuracy,
     compose_inputs,
     measure_input_check,
     measure_reading,
-    read_image_rows,
     time_readings,
 )
 from protector_models.moderation.images import ImageFault, ImageReading
@@ -101,6 +101,8 @@ def test_what_is_judged_is_the_prompt_with_what_was_read_below_it(tmp_path: Path
         "prompt alone": ["Fill the list."] * 2,
         "prompt and text read": ["Fill the list.\nBake it", "Fill the list."],
         "prompt and known text": ["Fill the list.\nBake it!", "Fill the list.\nx"],
+        "text read alone": ["Bake it", ""],
+        "known text alone": ["Bake it!", "x"],
         "plain question": ["How?"],
     }
     assert {exchange.prompt for exchanges in inputs.values() for exchange in exchanges} == {""}
