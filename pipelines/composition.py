@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pipelines.image_reader_on_demand import ClosableImageReader, ImageReaderOnDemand
 from pipelines.settings import WeirSettings
-from protector_models.detectors import DetectorFacts, LoadedDetector, describe_detector, load_detector
-from protector_models.detoxifier import load_detoxifier
-from protector_models.harm_detector import SHIPPED_WEIGHTS
-from protector_models.image_settings import ImageSettings
-from protector_models.image_source import load_image_source
+from protector_models.detectors.detectors import DetectorFacts, LoadedDetector, describe_detector, load_detector
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS
+from protector_models.detoxification.detoxifier import load_detoxifier
+from protector_models.images.settings import ImageSettings
+from protector_models.images.source import load_image_source
 from protector_models.languages import LanguageIdentifier
-from protector_models.mllm import load_mllm
+from protector_models.mllms.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
@@ -210,7 +210,7 @@ def _image_reader(settings: ImageSettings) -> ClosableImageReader:
 
     def load() -> ClosableImageReader:
         # Imported where images are read: OpenCV and its company take a second.
-        from protector_models.image_reader import load_image_reader  # noqa: PLC0415
+        from protector_models.images.reader import load_image_reader  # noqa: PLC0415
 
         return load_image_reader(settings, num_threads=usable_cpus(), timeout_s=_BATCH_TIMEOUT_S)
 

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
-from protector_models.image_settings import ImageSettings
+from protector_models.images.settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from protector_models.yaml_file import read_yaml

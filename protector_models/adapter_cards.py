@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from protector_models.checkpoints import CARD_FILE, CheckpointError, WeightsCard
-from protector_models.rewrite_prompts import REWRITE_LAYOUT
+from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT
 
 
 class AdapterCard(WeightsCard):

@@ -16,12 +16,12 @@ from typing import Any, Self
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
-from protector_models.generative_detoxifier import Draft, WritingTask
+from protector_models.detoxification.generative_detoxifier import Draft, WritingTask
+from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P
+from protector_models.detoxification.rewrite_prompts import encode_prompt
 from protector_models.language_model_loading import load_language_model
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.verdict import ItemFailure
-from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
-from protector_models.rewrite_prompts import encode_prompt
 from protector_models.settings import Device, GeneratorSettings
 from protector_models.text_generation import Abandoned, draw_with, run_or_split
 

@@ -17,10 +17,10 @@ from transformers import (
 )
 
 from protector_models.adapter_cards import check_adapter
+from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P
+from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
 from protector_models.language_model_files import hash_choices, hash_folder, locate_adapter, locate_model
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.rewrite_attempts import TEMPERATURE, TOP_P
-from protector_models.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
 from protector_models.settings import Device, GeneratorSettings
 
 _SECTION = "detoxifier.generator"

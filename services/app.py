@@ -13,10 +13,10 @@ from ray.serve import Application
 from ray.serve.config import ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from protector_models.detectors import LoadedDetector, load_detector
-from protector_models.detoxifier import load_detoxifier
-from protector_models.image_settings import ImageSettings
-from protector_models.mllm import load_mllm
+from protector_models.detectors.detectors import LoadedDetector, load_detector
+from protector_models.detoxification.detoxifier import load_detoxifier
+from protector_models.images.settings import ImageSettings
+from protector_models.mllms.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from services.autoscaling import scaling_options
@@ -104,7 +104,7 @@ def bind_image_reader(settings: ImageSettings, deployment: DeploymentSettings, *
 
 def _load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: float) -> LoadedImageReader:
     # Imported where images are read: OpenCV and its company take a second.
-    from protector_models.image_reader import load_image_reader  # noqa: PLC0415
+    from protector_models.images.reader import load_image_reader  # noqa: PLC0415
 
     return load_image_reader(settings, num_threads=num_threads, timeout_s=timeout_s)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from protector_models.deadlines import within
-from protector_models.detectors import LoadedDetector
-from protector_models.detoxifier import ModelDetoxifier
-from protector_models.mllm import LoadedGenerator
+from protector_models.detectors.detectors import LoadedDetector
+from protector_models.detoxification.detoxifier import ModelDetoxifier
+from protector_models.mllms.mllm import LoadedGenerator
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import ImageReader, RewriteRequest

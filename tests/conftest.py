@@ -13,10 +13,10 @@ settings.load_profile("repeatable")
 
 _TRAINING = (
     "tests/protector_models/training",
-    "tests/protector_models/test_torch_window_scorer.py",
-    "tests/protector_models/test_plain_encoder.py",
+    "tests/protector_models/detectors/test_torch_window_scorer.py",
+    "tests/protector_models/detectors/test_plain_encoder.py",
     "tests/protector_models/test_language_model.py",
-    "tests/protector_models/test_classifier_detector.py",
+    "tests/protector_models/detectors/test_classifier_detector.py",
     "tests/pipelines/commands/test_models_tiny.py",
     "tests/pipelines/bench/test_detector.py",
     "tests/pipelines/bench/test_detoxifier.py",

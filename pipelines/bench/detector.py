@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
-from protector_models.harm_detector import TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.harm_detector import TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.plain_encoder import PlainEncoder
 from protector_models.moderation.conversation import Exchange
-from protector_models.plain_encoder import PlainEncoder
 
 LENGTHS = (64, 128, 256)
 """Of the texts, in tokens. An answer of 256 takes the detector two overlapping windows, 296 tokens in all."""

@@ -17,7 +17,7 @@ from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.commands.terminal_texts import decode_argument, printable
 from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.image_formats import SIGNATURES_BYTES, sniff_media_type
+from protector_models.images.formats import SIGNATURES_BYTES, sniff_media_type
 from protector_models.moderation.conversation import (
     ContentPart,
     ConversationEvent,
@@ -103,7 +103,7 @@ def _read_image(path: Path) -> str:
 async def _answer(settings: WeirSettings, event: ConversationEvent, *, as_json: bool) -> None:
     # Imported here, not above: models and their libraries take seconds.
     from pipelines.composition import usable_cpus  # noqa: PLC0415
-    from protector_models.mllm import load_mllm  # noqa: PLC0415
+    from protector_models.mllms.mllm import load_mllm  # noqa: PLC0415
 
     mllm = load_mllm(
         settings.mllm, num_threads=usable_cpus(), timeout_s=settings.mllm.deadline_s, images=settings.images

@@ -99,7 +99,7 @@ def assess(
 
 def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_spans: bool) -> _Finding:
     # Imported here, not above: the engine takes a second, and every other command would pay for it.
-    from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
 
     directory = weights or SHIPPED_WEIGHTS
     budgets = CheckpointCard.load(directory).budget_thresholds

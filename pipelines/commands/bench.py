@@ -68,7 +68,7 @@ def detector(
     """
     # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
     from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
-    from protector_models.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
 
     benchmark = DetectorBenchmark(
         weights=weights or SHIPPED_WEIGHTS, num_threads=threads, num_texts=texts, repeats=repeats
@@ -105,7 +105,7 @@ def detoxifier(
     """
     # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
     from pipelines.bench.detoxifier import DetoxifierBenchmark, run_detoxifier_benchmark  # noqa: PLC0415
-    from protector_models.edit_model import SHIPPED_EDIT_MODEL  # noqa: PLC0415
+    from protector_models.detoxification.edit_model import SHIPPED_EDIT_MODEL  # noqa: PLC0415
 
     benchmark = DetoxifierBenchmark(
         weights=weights or SHIPPED_EDIT_MODEL, num_threads=threads, num_texts=texts, repeats=repeats

@@ -155,7 +155,7 @@ def _evaluate(
     num_worst: int,
 ) -> "tuple[EvaluationReport, dict[str, EvaluatedSet]]":
     # Imported here, not above: the model's libraries take a second, and every other command would pay for them.
-    from protector_models.detectors import load_detector  # noqa: PLC0415
+    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
     from protector_models.evaluation import harness, perturbations, record_sets, report  # noqa: PLC0415
     from protector_models.evaluation.blocking_detector import BlockingDetector  # noqa: PLC0415
 
@@ -190,8 +190,8 @@ def _compose_learned_rows(settings: DetectorSettings) -> "list[BaselineJudge]":
     """Returns the learned rows that a detector's weights have the components for."""
     if settings.kind != "onnx":
         return []
+    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
     from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
-    from protector_models.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
 
     return [BagOfWordsJudge.load(settings.checkpoint or SHIPPED_WEIGHTS)]
 

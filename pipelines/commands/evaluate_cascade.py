@@ -17,13 +17,13 @@ from pipelines.commands.evaluation_tables import FILE_COLUMNS, format_figure, ma
 from pipelines.commands.interrupts import EXIT_INTERRUPTED
 from pipelines.commands.options import JsonOption
 from pipelines.settings import load_settings
-from protector_models.cascade import Band
+from protector_models.detectors.cascade import Band
 from protector_models.moderation.errors import ConfigurationError, DependencyError
 from protector_models.settings import DetectorSettings
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.detectors import LoadedDetector
+    from protector_models.detectors.detectors import LoadedDetector
     from protector_models.evaluation.cascade import BandReport, CascadeReport
     from protector_models.training.examples import Example
 
@@ -124,8 +124,8 @@ async def _evaluate(
 ) -> "tuple[CascadeReport, bool]":
     """Returns the report, and whether it has every set: Ctrl-C ends it after the last whole one."""
     # Imported here, not above: the models' libraries take a second, and every other command would pay for them.
-    from protector_models.cascade import CascadeDetector  # noqa: PLC0415
-    from protector_models.detectors import load_detector  # noqa: PLC0415
+    from protector_models.detectors.cascade import CascadeDetector  # noqa: PLC0415
+    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
     from protector_models.evaluation import cascade as evaluation  # noqa: PLC0415
     from protector_models.evaluation.record_sets import find_sets, read_rows  # noqa: PLC0415
 
@@ -190,7 +190,7 @@ async def _find_band(
     second: "LoadedDetector",
     advance: Callable[[int], None],
 ) -> "BandReport":
-    from protector_models.cascade import Alignment  # noqa: PLC0415  # heavy, as above
+    from protector_models.detectors.cascade import Alignment  # noqa: PLC0415  # heavy, as above
     from protector_models.evaluation.band_choice import BAND_RULE, choose_band  # noqa: PLC0415
     from protector_models.evaluation.cascade import BandReport, assess_twice  # noqa: PLC0415
     from protector_models.training.held_out import to_exchange  # noqa: PLC0415

@@ -18,7 +18,7 @@ from protector_models.moderation.errors import ConfigurationError, DependencyErr
 from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.detoxifier import TextEditor
+    from protector_models.detoxification.detoxifier import TextEditor
     from protector_models.evaluation.detoxification.report import DetoxifierReport
 
 _EditModelOption = Annotated[
@@ -115,7 +115,7 @@ def _choose_weights(settings: WeirSettings, weights: Path | None) -> WeirSetting
 
 
 def _load_editor(settings: WeirSettings, num_threads: int) -> "TextEditor":
-    from protector_models.edit_model import SHIPPED_EDIT_MODEL, EditModel  # noqa: PLC0415  # heavy, see below
+    from protector_models.detoxification.edit_model import SHIPPED_EDIT_MODEL, EditModel  # noqa: PLC0415  # heavy, see below
 
     return EditModel.load(settings.detoxifier.checkpoint or SHIPPED_EDIT_MODEL, num_threads=num_threads)
 
@@ -127,11 +127,11 @@ def _evaluate(
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
     from pipelines.composition import detector_checkpoint, in_process_moderator, load_policy_in_force  # noqa: PLC0415
+    from protector_models.detectors.harm_detector import OnnxHarmDetector  # noqa: PLC0415
     from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier  # noqa: PLC0415
     from protector_models.evaluation.detoxification.harness import Bench  # noqa: PLC0415
     from protector_models.evaluation.detoxification.judges import SHIPPED_JUDGES, load_judges  # noqa: PLC0415
     from protector_models.evaluation.detoxification.record_kinds import read_sets  # noqa: PLC0415
-    from protector_models.harm_detector import OnnxHarmDetector  # noqa: PLC0415
     from protector_models.moderation.memory_cache import MemoryVerdictCache  # noqa: PLC0415
     from services.metrics import PrometheusMetrics  # noqa: PLC0415
 

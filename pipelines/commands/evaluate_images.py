@@ -64,7 +64,7 @@ def images(
 
 def _evaluate(rows: "ImageRows", settings: WeirSettings, *, num_threads: int) -> "ImagesReport":
     from protector_models.evaluation import images as evaluation  # noqa: PLC0415
-    from protector_models.image_reader import SynchronousImageReader  # noqa: PLC0415
+    from protector_models.images.reader import SynchronousImageReader  # noqa: PLC0415
 
     if settings.images.read == "off":
         raise ConfigurationError("images.read: expected 'text', got 'off'")
@@ -97,7 +97,7 @@ async def _assess(
     report_texts: Callable[[int], object],
 ) -> "tuple[str, dict[str, list[Assessment | ItemFailure]]]":
     """Returns the detector's revision, and what it says of every text."""
-    from protector_models.detectors import load_detector  # noqa: PLC0415  # heavy, see above
+    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415  # heavy, see above
 
     detector = load_detector(settings.detector, num_threads=num_threads, timeout_s=_TIMEOUT_S)
     try:

@@ -214,7 +214,7 @@ async def _open_judge(plan: _Plan) -> "AsyncIterator[AnswerJudge]":
     if plan.judge_config is None:
         yield CharacterAnswerJudge.load(SHIPPED_JUDGES)
         return
-    from protector_models.detectors import load_detector  # noqa: PLC0415
+    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
 
     settings = load_settings(plan.judge_config).detector
     if settings in _name_parts(plan.settings.detector):

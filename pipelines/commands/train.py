@@ -134,7 +134,7 @@ def _require_unused(recipe: Recipe, options: Mapping[str, object]) -> None:
 
 def _train_detector(*, data: Path, out: Path, encoder: Path, num_threads: int, num_steps: int | None) -> CheckpointCard:
     # Imported here, not above: torch takes seconds, and every other command would pay for them.
-    from protector_models.prompts import PairLayout  # noqa: PLC0415
+    from protector_models.detectors.prompts import PairLayout  # noqa: PLC0415
     from protector_models.training.bag_of_words_recipe import (  # noqa: PLC0415
         OUTPUTS,
         BagOfWordsRecipe,

@@ -17,7 +17,7 @@ from pipelines.streaming.dead_letter import RunawayDeadLettersError
 from pipelines.streaming.kafka_broker import KafkaConnection, connect
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.worker import StreamWorker
-from protector_models.image_source import load_image_source
+from protector_models.images.source import load_image_source
 from protector_models.languages import LanguageIdentifier
 from protector_models.moderation.errors import BrokerUnavailableError, WeirError
 from protector_models.moderation.moderator import Moderator

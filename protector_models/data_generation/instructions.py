@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from protector_models.harm_categories import HARM_CATEGORIES
+from protector_models.detectors.harm_categories import HARM_CATEGORIES
 
 SCENARIOS_PER_REQUEST = 10
 

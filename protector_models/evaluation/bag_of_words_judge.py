@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from protector_models.bag_of_words_detector import load_bag_of_words_detector
-from protector_models.harm_detector import OnnxHarmDetector
+from protector_models.detectors.bag_of_words_detector import load_bag_of_words_detector
+from protector_models.detectors.harm_detector import OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment
 

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from protector_models.cascade import Alignment, Band
+from protector_models.detectors.cascade import Alignment, Band
 from protector_models.evaluation.metrics import Labels, Scores, auroc, f1_at
 from protector_models.moderation.verdict import Assessment, ItemFailure, StageStatus
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from protector_models.detectors import LoadedDetector
+from protector_models.detectors.detectors import LoadedDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment, ItemFailure
 

@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from protector_models.cascade import CascadeDetector
-from protector_models.detectors import LoadedDetector
+from protector_models.detectors.cascade import CascadeDetector
+from protector_models.detectors.detectors import LoadedDetector
 from protector_models.evaluation import metrics
 from protector_models.evaluation.band_choice import Outcomes
 from protector_models.evaluation.metrics import Estimate, Labels, Scores

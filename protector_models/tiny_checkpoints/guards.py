@@ -35,11 +35,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from protector_models.checkpoint_description import load_description
-from protector_models.exchange_windows import ExchangeWindow
-from protector_models.generative_head import GenerativeHead
-from protector_models.guard_encoding import GuardEncoding
-from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.checkpoint_description import load_description
+from protector_models.detectors.exchange_windows import ExchangeWindow
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.guards.encoding import GuardEncoding
+from protector_models.guards.generative_head import GenerativeHead
 
 TEMPLATE_FILE = "template.txt"
 """What `detector.template` names, in the folder of a guard without a chat template."""

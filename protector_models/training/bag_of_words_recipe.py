@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # ships no types
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # ships no types
 
-from protector_models.bag_of_words import NUM_BUCKETS, BagOfWords, hash_features
-from protector_models.prompts import PairLayout, TokenPair
+from protector_models.detectors.bag_of_words import NUM_BUCKETS, BagOfWords, hash_features
+from protector_models.detectors.prompts import PairLayout, TokenPair
 from protector_models.training.batches import CutPlan, EncodedExample, cut_example, teaches_alone
 from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.examples import Example

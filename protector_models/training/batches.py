@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from protector_models.detectors.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PairLayout, TokenPair
 from protector_models.normalisation import normalise
-from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PairLayout, TokenPair
 from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.examples import Example
 from protector_models.training.sources import RowKind

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 from transformers.utils import logging
 
-from protector_models.pooling import NUM_POOLED, pool_tokens
+from protector_models.detectors.pooling import NUM_POOLED, pool_tokens
 from protector_models.training.category_map import TRAINED_CATEGORIES
 
 
@@ -85,11 +85,12 @@ class DetectorNetwork(nn.Module):
 class ServedNetwork(nn.Module):
     """What is exported: one tensor with the logits of answer and text alone first, then one logit per category.
 
-    It reads windows without padding, one a run, and needs no mask: see `protector_models.window_scorer`. That alone is
-    what keeps a score independent of other windows: those of one run share the scales of int8.
+    It reads windows without padding, one a run, and needs no mask: see `protector_models.detectors.window_scorer`. That
+    alone is what keeps a score independent of other windows: those of one run share the scales of int8.
 
     The heads are written as a product and a sum over the last axis, not as a matrix product: `quantise` takes the
-    matrix products with weights, and the heads stay in fp32. `protector_models.graph_weights` reads them in this form.
+    matrix products with weights, and the heads stay in fp32. `protector_models.detectors.graph_weights` reads them in
+    this form.
     """
 
     def __init__(self, network: DetectorNetwork) -> None:

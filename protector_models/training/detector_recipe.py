@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from protector_models.prompts import PAIR_LAYOUT, PairLayout
+from protector_models.detectors.prompts import PAIR_LAYOUT, PairLayout
 from protector_models.training.batches import (
     Batch,
     CutPlan,

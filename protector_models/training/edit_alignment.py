@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import Enum, auto
 
-from protector_models.edit_words import DELETE, KEEP, append_tag, plain_form, replace_tag, split_words
+from protector_models.detoxification.edit_words import DELETE, KEEP, append_tag, plain_form, replace_tag, split_words
 
 _GAP_COST = 1.0
 _WORD_FOR_SIGN_COST = 2.5

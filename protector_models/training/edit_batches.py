@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from protector_models.edit_encoding import encode_words
-from protector_models.edit_words import KEEP
+from protector_models.detoxification.edit_encoding import encode_words
+from protector_models.detoxification.edit_words import KEEP
 from protector_models.normalisation import normalise
 from protector_models.training.edit_alignment import share_tags
 from protector_models.training.edit_corruption import JudgedSentence, break_sentence, edit_in_part, edit_wrongly

@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from protector_models.edit_words import DELETE, KEEP, apply_tags, split_words
+from protector_models.detoxification.edit_words import DELETE, KEEP, apply_tags, split_words
 
 _EDITED_SHARE = 0.5
 """A word that so many rewrites edit is one that has to be edited."""

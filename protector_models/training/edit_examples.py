@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.edit_words import split_words
+from protector_models.detoxification.edit_words import split_words
 from protector_models.moderation.sentences import split_sentences
 from protector_models.training.edit_alignment import WeightedRewrite
 from protector_models.training.edit_corruption import JudgedSentence

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from protector_models.checkpoints import hash_file
-from protector_models.edit_decoding import DecodingPlan
-from protector_models.edit_encoding import EDIT_LAYOUT
-from protector_models.edit_model import EditModel, EditModelCard
+from protector_models.detoxification.edit_decoding import DecodingPlan
+from protector_models.detoxification.edit_encoding import EDIT_LAYOUT
+from protector_models.detoxification.edit_model import EditModel, EditModelCard
 from protector_models.evaluation.detoxification.text_scores import chrf
 from protector_models.moderation.verdict import ItemFailure
 from protector_models.training.edit_examples import EditExamples

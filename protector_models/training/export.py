@@ -14,11 +14,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process  # type: 
 from torch import Tensor, nn
 from transformers import BertModel
 
-from protector_models.edit_model import EDIT_INPUT
-from protector_models.harm_detector import MODEL_FILE, TOKENIZER_FILE
+from protector_models.detectors.harm_detector import MODEL_FILE, TOKENIZER_FILE
+from protector_models.detectors.window_scorer import INPUT_NAMES
+from protector_models.detoxification.edit_model import EDIT_INPUT
 from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
 from protector_models.training.edit_network import EditNetwork, ServedEditNetwork
-from protector_models.window_scorer import INPUT_NAMES
 
 FP32_FILE = "model-fp32.onnx"
 
@@ -55,7 +55,7 @@ def quantise(fp32_file: Path, directory: Path) -> Path:
     """Writes the int8 graph: weights of all linear layers per channel, word embeddings per tensor; returns its file.
 
     The products inside attention and the small heads stay in fp32. Activation scales are taken at run time from the
-    text that is read, which is why a run holds one (see `protector_models.window_scorer`).
+    text that is read, which is why a run holds one (see `protector_models.detectors.window_scorer`).
     """
     prepared = directory / "model-prepared.onnx"
     quant_pre_process(str(fp32_file), str(prepared), skip_symbolic_shape=True)

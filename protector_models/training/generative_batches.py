@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from protector_models.detoxification.rewrite_prompts import encode_prompt
 from protector_models.language_model_loading import BaseModel
-from protector_models.rewrite_prompts import encode_prompt
 from protector_models.training.rewritten_answers import RewrittenAnswer
 
 NO_LABEL = -100

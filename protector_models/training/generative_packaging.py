@@ -7,9 +7,9 @@ from peft import TaskType
 
 from protector_models.adapter_cards import AdapterCard
 from protector_models.checkpoints import hash_file
+from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT
 from protector_models.language_model_files import ADAPTER_FILES, hash_folder
 from protector_models.language_model_loading import DTYPES, BaseModel, load_base_model
-from protector_models.rewrite_prompts import REWRITE_LAYOUT
 from protector_models.settings import Device, Dtype
 from protector_models.training.adapter_training import AdapterProgress, add_adapter, start_accelerator, train_adapter
 from protector_models.training.generative_batches import encode_answers

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from protector_models.detectors.harm_detector import SCORE_DECIMALS, OnnxHarmDetector
 from protector_models.evaluation.baselines import BaselineJudge
 from protector_models.evaluation.metrics import auroc, expected_calibration_error, f1_at, fpr_at, tpr_at_fpr
-from protector_models.harm_detector import SCORE_DECIMALS, OnnxHarmDetector
 from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.policy import ANY_CATEGORY

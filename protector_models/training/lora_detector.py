@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from protector_models.exchange_encoding import Encoded
+from protector_models.detectors.exchange_encoding import Encoded
 from protector_models.training.adapter_training import AdapterObjective, AdapterRecipe, PartLoss
 from protector_models.training.answer_pairs import AnswerUnit
 

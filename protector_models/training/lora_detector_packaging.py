@@ -9,10 +9,10 @@ import yaml
 from peft import TaskType
 
 from protector_models.adapter_cards import AdapterCard
-from protector_models.checkpoint_description import CheckpointDescription, ClassificationHead, ReadingWindow
 from protector_models.checkpoints import hash_file
-from protector_models.classifier_detector import ClassifierDetector, input_maker
-from protector_models.classifier_loading import load_base_classifier
+from protector_models.detectors.checkpoint_description import CheckpointDescription, ClassificationHead, ReadingWindow
+from protector_models.detectors.classifier_detector import ClassifierDetector, input_maker
+from protector_models.detectors.classifier_loading import load_base_classifier
 from protector_models.language_model_files import ADAPTER_FILES, hash_folder
 from protector_models.settings import DetectorSettings, Device, Dtype
 from protector_models.training.adapter_training import (

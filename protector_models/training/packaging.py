@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from protector_models.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
 from protector_models.checkpoints import CheckpointCard, LogitMix, hash_file
+from protector_models.detectors.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
+from protector_models.detectors.harm_detector import MODEL_FILE, OnnxHarmDetector
+from protector_models.detectors.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout
+from protector_models.detectors.window_scorer import OnnxWindowScorer
 from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge
-from protector_models.harm_detector import MODEL_FILE, OnnxHarmDetector
-from protector_models.prompts import MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, PAIR_LAYOUT, PairLayout
 from protector_models.training.bag_of_words_recipe import OUTPUTS, BagOfWordsRecipe
 from protector_models.training.batches import CutPlan, encode_examples
 from protector_models.training.calibration import HeldOutLogits, fit_mix
@@ -27,7 +28,6 @@ from protector_models.training.export import copy_tokenizer, export_fp32, quanti
 from protector_models.training.held_out import choose_for_baseline, judge_held_out, select_alone, select_answers
 from protector_models.training.sources import RowKind
 from protector_models.training.thresholds import THRESHOLD_RULE
-from protector_models.window_scorer import OnnxWindowScorer
 
 DETECTOR_NAME = "weir-minilm"
 ENCODER_WEIGHTS_FILE = "model.safetensors"

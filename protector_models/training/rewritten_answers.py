@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.rewrite_faults import is_looping
+from protector_models.detoxification.rewrite_faults import is_looping
 from protector_models.training.examples import is_held_out, read_training_set, take_last_turn
 from protector_models.training.excluded_texts import is_excluded_text
 from protector_models.training.records import LabelledRecord

@@ -8,9 +8,9 @@ import pytest
 from pipelines.composition import detector_checkpoint, in_process_moderator, load_policy_in_force
 from pipelines.settings import WeirSettings
 from protector_models.checkpoints import CheckpointCard
-from protector_models.detectors import describe_detector
-from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.image_settings import ImageSettings
+from protector_models.detectors.detectors import describe_detector
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.images.settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.fakes import RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from pipelines.rewritten import allow_only, edit_texts, moderate_texts
-from protector_models.detoxifier import ModelDetoxifier
+from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.fakes import POISON, FakeHarmDetector, FakeTextEditor, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache

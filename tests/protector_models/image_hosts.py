@@ -15,11 +15,11 @@ from typing import Any
 import httpcore
 from aiohttp import web
 
-from protector_models.image_settings import FetchSettings, ImageSettings
-from protector_models.image_source import ConfiguredImageSource, load_image_source
+from protector_models.images.public_addresses import IPAddress
+from protector_models.images.settings import FetchSettings, ImageSettings
+from protector_models.images.source import ConfiguredImageSource, load_image_source
 from protector_models.moderation.images import ImageContent
 from protector_models.moderation.verdict import ItemFailure
-from protector_models.public_addresses import IPAddress
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 20
 """What begins like a picture: fetching looks at no more."""

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from protector_models.detectors import DetectorFacts, ThreadedDetector
+from protector_models.detectors.detectors import DetectorFacts, ThreadedDetector
 from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import POISON

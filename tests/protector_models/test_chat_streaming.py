@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from protector_models.chat_completions import _retry_after_s
-from protector_models.chat_endpoint import ChatEndpointGenerator
+from protector_models.mllms.endpoint import ChatEndpointGenerator
 from protector_models.moderation.errors import ModelUnavailableError, UnansweredError
 from protector_models.settings import MllmSettings
 from tests.builders import event

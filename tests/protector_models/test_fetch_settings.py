@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from protector_models.image_settings import FetchSettings
+from protector_models.images.settings import FetchSettings
 
 WEB = {"schemes": ["https"], "hosts": ["img.example.org"]}
 

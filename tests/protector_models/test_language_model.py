@@ -11,12 +11,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from protector_models.generative_detoxifier import Draft, WritingTask
+from protector_models.detoxification.generative_detoxifier import Draft, WritingTask
+from protector_models.detoxification.rewrite_prompts import encode_prompt
 from protector_models.language_model import LanguageModel
 from protector_models.language_model_loading import load_language_model
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.verdict import ItemFailure
-from protector_models.rewrite_prompts import encode_prompt
 from protector_models.settings import GeneratorSettings
 from protector_models.tiny_checkpoints.vocabulary import CHAT_TEMPLATE, write_tokenizer
 from tests.protector_models.tiny_language_models import write_causal_model, write_sequence_model

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.normalisation import normalise
 from protector_models.text_edits import EditedText
 

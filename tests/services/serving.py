@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ray import serve
 
-from protector_models.detectors import ThreadedDetector
-from protector_models.detoxifier import ModelDetoxifier
+from protector_models.detectors.detectors import ThreadedDetector
+from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeTextEditor
 from protector_models.moderation.verdict import Assessment, ItemFailure

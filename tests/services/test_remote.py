@@ -4,7 +4,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
-from protector_models.detoxifier import ModelDetoxifier
+from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeGenerator, FakeTextEditor
 from protector_models.moderation.images import ImageReading

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from protector_models.detoxifier import ModelDetoxifier
-from protector_models.mllm import load_mllm
+from protector_models.detoxification.detoxifier import ModelDetoxifier
+from protector_models.mllms.mllm import load_mllm
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeTextEditor

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from protector_models.detoxifier import TextEditor
+from protector_models.detoxification.detoxifier import TextEditor
 from protector_models.evaluation.baselines import is_refusal
 from protector_models.evaluation.detoxification.judges import Judges
 from protector_models.evaluation.detoxification.moderated import ModeratedRow, moderate_records

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from protector_models.detoxifier import TextEditor
+from protector_models.detoxification.detoxifier import TextEditor
 from protector_models.evaluation.detoxification.toxic_words import ToxicWords
 from protector_models.moderation.verdict import ItemFailure
 from protector_models.training.records import LabelledRecord

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from pipelines.bench.detector import LENGTHS, make_texts
-from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
 
 
 def test_texts_have_exactly_the_length_they_stand_for() -> None:

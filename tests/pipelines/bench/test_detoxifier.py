@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from pipelines.bench.detoxifier import LENGTH, make_short_texts
-from protector_models.edit_model import EDIT_TOKENIZER_FILE, SHIPPED_EDIT_MODEL, EditModel
+from protector_models.detoxification.edit_model import EDIT_TOKENIZER_FILE, SHIPPED_EDIT_MODEL, EditModel
 
 
 def test_texts_have_exactly_the_length_they_stand_for_and_half_of_them_are_edited() -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands import evaluate, models
-from protector_models.checkpoint_description import list_descriptions
+from protector_models.detectors.checkpoint_description import list_descriptions
 from tests.protector_models.training.builders import make_record, write_records
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protector_models.cascade import Alignment, Band, CascadeDetector
+from protector_models.detectors.cascade import Alignment, Band, CascadeDetector
 from protector_models.evaluation.band_choice import Outcomes, ScoredTwice, choose_band
 from protector_models.evaluation.metrics import auroc, f1_at
 from protector_models.moderation.verdict import Assessment, ItemFailure

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.cascade import Band, CascadeDetector
+from protector_models.detectors.cascade import Band, CascadeDetector
 from protector_models.evaluation.cascade import CascadeSetReport, assess_twice, evaluate_cascade
 from protector_models.evaluation.record_sets import EvaluationSet, read_rows
 from protector_models.moderation.errors import ModelUnavailableError

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from protector_models.checkpoints import CheckpointCard
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS
 from protector_models.evaluation.categories import OPENAI_CATEGORIES, OWN_CATEGORIES, parse_labels, report_categories
 from protector_models.evaluation.report import CategoryReport
-from protector_models.harm_detector import SHIPPED_WEIGHTS
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
 from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.harmful_spans import MAX_PIECES, HarmfulSpan, SpanSearch, find_harmful_spans

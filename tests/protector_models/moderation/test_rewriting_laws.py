@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.detoxifier import ModelDetoxifier
+from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeTextEditor, RecordedMetrics

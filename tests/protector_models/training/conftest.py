@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from protector_models.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from protector_models.prompts import MAX_PAIR_TOKENS, PairLayout
+from protector_models.detectors.prompts import MAX_PAIR_TOKENS, PairLayout
 from protector_models.training.batches import (
     CutPlan,
     cut_example,

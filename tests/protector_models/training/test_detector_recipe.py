@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from protector_models.prompts import PairLayout
+from protector_models.detectors.prompts import PairLayout
 from protector_models.training.batches import CutPlan, EncodedExample, draw_pairs, encode_examples, group_by_prompt
 from protector_models.training.category_map import TRAINED_CATEGORIES
 from protector_models.training.detector_network import DetectorNetwork

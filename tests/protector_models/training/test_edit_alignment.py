@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.edit_words import DELETE, KEEP, append_tag, apply_tags, plain_form, replace_tag, split_words
+from protector_models.detoxification.edit_words import (
+    DELETE,
+    KEEP,
+    append_tag,
+    apply_tags,
+    plain_form,
+    replace_tag,
+    split_words,
+)
 from protector_models.training.edit_alignment import WeightedRewrite, share_tags, tag_words
 
 WORDS = st.lists(

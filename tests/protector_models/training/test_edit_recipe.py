@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from protector_models.edit_words import DELETE, KEEP, replace_tag
+from protector_models.detoxification.edit_words import DELETE, KEEP, replace_tag
 from protector_models.training.detector_recipe import load_training_tokenizer
 from protector_models.training.edit_alignment import WeightedRewrite
 from protector_models.training.edit_batches import EncodedEdits, EpochDraw, draw_epoch, encode_edits

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from protector_models.prompts import TokenPair
-from protector_models.torch_window_scorer import TorchWindowScorer
+from protector_models.detectors.prompts import TokenPair
+from protector_models.detectors.torch_window_scorer import TorchWindowScorer
+from protector_models.detectors.window_scorer import OnnxWindowScorer
 from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
 from protector_models.training.export import copy_tokenizer, export_fp32, quantise
-from protector_models.window_scorer import OnnxWindowScorer
 
 WINDOWS = [
     TokenPair(input_ids=[101, *range(2000, 2000 + length), 102], segment_ids=[0, *([1] * (length + 1))])

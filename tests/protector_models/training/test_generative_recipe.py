@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft.utils.save_and_load import load_peft_weights
 
-from protector_models.generative_detoxifier import load_generator
+from protector_models.detoxification.generative_detoxifier import load_generator
 from protector_models.language_model_loading import load_base_model
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.ports import RewriteRequest

@@ -10,8 +10,8 @@ import torch
 from peft.utils.save_and_load import load_peft_weights
 
 from protector_models.adapter_cards import AdapterCard
-from protector_models.checkpoint_description import load_description
-from protector_models.detectors import load_detector
+from protector_models.detectors.checkpoint_description import load_description
+from protector_models.detectors.detectors import load_detector
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Assessment
 from protector_models.settings import DetectorSettings

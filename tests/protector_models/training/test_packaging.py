@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from protector_models.checkpoints import CheckpointCard
-from protector_models.harm_detector import OnnxHarmDetector
+from protector_models.detectors.harm_detector import OnnxHarmDetector
+from protector_models.detectors.prompts import PairLayout
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.verdict import Assessment
-from protector_models.prompts import PairLayout
 from protector_models.training.bag_of_words_recipe import BagOfWordsRecipe, train_bag_of_words
 from protector_models.training.batches import encode_examples
 from protector_models.training.category_map import TRAINED_CATEGORIES

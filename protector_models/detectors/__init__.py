@@ -1,0 +1,1 @@
+"""Harm detectors: the shipped one, classifiers, cascades, and what all kinds share."""

@@ -1,0 +1,96 @@
+"""The port of the engines that run the encoder, and the one that ships: ONNX Runtime, each window in a run of its own.
+
+One window a run is what makes a score independent of its neighbours: dynamic int8 takes the scale of the activations
+over the whole input tensor, so in a shared run a window's score would move with the others. It also needs no padding,
+and runs of eight are no faster (docs/design/0005-detector-engine.md has the figures).
+
+Shapes: T tokens of one window, K logits of one window.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime  # type: ignore[import-untyped]  # ships no types
+
+from protector_models.detectors.prompts import TokenPair
+from protector_models.onnx_session import SLOW_FUSIONS, load_session
+
+INPUT_NAMES = ("input_ids", "segment_ids")
+"""Inputs of the exported graph, each int64 [1, T]; the output `logits` is float32 [1, K]. There is no mask: one window
+a run has no padding, and adding a mask of zeros to every attention score took 4% of the time."""
+
+Logits = npt.NDArray[np.float32]
+
+
+class WindowScorer(Protocol):
+    """An engine: what runs the encoder over windows. Several threads may call it at once."""
+
+    @property
+    def engine(self) -> str:
+        """What beside weights and windows decides a logit's bits; part of the detector's revision."""
+        ...
+
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
+        """Scores each window, whatever it is scored with. It computes on the calling thread's time and may be repeated.
+
+        The windows are taken one by one, so that the next text can be read while the last one is scored.
+
+        Returns:
+            Logits [K] per window, in order: answer, text alone, then one per category.
+
+        Raises:
+            RuntimeError: the engine failed, for instance for want of memory.
+        """
+        ...
+
+
+class OnnxWindowScorer:
+    """Scores windows on the CPU, on a fixed number of threads. Implements `WindowScorer`."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, executor: ThreadPoolExecutor) -> None:
+        self._session = session
+        self._executor = executor
+
+    @property
+    def engine(self) -> str:
+        """ONNX Runtime, with the order of sums that its fused and unfused kernels give."""
+        return f"onnx without {' '.join(SLOW_FUSIONS)}"
+
+    @classmethod
+    def load(cls, model_file: Path, *, num_threads: int) -> Self:
+        """Loads the graph.
+
+        Args:
+            model_file: the ONNX graph with the inputs of `INPUT_NAMES`.
+            num_threads: runs going on at once, at least 1. Scores do not depend on it.
+
+        Raises:
+            CheckpointError: the file is no graph that ONNX Runtime can load.
+            ValueError: `num_threads` is less than 1.
+        """
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        return cls(load_session(model_file), ThreadPoolExecutor(num_threads, thread_name_prefix="window-scorer"))
+
+    def score(self, windows: Iterable[TokenPair]) -> list[Logits]:
+        """Scores windows, each from the moment it is taken.
+
+        Returns:
+            Logits [K] per window, in order; a window's are the same bits whatever it is scored with.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed, for instance for want of memory.
+        """
+        return list(self._executor.map(self._run, windows))
+
+    def _run(self, window: TokenPair) -> Logits:
+        ids_1T = np.array([window.input_ids], dtype=np.int64)
+        segments_1T = np.array([window.segment_ids], dtype=np.int64)
+        inputs = dict(zip(INPUT_NAMES, (ids_1T, segments_1T), strict=True))
+        (logits_1K,) = self._session.run(None, inputs)
+        logits_K: Logits = np.asarray(logits_1K, dtype=np.float32)[0]
+        return logits_K

@@ -1,0 +1,106 @@
+"""A generative detoxifier behind an endpoint that speaks the OpenAI chat API."""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion, make_revision, open_client
+from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P, derive_seed
+from protector_models.detoxification.rewrite_faults import find_fault
+from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT, build_content
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.ports import RewriteRequest
+from protector_models.moderation.verdict import ItemFailure, Rewrite
+from protector_models.settings import GeneratorSettings
+
+_FIRST_ATTEMPT: Mapping[str, object] = {"temperature": 0.0}
+_LATER_ATTEMPTS: Mapping[str, object] = {"temperature": TEMPERATURE, "top_p": TOP_P}
+
+
+class EndpointDetoxifier:
+    """Has whole answers rewritten over HTTP. Implements `Detoxifier`.
+
+    The first attempt asks for the likeliest text, later ones for a drawn one, with a seed that the request and the
+    attempt decide: whether equal requests get equal rewrites is up to the endpoint. What fails, and for whom, is said
+    at `ChatCompletions`; pictures are not sent.
+    """
+
+    def __init__(self, chat: ChatCompletions, *, revision: str) -> None:
+        """Put a detoxifier together; nothing is sent.
+
+        Args:
+            chat: sends the requests.
+            revision: of the model behind it.
+        """
+        self._chat = chat
+        self._revision = revision
+
+    @classmethod
+    def from_settings(cls, settings: GeneratorSettings) -> Self:
+        """Make a detoxifier from the settings of kind "openai"; nothing is sent.
+
+        Raises:
+            ConfigurationError: the settings name no endpoint, or its URL is none.
+        """
+        if settings.base_url is None or settings.model is None:
+            raise ConfigurationError("detoxifier.generator: expected base_url and model to be set")
+        client = open_client(
+            settings.base_url,
+            api_key=settings.api_key,
+            timeout_s=settings.timeout_s,
+            max_connections=settings.concurrency,
+            section="detoxifier.generator",
+        )
+        options = {"max_tokens": settings.max_new_tokens}
+        asked = [REWRITE_LAYOUT, options, dict(_FIRST_ATTEMPT), dict(_LATER_ATTEMPTS)]
+        revision = make_revision(settings.model, client=client, asked=asked)
+        chat = ChatCompletions(
+            client=client,
+            model=settings.model,
+            options=options,
+            revision=revision,
+            concurrency=settings.concurrency,
+            max_attempts=settings.max_attempts,
+            deadline_s=settings.deadline_s,
+        )
+        return cls(chat, revision=revision)
+
+    @property
+    def revision(self) -> str:
+        """The model's name, and a digest of where it is and how it is asked."""
+        return self._revision
+
+    async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
+        """Rewrite each response as a whole.
+
+        Raises:
+            ModelUnavailableError: the endpoint is gone, busy or late, and none of the requests got a text.
+        """
+        completions = await self._chat.complete([_ask(request) for request in requests])
+        return [
+            self._to_rewrite(request, completion) for request, completion in zip(requests, completions, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._chat.close()
+
+    def _to_rewrite(self, request: RewriteRequest, completion: Completion | ItemFailure) -> Rewrite | ItemFailure:
+        if isinstance(completion, ItemFailure):
+            return completion
+        if completion.finish_reason == "content_filter":
+            return ItemFailure(error="FilteredRewrite", message="the endpoint's content filter stopped the rewrite")
+        if completion.refusal:
+            # Not the answer to the question but to our instruction: nobody who reads it could make sense of it.
+            return ItemFailure(error="DeclinedRewrite", message="the model declined to rewrite")
+        text, is_cut = completion.text.strip(), completion.finish_reason == "length"
+        fault = find_fault(text, response=request.exchange.response, is_cut=is_cut)
+        return fault or Rewrite(text=text, detoxifier=self._revision)
+
+
+def _ask(request: RewriteRequest) -> ChatRequest:
+    exchange = request.exchange
+    options = dict(_FIRST_ATTEMPT)
+    if request.attempt:
+        options = {**_LATER_ATTEMPTS, "seed": derive_seed(exchange.prompt, exchange.response, request.attempt)}
+    content = build_content(exchange.prompt, exchange.response)
+    return ChatRequest(messages=[{"role": "user", "content": content}], options=options)

@@ -1,0 +1,153 @@
+"""A causal language model that writes verdicts, with the probabilities of all verdicts beside them.
+
+Prompts are computed together up to a number of tokens; the device may round differently in batches of another shape, so
+only where `tokens_per_run` is 1 (the default on a CPU) is a score the same to the last bit whatever its neighbours are.
+
+Importing this module takes seconds.
+
+Shapes: B prompts of a run, T tokens of the longest of them, V vocabulary, L verdicts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from protector_models.detectors.exchange_encoding import plan_token_runs
+from protector_models.guards.verdicts import AnswerToken, VerdictGrammar
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.verdict import ItemFailure
+
+TokenIds = Sequence[int]
+
+
+class GuardWriter:
+    """Lets a model go on from prompts. Several threads may call it at once."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        generation: GenerationConfig,
+        grammar: VerdictGrammar,
+        revision: str,
+        tokens_per_run: int,
+    ) -> None:
+        """Put a writer together.
+
+        Args:
+            model: a causal model of transformers, or a peft model around one, in evaluation mode on its device.
+            tokenizer: the model's.
+            generation: greedy; decides when an answer ends, and pads.
+            grammar: says which tokens begin which verdict.
+            revision: of the whole, for messages.
+            tokens_per_run: tokens computed together, padding and those to be written included.
+        """
+        self._model = model
+        self._tokenizer = tokenizer
+        self._generation = generation
+        self._revision = revision
+        self._tokens_per_run = tokens_per_run
+        self._ids_by_verdict = _find_beginnings(tokenizer, grammar)
+
+    def write(self, prompts: Sequence[TokenIds]) -> list[list[AnswerToken] | ItemFailure]:
+        """Write an answer to each prompt, the token that ends it left out.
+
+        Raises:
+            ModelUnavailableError: the GPU failed or is out of memory.
+        """
+        answers: dict[int, list[AnswerToken] | ItemFailure] = {}
+        runs = plan_token_runs(
+            [len(ids) for ids in prompts],
+            tokens_per_run=self._tokens_per_run,
+            new_tokens=int(self._generation.max_new_tokens),
+        )
+        for run in runs:
+            answers |= zip(run, self._write_run([prompts[place] for place in run]), strict=True)
+        return [answers[place] for place in range(len(prompts))]
+
+    def _write_run(self, prompts: Sequence[TokenIds]) -> Sequence[list[AnswerToken] | ItemFailure]:
+        try:
+            return self._generate(prompts)
+        except torch.OutOfMemoryError as error:
+            longest = max(len(ids) for ids in prompts)
+            raise ModelUnavailableError(
+                f"{self._revision}: out of GPU memory with {len(prompts)} texts of at most {longest} tokens"
+            ) from error
+        except torch.AcceleratorError as error:
+            raise ModelUnavailableError(f"{self._revision}: the GPU failed ({type(error).__name__})") from error
+        except (RuntimeError, IndexError, ValueError) as error:
+            if len(prompts) == 1:
+                return [ItemFailure(error="GenerationFailed", message=f"the model failed ({type(error).__name__})")]
+        # One of them breaks the model, nobody knows which: each for itself.
+        return [answer for ids in prompts for answer in self._write_run([ids])]
+
+    def _generate(self, prompts: Sequence[TokenIds]) -> list[list[AnswerToken] | ItemFailure]:
+        length = max(len(ids) for ids in prompts)
+        ids_BT = torch.full((len(prompts), length), int(self._generation.pad_token_id), dtype=torch.int64)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, ids in enumerate(prompts):
+            # The model goes on from the last column, so what is missing is filled up on the left.
+            ids_BT[row, length - len(ids) :] = torch.tensor(ids)
+            mask_BT[row, length - len(ids) :] = 1
+        recorder = _VerdictRecorder(self._ids_by_verdict, self._model.device)
+        with torch.inference_mode():
+            written = self._model.generate(
+                input_ids=ids_BT.to(self._model.device),
+                attention_mask=mask_BT.to(self._model.device),
+                generation_config=self._generation,
+                logits_processor=LogitsProcessorList([recorder]),
+            )
+        scores_BSL = torch.stack(recorder.scores_BL, dim=1).cpu()
+        return [
+            self._to_tokens(ids, scores_SL)
+            for ids, scores_SL in zip(written[:, length:].tolist(), scores_BSL.tolist(), strict=True)
+        ]
+
+    def _to_tokens(self, ids: Sequence[int], scores_SL: Sequence[Sequence[float]]) -> list[AnswerToken]:
+        ends = set(self._generation.eos_token_id)
+        end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        # Pieces of what the tokens make together: by itself a token may have no text, or another one.
+        texts = [self._decode(ids[:num]) for num in range(end + 1)]
+        return [
+            AnswerToken(
+                text=after[len(before) :], log_probabilities=dict(zip(self._ids_by_verdict, scores, strict=True))
+            )
+            for before, after, scores in zip(texts[:-1], texts[1:], scores_SL[:end], strict=True)
+        ]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+
+class _VerdictRecorder(LogitsProcessor):
+    """Keeps the logarithms of the verdicts' probabilities at every step, up to a summand, and changes nothing."""
+
+    def __init__(self, ids_by_verdict: Mapping[str, Sequence[int]], device: torch.device) -> None:
+        self._ids = [torch.tensor(ids, device=device) for ids in ids_by_verdict.values()]
+        self.scores_BL: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002  # transformers' signature
+        self.scores_BL.append(torch.stack([scores[:, ids].double().logsumexp(dim=1) for ids in self._ids], dim=1))
+        return scores
+
+
+def _find_beginnings(tokenizer: Any, grammar: VerdictGrammar) -> dict[str, list[int]]:
+    """Return for each verdict the tokens that begin it and no other.
+
+    Args:
+        tokenizer: a fast one. What is below it is thirty times as fast, which is seconds for a large vocabulary.
+        grammar: of the guard.
+    """
+    found: dict[str, list[int]] = {label: [] for label in grammar.labels}
+    texts: list[str] = tokenizer.backend_tokenizer.decode_batch([[token] for token in range(len(tokenizer))])
+    # Special tokens have no text here, and begin nothing.
+    for token, text in enumerate(texts):
+        if (label := grammar.label_of_token(text)) is not None:
+            found[label].append(token)
+    return {label: tokens for label, tokens in found.items() if tokens}

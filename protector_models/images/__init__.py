@@ -1,0 +1,1 @@
+"""Images: fetched from where that is allowed, decoded within limits, and read."""

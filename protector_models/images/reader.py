@@ -1,0 +1,242 @@
+"""Reads images: decodes them, finds the text in them, compares them with known ones, asks a classifier if there is one.
+
+Importing this module loads OpenCV and ONNX Runtime: import it where images are read.
+"""
+
+import asyncio
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Protocol
+
+import imagehash
+from PIL import Image, ImageDraw, ImageFont
+
+from protector_models.checkpoints import hash_file
+from protector_models.deadlines import within
+from protector_models.images.decoding import DecodingLimits, Picture, Pixels, UnreadImageError, decode_picture
+from protector_models.images.known_images import KnownImages
+from protector_models.images.settings import ImageSettings
+from protector_models.images.text import READING, TextReader
+from protector_models.in_process import ModelThreads
+from protector_models.language_model_files import hash_choices
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.images import ImageFault, ImageReading
+from protector_models.moderation.verdict import ItemFailure
+
+NAME = "weir-images"
+_MAX_CHARACTERS = 20_000
+"""Of one image: several dense pages."""
+_HEALTH_TEXT = "WEIR"
+_DECIDING = ("rapidocr-onnxruntime", "onnxruntime", "opencv-python-headless", "pillow", "imagehash")
+"""Packages whose versions decide what is read."""
+
+
+class ScoresPictures(Protocol):
+    """An image classifier."""
+
+    @property
+    def revision(self) -> str:
+        """Its "name@revision"."""
+
+    def score(self, views: Sequence[Pixels]) -> dict[str, float]:
+        """Return a score in [0, 1] for each category."""
+
+
+class ReadsText(Protocol):
+    """What finds the text in one view."""
+
+    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
+        """Return its lines in reading order; may raise `UnreadImageError`, and whatever `check_time` raises."""
+
+
+class SynchronousImageReader:
+    """Reads images on the thread that calls it; several threads may use one at once."""
+
+    def __init__(
+        self,
+        text_reader: ReadsText,
+        settings: ImageSettings,
+        *,
+        known: KnownImages | None = None,
+        classifier: ScoresPictures | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put a reader together; `load` does."""
+        self._text_reader = text_reader
+        self._limits = DecodingLimits(
+            formats=frozenset(settings.formats),
+            max_pixels=settings.max_pixels,
+            max_side=settings.max_side,
+            max_frames=settings.max_frames,
+        )
+        self._time_limit_s = settings.time_limit_s
+        self._known = known
+        self._classifier = classifier
+        self._clock = clock
+        self.revision = f"{NAME}@{_hash_identity(settings, known, classifier)}"
+
+    @classmethod
+    def load(cls, settings: ImageSettings) -> "SynchronousImageReader":
+        """Loads models and lists.
+
+        Raises:
+            ConfigurationError: one of them cannot be used.
+        """
+        classifier = None
+        if settings.classifier is not None:
+            # Importing torch and transformers takes ten seconds.
+            from protector_models.images.classifier import ImageClassifier  # noqa: PLC0415
+
+            classifier = ImageClassifier.load(settings.classifier)
+        known = None
+        if settings.known is not None:
+            known = KnownImages.load(settings.known.file, max_distance=settings.known.max_distance)
+        text_reader = TextReader.load(min_confidence=settings.min_text_confidence, max_pieces=settings.max_text_pieces)
+        return cls(text_reader, settings, known=known, classifier=classifier)
+
+    def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Reads each image, whatever its neighbours are; equal ones once. Same length and order."""
+        distinct = {content: self._read(content) for content in dict.fromkeys(contents)}
+        return [distinct[content] for content in contents]
+
+    def _read(self, content: bytes) -> ImageReading | ItemFailure:
+        deadline = self._clock() + self._time_limit_s
+
+        def check_time() -> None:
+            if self._clock() > deadline:
+                raise UnreadImageError(
+                    ImageFault.TEXT_NOT_READ, f"expected to be read within {self._time_limit_s:g} s, took longer"
+                )
+
+        try:
+            picture = decode_picture(content, self._limits)
+            return self._describe(content, picture, self._read_text(picture, check_time))
+        except UnreadImageError as error:
+            return error.as_failure()
+
+    def _read_text(self, picture: Picture, check_time: Callable[[], None]) -> str:
+        # Views and frames of one picture repeat each other's lines: each is kept once, where it is first.
+        lines: dict[str, None] = {}
+        for view in picture.views:
+            check_time()
+            lines.update(dict.fromkeys(self._text_reader.read(view, check_time=check_time)))
+        text = "\n".join(lines)
+        if len(text) > _MAX_CHARACTERS:
+            raise UnreadImageError(
+                ImageFault.TEXT_NOT_READ, f"expected at most {_MAX_CHARACTERS} characters, got {len(text)}"
+            )
+        return text
+
+    def _describe(self, content: bytes, picture: Picture, text: str) -> ImageReading:
+        sha256 = hashlib.sha256(content).hexdigest()
+        hashes = [str(imagehash.phash(Image.fromarray(view))) for view in picture.views]
+        return ImageReading(
+            sha256=sha256,
+            perceptual_hash=hashes[0],
+            width=picture.width,
+            height=picture.height,
+            text=text,
+            categories=self._classifier.score(picture.views) if self._classifier else {},
+            known_as=self._known.find(sha256, hashes) if self._known else None,
+            reader=self.revision,
+        )
+
+
+class ThreadedImageReader:
+    """A reader on threads of this process. Implements `ImageReader`."""
+
+    def __init__(self, reader: SynchronousImageReader, *, num_threads: int, timeout_s: float) -> None:
+        """Wrap a loaded reader.
+
+        Args:
+            reader: computes on the thread that calls it.
+            num_threads: images that are read at the same time; further ones wait.
+            timeout_s: how long a call may take, waiting for a free thread included.
+        """
+        self._reader = reader
+        self._timeout_s = timeout_s
+        self._threads = ModelThreads("images", num_threads=num_threads)
+
+    @property
+    def revision(self) -> str:
+        """The reader's "name@revision"."""
+        return self._reader.revision
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Reads each image on a thread of its own, as far as there are threads; equal ones once.
+
+        Raises:
+            ModelUnavailableError: no result in time.
+        """
+        distinct = list(dict.fromkeys(contents))
+        found = await within(self._timeout_s, lambda: self._read_distinct(distinct), waiting_for=self.revision)
+        outcomes = dict(zip(distinct, found, strict=True))
+        return [outcomes[content] for content in contents]
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Reads a word: a wedged thread is as bad as a broken model.
+
+        Raises:
+            ModelUnavailableError: it was not read, or not in time.
+        """
+        content = _draw(_HEALTH_TEXT)
+        (outcome,) = await within(timeout_s, lambda: self._read_distinct([content]), waiting_for=self.revision)
+        if isinstance(outcome, ItemFailure) or outcome.text != _HEALTH_TEXT:
+            raise ModelUnavailableError(f"{self.revision}: a word that was drawn for it was not read")
+
+    async def close(self) -> None:
+        """Gives the threads up without waiting for what they compute."""
+        self._threads.close()
+
+    async def _read_distinct(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        calls = (
+            self._threads.run(self._reader.read, [content], timeout_s=self._timeout_s, waiting_for=self.revision)
+            for content in contents
+        )
+        return [outcome for (outcome,) in await asyncio.gather(*calls)]
+
+
+def load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: float) -> ThreadedImageReader:
+    """Returns the reader that the settings describe; takes about a second, with a classifier more.
+
+    Args:
+        settings: of images; reading is on.
+        num_threads: images read at the same time, where the settings do not say.
+        timeout_s: how long a call may take.
+
+    Raises:
+        ConfigurationError: reading is off, or a list or model cannot be used.
+    """
+    if settings.read == "off":
+        raise ConfigurationError("images.read: expected 'text', got 'off'")
+    reader = SynchronousImageReader.load(settings)
+    return ThreadedImageReader(reader, num_threads=settings.num_threads or num_threads, timeout_s=timeout_s)
+
+
+def _hash_identity(settings: ImageSettings, known: KnownImages | None, classifier: ScoresPictures | None) -> str:
+    """Returns a digest of everything that decides what is read of an image.
+
+    Limits do not: an image is read whole or not at all, and of those that are not nothing is kept.
+    """
+    return hash_choices(
+        {
+            "reading": READING,
+            "packages": {name: version(name) for name in _DECIDING},
+            "models": [hash_file(file) for file in TextReader.model_files()],
+            "min_text_confidence": settings.min_text_confidence,
+            "known": known and [known.digest, known.max_distance],
+            "classifier": classifier and classifier.revision,
+        }
+    )
+
+
+def _draw(word: str) -> bytes:
+    """Returns a picture of a word, as PNG."""
+    picture = Image.new("RGB", (320, 120), "white")
+    ImageDraw.Draw(picture).text((60, 30), word, fill="black", font=ImageFont.load_default(48))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()

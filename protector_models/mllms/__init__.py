@@ -1,0 +1,1 @@
+"""The multimodal LLMs that answer conversations without a response."""

@@ -1,0 +1,166 @@
+"""The MLLM that answers conversations: a model that is run here, or one behind an endpoint.
+
+Importing this module is fast; a model of kind "transformers" brings torch with it once it is loaded.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Protocol
+
+from protector_models.images.settings import ImageSettings
+from protector_models.mllms.endpoint import ChatEndpointGenerator
+from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.ports import ResponseGenerator
+from protector_models.moderation.verdict import ItemFailure
+from protector_models.settings import MllmSettings
+from protector_models.writing_thread import IsWanted, WritingThread
+
+
+class LoadedGenerator(ResponseGenerator, Protocol):
+    """An MLLM that holds threads or connections.
+
+    An answer that the budget of tokens cuts is an answer: it is what a user of the MLLM would have been shown, and it
+    is moderated and delivered as far as it goes. An empty one is a failure.
+    """
+
+    def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
+        """Answer one conversation; yield the answer's pieces, none of them empty, as they come.
+
+        Joined they are what `generate` answers. Nobody has moderated them. Closing the iterator ends the writing.
+
+        Raises:
+            UnansweredError: the model cannot answer this conversation, or what it wrote broke off.
+            ModelUnavailableError: the model is gone or late; what came before is only a part of the answer.
+        """
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Look whether starting the model again would mend it; nothing is computed and no endpoint is called.
+
+        Args:
+            timeout_s: how long this may take.
+
+        Raises:
+            ModelUnavailableError: it would.
+        """
+
+    async def close(self) -> None:
+        """Give threads and connections up; the MLLM is of no use afterwards."""
+
+
+class AnsweringModel(Protocol):
+    """An MLLM that computes on the thread that calls it; one call at a time."""
+
+    @property
+    def revision(self) -> str:
+        """Its "name@revision"."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its device failed for good."""
+
+    def answer(
+        self, events: Sequence[ConversationEvent], *, is_wanted: IsWanted
+    ) -> Iterator[tuple[int, str | ItemFailure]]:
+        """Answer each conversation; yield its place and the answer as soon as it is finished, in any order.
+
+        Raises:
+            ModelUnavailableError: the device failed, its memory does not suffice for now, or nobody waits any more.
+        """
+
+    def stream(self, event: ConversationEvent, *, emit: Callable[[str], None], is_wanted: IsWanted) -> None:
+        """Answer one conversation; call `emit` with each piece of the answer as it is written.
+
+        Raises:
+            UnansweredError: it cannot be answered.
+            ModelUnavailableError: as `answer`.
+        """
+
+
+class TransformersMllm:
+    """Runs a model on a thread of its own, under a deadline. Implements `LoadedGenerator`."""
+
+    def __init__(self, model: AnsweringModel, *, deadline_s: float) -> None:
+        """Wrap a loaded model.
+
+        Args:
+            model: the model.
+            deadline_s: how long a call may take, waiting for the calls before it included; above 0.
+        """
+        self._model = model
+        self._thread = WritingThread("mllm", deadline_s=deadline_s)
+
+    @property
+    def revision(self) -> str:
+        """The revision of the model."""
+        return self._model.revision
+
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+        """Answer each conversation.
+
+        What a late call has finished is returned, and the rest of it is late.
+
+        Raises:
+            ModelUnavailableError: no answer was written in time, or the device failed.
+        """
+        if not events:
+            return []
+        return await self._thread.write(
+            lambda is_wanted: self._model.answer(events, is_wanted=is_wanted),
+            num_texts=len(events),
+            late="LateAnswer",
+            waiting_for=self.revision,
+        )
+
+    def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
+        """Answer one conversation; yield the pieces of the answer as they are written.
+
+        Raises:
+            UnansweredError: the model cannot answer this conversation.
+            ModelUnavailableError: the answer was not finished in time, or the device failed.
+        """
+        return self._thread.stream(
+            lambda emit, is_wanted: self._model.stream(event, emit=emit, is_wanted=is_wanted),
+            waiting_for=self.revision,
+        )
+
+    async def check_health(self, *, timeout_s: float) -> None:  # noqa: ARG002  # nothing is waited for
+        """Look whether the device has failed; nothing is computed, so that a long answer is no sign of illness.
+
+        Raises:
+            ModelUnavailableError: it has.
+        """
+        if self._model.has_failed:
+            raise ModelUnavailableError(f"{self.revision}: its device has failed; expected a new process")
+
+    async def close(self) -> None:
+        """Give the thread up without waiting for what it computes."""
+        self._thread.close()
+
+
+def load_mllm(
+    settings: MllmSettings, *, num_threads: int, timeout_s: float, images: ImageSettings | None = None
+) -> LoadedGenerator:
+    """Return the MLLM that the settings name; loading a model may take minutes.
+
+    Args:
+        settings: which, and how it is asked.
+        num_threads: that a model on the CPU computes on.
+        timeout_s: how long the caller waits for a batch; where that is sooner than the settings' deadline, it takes
+            its place.
+        images: what a model that is run here decodes at most; None: the default limits.
+
+    Raises:
+        ConfigurationError: the settings name none, or what they name cannot be loaded.
+    """
+    deadline_s = min(settings.deadline_s, timeout_s)
+    match settings.kind:
+        case "transformers":
+            # Imported here, not above: torch and transformers take ten seconds.
+            from protector_models.mllms.vision_language_model import VisionLanguageModel  # noqa: PLC0415
+
+            model = VisionLanguageModel.load(settings, images or ImageSettings(), num_threads=num_threads)
+            return TransformersMllm(model, deadline_s=deadline_s)
+        case "openai":
+            return ChatEndpointGenerator.from_settings(settings, deadline_s=deadline_s)
+        case "off":
+            raise ConfigurationError("mllm.kind: expected 'transformers' or 'openai', got 'off'")
