@@ -232,7 +232,7 @@ def test_numbers_out_of_range_are_refused(num_threads: int, max_windows: int) ->
 
 
 def test_serving_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, protector_models.harm_detector; print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    code = "import sys, protector_models.detectors.harm_detector; print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
 
