@@ -117,6 +117,7 @@ def _note_gaps(name: str, found: "AttackSetFigures | BenignSetFigures") -> str:
         "records without an answer passed over": found.passed_over or None,
     }
     parts = [f"{count} {what}" for what, count in counts.items() if count is not None]
+    parts += [f"not read: {reason} {count}" for reason, count in found.images_unread.items()]
     return f"{name}: {'; '.join(parts)}" if parts else ""
 
 

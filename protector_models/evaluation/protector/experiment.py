@@ -111,6 +111,7 @@ class Experiment:
                     harm_after=None if row.after is None else harm[row.after],
                     images=0 if row.trial.image is None else 1,
                     images_evaluated=0 if assessment is None else assessment.coverage.images_evaluated,
+                    images_unread=tuple(found.reason for found in row.verdict.images if found.reason is not None),
                     revisions=row.verdict.model_revisions,
                 )
             )

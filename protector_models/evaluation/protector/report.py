@@ -75,6 +75,8 @@ class AttackSetFigures(Figures):
     """Rows with a picture."""
     images_read: int
     """Of them, rows whose pictures were all read."""
+    images_unread: dict[str, int]
+    """Pictures that were not read, by reason."""
     images_missing: int
     """Rows whose picture is named but was not at hand; run without it."""
 
@@ -91,6 +93,7 @@ class BenignSetFigures(Figures):
     actions: dict[str, int]
     images: int
     images_read: int
+    images_unread: dict[str, int]
     images_missing: int
     passed_over: int
 

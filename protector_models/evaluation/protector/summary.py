@@ -62,6 +62,7 @@ def summarise_attacks(
         passed_over=found.num_passed_over,
         images=sum(result.images > 0 for result in results),
         images_read=sum(_is_read(result) for result in results),
+        images_unread=_count(reason for result in results for reason in result.images_unread),
         images_missing=found.num_images_missing,
     )
 
@@ -78,6 +79,7 @@ def summarise_benign(found: TrialSet, results: Sequence[TrialResult]) -> BenignS
         actions=_count(result.action for result in ended),
         images=sum(result.images > 0 for result in results),
         images_read=sum(_is_read(result) for result in results),
+        images_unread=_count(reason for result in results for reason in result.images_unread),
         images_missing=found.num_images_missing,
         passed_over=found.num_passed_over,
     )

@@ -39,6 +39,8 @@ class TrialResult(BaseModel):
     """Of what is delivered; None where nothing is, or where it was not judged."""
     images: Annotated[int, Field(ge=0)] = 0
     images_evaluated: Annotated[int, Field(ge=0)] = 0
+    images_unread: tuple[str, ...] = ()
+    """Why the other images were not read, in order."""
     revisions: dict[str, str] = Field(default_factory=dict)
     """Of the models that took part."""
 

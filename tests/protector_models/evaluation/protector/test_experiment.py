@@ -176,6 +176,25 @@ async def test_results_of_another_configuration_are_refused(tmp_path: Path) -> N
         KeptResults.open(tmp_path, identity="b")
 
 
+async def test_why_pictures_were_not_read_is_kept_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG picture")
+    trials = tuple(
+        Trial(trial_id=str(n), scenario="s", prompt="q", image=tmp_path / "x.png", response="fine") for n in range(2)
+    )
+    results = KeptResults.open(tmp_path / "work", identity="a")
+    # The Moderator of fakes reads no pictures at all.
+    report = await _measure(
+        _experiment(results=results),
+        TrialSet(name="attacks", is_benign=False, trials=trials),
+        TrialSet(name="benign", is_benign=True, trials=trials),
+    )
+    for found in (report.attacks["attacks"], report.benign["benign"]):
+        assert (found.images, found.images_read, found.images_unread) == (2, 0, {"ImagesNotRead": 2})
+    kept = KeptResults.open(tmp_path / "work", identity="a").get("attacks", trials[0])
+    assert kept is not None
+    assert kept.images_unread == ("ImagesNotRead",)
+
+
 def test_a_picture_goes_along_with_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG picture")
     event = make_event(Trial(trial_id="1", scenario="s", prompt="q", image=tmp_path / "x.png", response=None), "set/1")

@@ -33,6 +33,7 @@ def _report(*scenarios: str) -> ProtectorReport:
         passed_over=0,
         images=0,
         images_read=0,
+        images_unread={},
         images_missing=0,
     )
     return ProtectorReport(
