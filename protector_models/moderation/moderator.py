@@ -280,7 +280,6 @@ def _deliverable(
         case Action.REWRITE:
             return rewriting.text
         case Action.REVIEW:
-            is_harmful = decision.found in {Action.REWRITE, Action.BLOCK}
-            return original if rules.deliver_under_review and not is_harmful else None
+            return original if rules.deliver_under_review and not decision.withheld else None
         case Action.BLOCK:
             return None

@@ -71,6 +71,9 @@ class Decision:
     or where the detector failed."""
     category: str | None
     """The category to tell the reader of, and to choose a safe text by. None where the action is ALLOW."""
+    withheld: bool = False
+    """Whether some rule wants the response rewritten or blocked, also where another asks for more: such a response is
+    not delivered, not even under review."""
 
 
 class TenantRules(_PolicyModel):
@@ -151,23 +154,26 @@ class TenantRules(_PolicyModel):
 
     def _judge_text(self, assessment: Assessment) -> Decision:
         applied: Rule | None = None
+        withheld = False
         for rule in self.rules:
-            if _score(assessment, rule.category) >= rule.threshold and (applied is None or _outdoes(rule, applied)):
-                applied = rule
+            if _score(assessment, rule.category) >= rule.threshold:
+                withheld = withheld or rule.action is not Action.REVIEW
+                if applied is None or _outdoes(rule, applied):
+                    applied = rule
         action = Action.ALLOW if applied is None else applied.action
         category = None if applied is None else applied.category
         if category == ANY_CATEGORY:
             category = assessment.top_category()
-        return Decision(action=action, found=action, category=category)
+        return Decision(action=action, found=action, category=category, withheld=withheld)
 
     def _judge_images(self, images: Sequence[ImageFinding], text: Decision) -> Decision:
         """Return what the images ask for where that is more severe than what the text does, else that."""
         decision = text
         rule = find_image_rule(images, self.image_rules)
         if rule is not None and _SEVERITY[rule.action] > _SEVERITY[decision.action]:
-            decision = Decision(action=rule.action, found=rule.action, category=rule.category)
+            decision = replace(text, action=rule.action, found=rule.action, category=rule.category)
         if has_known(images) and _SEVERITY[self.on_known_image] > _SEVERITY[decision.action]:
-            decision = Decision(action=self.on_known_image, found=self.on_known_image, category=decision.category)
+            decision = replace(decision, action=self.on_known_image, found=self.on_known_image)
         return decision
 
     def methods(self, category: str | None) -> tuple[RewriteMethod, ...]:

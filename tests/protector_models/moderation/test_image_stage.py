@@ -15,6 +15,7 @@ from protector_models.moderation.fakes import (
     FakeImageReader,
     FakeImageSource,
 )
+from protector_models.moderation.image_rules import ImageRule
 from protector_models.moderation.policy import Policy
 from protector_models.moderation.verdict import (
     Action,
@@ -246,6 +247,20 @@ async def test_a_known_image_is_blocked_also_where_the_detector_fails_and_failur
         await rig.moderator.moderate([event(POISON, images=[name]) for name in ("known", "lost", "sign")])
     )
     assert [verdict.action for verdict in (blocked, reviewed, passed)] == [Action.BLOCK, Action.REVIEW, Action.ALLOW]
+
+
+@pytest.mark.parametrize("harmful", [True, False])
+async def test_a_harmful_response_is_not_delivered_under_review_because_of_an_image(*, harmful: bool) -> None:
+    rules = policy(
+        deliver_under_review=True,
+        on_known_image=Action.REVIEW,
+        image_rules=[ImageRule(category="weapons", threshold=0.5, action=Action.REVIEW)],
+    )
+    response = "harm=0.9" if harmful else "harm=0.1"
+    batch = [event(response, images=[name]) for name in ("known", "weapon")]
+    for verdict in verdicts(await _rig(policy=rules).moderator.moderate(batch)):
+        assert verdict.action is Action.REVIEW
+        assert verdict.response == (None if harmful else response)
 
 
 async def test_a_harmful_response_to_a_known_image_is_not_rewritten() -> None:

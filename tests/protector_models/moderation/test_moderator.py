@@ -41,6 +41,17 @@ async def test_a_response_under_review_is_delivered_only_where_the_policy_says_s
     assert verdict.response == ("harm=0.9" if deliver else None)
 
 
+@pytest.mark.parametrize("milder", [Action.REWRITE, Action.ALLOW])
+async def test_what_a_rule_wants_rewritten_is_not_delivered_under_review_where_another_wants_it_reviewed(
+    milder: Action,
+) -> None:
+    rules = [rule(0.8, Action.REVIEW), *([] if milder is Action.ALLOW else [rule(0.5, milder)])]
+    rig = build_rig(policy=policy(rules=rules, deliver_under_review=True))
+    [verdict] = verdicts(await rig.moderator.moderate([event("harm=0.9")]))
+    assert verdict.action is Action.REVIEW
+    assert verdict.response == ("harm=0.9" if milder is Action.ALLOW else None)
+
+
 async def test_shadow_mode_delivers_everything_and_says_what_it_would_have_done() -> None:
     rig = build_rig(policy=policy(rules=[rule(0.5, Action.BLOCK)], shadow=True), include_original=True)
     [verdict] = verdicts(await rig.moderator.moderate([event("harm=0.9")]))

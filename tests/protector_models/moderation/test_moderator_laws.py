@@ -224,7 +224,8 @@ async def test_a_harmful_response_is_delivered_only_where_the_policy_says_so(
     for single, outcome in zip(batch, await rig.moderator.moderate(batch), strict=True):
         if isinstance(outcome, Verdict) and outcome.assessment and outcome.assessment.harmfulness >= 0.5:
             rules = POLICY.for_tenant(single.tenant)
-            is_reviewed = outcome.action is Action.REVIEW and rules.decide(outcome.assessment).found is Action.REVIEW
+            # Not where another rule wants it rewritten or blocked.
+            is_reviewed = outcome.action is Action.REVIEW and not rules.decide(outcome.assessment).withheld
             asked_for = rules.shadow or (is_reviewed and rules.deliver_under_review)
             assert asked_for == (outcome.response == (single.response or single.messages[0].text()))
 

@@ -59,7 +59,7 @@ def test_a_rule_of_a_category_looks_at_that_category_alone() -> None:
     rules = policy(rules=[rule(0.5, Action.BLOCK, category="weapons")])
     assert rules.decide(assessment(0.9, categories={"hate": 0.9})).action is Action.ALLOW
     decision = rules.decide(assessment(0.9, categories={"hate": 0.9, "weapons": 0.6}))
-    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="weapons")
+    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="weapons", withheld=True)
 
 
 def test_a_rule_of_any_category_names_the_highest_one() -> None:
@@ -99,7 +99,9 @@ def test_only_rules_that_ask_for_the_action_name_the_category_and_named_ones_com
 def test_a_more_severe_rule_of_any_category_is_not_outdone_by_a_milder_one_that_names_a_category() -> None:
     rules = policy(rules=[rule(0.2, category="self_harm"), rule(0.5, Action.BLOCK)])
     score = assessment(0.9, categories={"unsafe_advice": 0.8, "self_harm": 0.3})
-    assert rules.decide(score) == Decision(action=Action.BLOCK, found=Action.BLOCK, category="unsafe_advice")
+    assert rules.decide(score) == Decision(
+        action=Action.BLOCK, found=Action.BLOCK, category="unsafe_advice", withheld=True
+    )
 
 
 @pytest.mark.parametrize("action", [Action.ALLOW, Action.REVIEW, Action.BLOCK])
@@ -132,6 +134,7 @@ def test_a_known_image_is_the_least_that_is_done(action: Action) -> None:
         action=max(action, Action.REWRITE, key=SEVERITY.index),
         found=max(action, Action.REWRITE, key=SEVERITY.index),
         category="hate",
+        withheld=True,
     )
 
 
@@ -150,7 +153,7 @@ def test_rules_over_images_count_where_they_are_more_severe(
     gore = ImageRule(category="gore", threshold=0.5, action=Action.BLOCK)
     rules = policy(image_rules=[weapons, gore])
     decision = rules.decide(assessment(0.9, categories={"hate": 0.9}), [_image(), _image(categories=scores)])
-    assert decision == Decision(action=action, found=action, category=category)
+    assert decision == Decision(action=action, found=action, category=category, withheld=True)
 
 
 @pytest.mark.parametrize("rewrite", [{"action": "rewrite"}, {"action": "allow"}, {"category": ""}, {"threshold": "1"}])
@@ -182,7 +185,7 @@ def test_rules_over_images_of_tenants_stand_in_place_of_those_for_everybody() ->
 def test_what_was_not_read_never_makes_an_action_milder() -> None:
     rules = policy(rules=[rule(0.5, Action.BLOCK)])
     decision = rules.decide(assessment(0.9, categories={"hate": 0.9}, characters_unread=1, images_unread=1))
-    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="hate")
+    assert decision == Decision(action=Action.BLOCK, found=Action.BLOCK, category="hate", withheld=True)
 
 
 def test_a_category_without_a_text_of_its_own_gets_the_default() -> None:
