@@ -65,7 +65,7 @@ def running_application(
             ensure_topics(kafka, dict.fromkeys(topics, _PARTITIONS))
         else:
             broker.create_topics(*topics)
-        tell("starting Ray and the application: detector, detoxifier, stream consumer")
+        tell("starting Ray and the application: image reader, detector, detoxifier, stream consumer")
         stack.callback(stop)
         start_serve(used.serve)
         run(used)

@@ -7,7 +7,7 @@ Headers (all UTF-8 text, at most 1,000 bytes each):
     weir-original-offset       its offset
     weir-original-timestamp    its timestamp, milliseconds since 1970
     weir-group                 the consumer group that read it
-    weir-stage                 decode, generate, assess, rewrite, verify or publish
+    weir-stage                 decode, images, generate, assess, rewrite, verify or publish
     weir-error                 a short class of error
     weir-message               what was wrong and what was expected; never text of the conversation
     weir-attempt               1 for the first time; one more each time a replayed record fails again
