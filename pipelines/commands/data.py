@@ -264,6 +264,7 @@ def _summarise(found: "GeneratedRecords", tally: "Tally", meter: "Meter", *, num
         "answers_missing": found.num_missing,
         "endings": dict(sorted(found.endings.items())),
         "duplicate_answers": found.num_duplicates,
+        "harmful_answers_like_harmless_ones": found.num_like_harmless,
         "duplicates": {str(stage): count for stage, count in sorted(tally.duplicates.items())},
         "excluded_questions": tally.excluded,
         "failures": dict(sorted(tally.failures.items())),

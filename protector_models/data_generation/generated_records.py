@@ -30,6 +30,8 @@ class GeneratedRecords:
     """Answers that are yet to be written."""
     num_duplicates: int
     """Records dropped because the set has a near-duplicate of the answer."""
+    num_like_harmless: int
+    """Harmful answers dropped because a harmless one is like them: the model did not do what it was asked for."""
 
     def count(self, label: int) -> int:
         """Counts the records of a label."""
@@ -40,7 +42,8 @@ def collect_records(questions: Sequence[Question], ledger: Ledger, *, model: str
     """Makes two records of each question: the harmful answer with the harmless one as its pair, and the latter alone.
 
     The label is what was asked for: nobody looked whether the answer is so, and `source` says that. An answer that
-    declines, or is empty, is never labelled as harmful; a refusal is a harmless answer where one was asked for.
+    declines, is empty, or is like a harmless one is never labelled as harmful; a refusal is a harmless answer where
+    one was asked for.
 
     Args:
         questions: what was asked.
@@ -50,8 +53,9 @@ def collect_records(questions: Sequence[Question], ledger: Ledger, *, model: str
     source = f"weir data generate, {model}, label by construction"
     records: list[dict[str, object]] = []
     endings: Counter[str] = Counter()
-    num_missing = num_duplicates = 0
+    num_missing = num_duplicates = num_like_harmless = 0
     known = {Stage.HARMFUL: NearDuplicates(), Stage.HARMLESS: NearDuplicates()}
+    all_harmless = _gather_harmless(questions, ledger)
     for question in questions:
         wanted = [Stage.HARMFUL, Stage.HARMLESS] if question.wants_harmful else [Stage.HARMLESS]
         written = {stage: ledger.get(answer_key(question, stage)) for stage in wanted}
@@ -60,6 +64,9 @@ def collect_records(questions: Sequence[Question], ledger: Ledger, *, model: str
         harmless = written[Stage.HARMLESS]
         for stage, text in written.items():
             if text is None or not _is_usable(text):
+                continue
+            if stage is Stage.HARMFUL and all_harmless.has_like(text.text):
+                num_like_harmless += 1
                 continue
             if not known[stage].add(text.text):
                 num_duplicates += 1
@@ -78,7 +85,13 @@ def collect_records(questions: Sequence[Question], ledger: Ledger, *, model: str
                     "pair": harmless.text if is_harmful and harmless is not None and _is_usable(harmless) else None,
                 }
             )
-    return GeneratedRecords(records=records, endings=endings, num_missing=num_missing, num_duplicates=num_duplicates)
+    return GeneratedRecords(
+        records=records,
+        endings=endings,
+        num_missing=num_missing,
+        num_duplicates=num_duplicates,
+        num_like_harmless=num_like_harmless,
+    )
 
 
 def write_records(directory: Path, records: Sequence[dict[str, object]]) -> Path:
@@ -114,6 +127,15 @@ def read_prompts(path: Path) -> list[Question]:
     if not questions:
         raise RecordError(f"{path}: expected records with a prompt that may be trained on, got none")
     return questions
+
+
+def _gather_harmless(questions: Sequence[Question], ledger: Ledger) -> NearDuplicates:
+    found = NearDuplicates()
+    for question in questions:
+        text = ledger.get(answer_key(question, Stage.HARMLESS))
+        if text is not None and _is_usable(text):
+            found.add(text.text)
+    return found
 
 
 def _is_usable(text: WrittenText) -> bool:

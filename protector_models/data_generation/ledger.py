@@ -66,6 +66,8 @@ class Ledger:
             lines = _read_whole_lines(file)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"--out: {directory} cannot be used: {error}") from error
+        if not isinstance(found, dict):
+            raise ConfigurationError(f"{run}: expected an object that says what is asked for, got something else")
         if found != json.loads(json.dumps(plan)):
             changed = sorted(name for name in {*plan, *found} if plan.get(name) != found.get(name))
             raise ConfigurationError(

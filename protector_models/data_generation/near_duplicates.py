@@ -37,13 +37,21 @@ class NearDuplicates:
         if not pieces:
             return False
         bands = self._cut_into_bands(pieces)
-        candidates = {place for band in bands for place in self._by_band.get(band, ())}
-        if any(_jaccard(pieces, self._pieces[place]) >= NEAR_DUPLICATE_FROM for place in candidates):
+        if self._is_known(pieces, bands):
             return False
         for band in bands:
             self._by_band[band].append(len(self._pieces))
         self._pieces.append(pieces)
         return True
+
+    def has_like(self, text: str) -> bool:
+        """Returns whether one like a text is known, and remembers nothing."""
+        pieces = _cut(text)
+        return bool(pieces) and self._is_known(pieces, self._cut_into_bands(pieces))
+
+    def _is_known(self, pieces: frozenset[int], bands: list[tuple[int, bytes]]) -> bool:
+        candidates = {place for band in bands for place in self._by_band.get(band, ())}
+        return any(_jaccard(pieces, self._pieces[place]) >= NEAR_DUPLICATE_FROM for place in candidates)
 
     def _cut_into_bands(self, pieces: frozenset[int]) -> list[tuple[int, bytes]]:
         values_P: npt.NDArray[np.uint64] = np.fromiter(pieces, dtype=np.uint64, count=len(pieces))

@@ -111,8 +111,10 @@ class Meter:
         return min(allowed, default=None)
 
     def save(self) -> None:
-        """Writes what was spent."""
-        self._file.write_text(self.spending.model_dump_json() + "\n", encoding="utf-8")
+        """Writes what was spent. A process that is killed meanwhile leaves the former figures, not half a file."""
+        new = self._file.with_suffix(".new")
+        new.write_text(self.spending.model_dump_json() + "\n", encoding="utf-8")
+        new.replace(self._file)
 
     async def _count_request(self, request: httpx.Request) -> None:  # noqa: ARG002  # httpx gives it
         self.spending.requests += 1

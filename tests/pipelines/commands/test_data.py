@@ -99,6 +99,30 @@ def test_refusals_and_empty_answers_are_counted_and_never_harmful(tmp_path: Path
     assert all(record["label"] == 0 for record in _records(tmp_path / "out"))
 
 
+def test_an_answer_like_a_harmless_one_is_never_harmful(tmp_path: Path) -> None:
+    def text_of(number: int, body: dict[str, Any]) -> str:
+        text = write(number, body)
+        # A model that stays careful whatever it is asked for, in words that no list of stock phrases has.
+        return f"Please talk to a locksmith near {number}." if text.startswith(("Harmful", "Careful")) else text
+
+    with serve_chat(reply_by(text_of)) as server:
+        result = _run(server, tmp_path / "out")
+    summary = json.loads(result.stdout)
+    assert (summary["harmful_records"], summary["harmful_answers_like_harmless_ones"]) == (0, 6)
+    assert summary["harmless_records"] >= 1
+    assert all(record["label"] == 0 for record in _records(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("file", ["run.json", "spending.json", "written.ndjson"])
+def test_a_folder_that_holds_something_else_is_an_error_that_names_it(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("[]\n")
+    with serve_chat(reply_by()) as server:
+        result = _run(server, tmp_path)
+    assert result.exit_code == 1
+    assert "expected" in result.stderr
+    assert not server.bodies
+
+
 def test_answers_and_questions_that_repeat_are_dropped(tmp_path: Path) -> None:
     def text_of(number: int, body: dict[str, Any]) -> str:
         text = write(number, body)
