@@ -1,11 +1,13 @@
 """Loading a language model with its tokenizer and adapter from safetensors, and checking that they fit together."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,11 +21,20 @@ from transformers import (
 from protector_models.adapter_cards import check_adapter
 from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P
 from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT, encode_prompt
-from protector_models.language_model_files import hash_choices, hash_folder, locate_adapter, locate_model
+from protector_models.language_model_files import (
+    ADAPTER_FILES,
+    hash_choices,
+    hash_folder,
+    locate_adapter,
+    locate_model,
+)
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.pretrained_models import load_pretrained, quietly, require_all_weights
 from protector_models.settings import Device, GeneratorSettings
 
 _SECTION = "detoxifier.generator"
+_LORA = "lora_"
+"""In the name of every tensor of a LoRA adapter, those aside that it replaces whole."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -51,17 +62,16 @@ def load_base_model(directory: Path, *, dtype: torch.dtype) -> BaseModel:
     """Load a causal or sequence-to-sequence model of a folder onto the CPU. Code of a repository is never run.
 
     Raises:
-        ConfigurationError: transformers cannot load it, or it is of neither sort.
+        ConfigurationError: transformers cannot load it, it is of neither sort, or its files lack some of its weights.
     """
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(
-            directory, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
+        model, missing = load_pretrained(kind, directory, config=config, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ConfigurationError(f"{directory}: not a model that transformers loads: {explain(error)}") from error
+    require_all_weights(directory, missing)
     return BaseModel(model=model, tokenizer=tokenizer)
 
 
@@ -135,14 +145,26 @@ def put_adapter(model: Any, directory: Path) -> Any:
     """Return a model with an adapter on it, to be used and not trained.
 
     Raises:
-        ConfigurationError: peft cannot put it there.
+        ConfigurationError: peft cannot put it there, or only a part of it.
     """
     try:
-        return PeftModel.from_pretrained(model, str(directory), is_trainable=False)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        with quietly(), warnings.catch_warnings():
+            # peft warns, and goes on with a model that is not adapted there.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            adapted = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+        num_places = sum(_LORA in name for name in get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        with safe_open(directory / ADAPTER_FILES[1], framework="pt") as tensors:
+            num_tensors = sum(_LORA in name for name in tensors.keys())  # noqa: SIM118  # it is no dict
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, UserWarning) as error:
         raise ConfigurationError(
             f"{directory}: not an adapter that peft puts on this model: {explain(error)}"
         ) from error
+    if num_tensors != num_places:
+        raise ConfigurationError(
+            f"{directory}: an adapter of {num_tensors} tensors; expected {num_places}, one for each adapted place of "
+            "this model: it is of another base"
+        )
+    return adapted
 
 
 def require_device(device: Device, *, section: str) -> None:

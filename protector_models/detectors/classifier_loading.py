@@ -24,6 +24,7 @@ from protector_models.detectors.checkpoint_description import CheckpointDescript
 from protector_models.language_model_files import ADAPTER_FILES, hash_folder, locate_adapter, locate_model
 from protector_models.language_model_loading import DTYPES, BaseModel, explain, put_adapter, require_device
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.pretrained_models import load_pretrained
 from protector_models.settings import DetectorSettings
 
 _SECTION = "detector"
@@ -118,20 +119,14 @@ def _load_model(directory: Path, settings: DetectorSettings, *, num_labels: int 
         config: PretrainedConfig = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         if num_labels is not None and num_labels != config.num_labels:
             config.num_labels = num_labels
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            directory,
-            config=config,
-            dtype=DTYPES[settings.dtype],
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+        return load_pretrained(
+            AutoModelForSequenceClassification, directory, config=config, dtype=DTYPES[settings.dtype]
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ConfigurationError(
             f"detector.model: {directory}: not a model that transformers loads as a sequence classifier: "
             f"{explain(error)}"
         ) from error
-    return model, {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from protector_models.adapter_cards import check_base
 from protector_models.detectors.checkpoint_description import CheckpointDescription, load_description
 from protector_models.guards.asking import require_generative
 from protector_models.guards.encoding import GuardEncoding
@@ -84,6 +85,7 @@ def load_guard(settings: DetectorSettings, *, num_threads: int) -> LoadedGuard:
     model, name, digests = base.model, Path(settings.model).name, [hash_folder(directory)]
     if settings.adapter is not None:
         adapter = locate_adapter(settings.adapter, section="detector")
+        check_base(adapter, base_digest=digests[0])
         model, name = put_adapter(model, adapter), f"{name}+{Path(settings.adapter).name}"
         digests.append(hash_folder(adapter))
     model.to(settings.device).eval()

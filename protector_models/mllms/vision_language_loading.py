@@ -9,9 +9,16 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from protector_models.language_model_files import hash_choices, hash_folder, locate_model
-from protector_models.language_model_loading import DTYPES, BaseModel, make_generation_config
+from protector_models.language_model_loading import (
+    DTYPES,
+    BaseModel,
+    explain,
+    make_generation_config,
+    require_device,
+)
 from protector_models.mllms.conversations import CONVERSATION_LAYOUT
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.pretrained_models import load_pretrained, require_all_weights
 from protector_models.settings import MllmSettings
 
 
@@ -45,8 +52,7 @@ def load_vision_language_model(
     """
     if settings.model is None:
         raise ConfigurationError("mllm: expected model to be set")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError("mllm.device: 'cuda', but torch finds no GPU here; expected one, or 'cpu'")
+    require_device(settings.device, section="mllm")
     torch.set_num_threads(num_threads)
     directory = locate_model(settings.model, section="mllm")
     model, processor = _load(directory, dtype=DTYPES[settings.dtype])
@@ -94,17 +100,15 @@ def render(processor: Any, chat: Any, **arguments: Any) -> Any:
 def _load(directory: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-        model = AutoModelForImageTextToText.from_pretrained(
-            directory, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
+        model, untrained = load_pretrained(AutoModelForImageTextToText, directory, config=config, dtype=dtype)
         processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             directory, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
         raise ConfigurationError(
-            f"{directory}: not an image-text-to-text model that transformers loads: {reason}"
+            f"{directory}: not an image-text-to-text model that transformers loads: {explain(error)}"
         ) from error
+    require_all_weights(directory, untrained)
     missing = [part for part in ("image_processor", "tokenizer", "chat_template") if not getattr(processor, part, None)]
     if missing:
         raise ConfigurationError(f"{directory}: its processor has no {', '.join(missing)}; expected all of them")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from protector_models.detoxification.generative_detoxifier import Draft, WritingTask
@@ -228,6 +229,37 @@ def test_an_adapter_changes_what_is_written_and_the_revision(causal: Path, tmp_p
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     with pytest.raises(ConfigurationError, match=r"adapter: .*kinder.*no adapter_model\.safetensors"):
         LanguageModel.load(settings(causal, adapter=str(adapter)))
+
+
+def test_an_adapter_of_another_base_is_refused(causal: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(causal), config).save_pretrained(str(adapter))
+    file = adapter / "adapter_model.safetensors"
+    tensors = load_file(file)
+
+    # Of a base with one layer more, whose adapter peft would put on in part without a word.
+    save_file(tensors | {name.replace("layers.1", "layers.2"): tensor.clone() for name, tensor in tensors.items()}, file)
+    with pytest.raises(ConfigurationError, match="an adapter of 6 tensors; expected 4"):
+        LanguageModel.load(settings(causal, adapter=str(adapter)))
+    # Of one whose layers have other names, so that nothing would be put on.
+    save_file({name.replace("model.layers", "text.layers"): tensor for name, tensor in tensors.items()}, file)
+    with pytest.raises(ConfigurationError, match="not an adapter that peft puts on this model: UserWarning"):
+        LanguageModel.load(settings(causal, adapter=str(adapter)))
+
+
+def test_random_numbers_never_stand_in_for_weights(causal: Path, tmp_path: Path) -> None:
+    lacking = Path(shutil.copytree(causal, tmp_path / "lacking"))
+    tensors = load_file(lacking / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, lacking / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigurationError, match=r"lack 1 of the model's weights \(model\.layers\.1\.mlp\.up_proj"):
+        LanguageModel.load(settings(lacking))
+
+
+def test_loading_says_nothing_on_standard_error(causal: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    LanguageModel.load(settings(causal))
+    assert capfd.readouterr().err == ""
 
 
 def test_weights_that_could_run_code_are_refused(causal: Path, tmp_path: Path) -> None:
