@@ -1,18 +1,26 @@
-"""How fast the detector is: texts of three lengths, against the same network as transformers and torch run it."""
+"""How fast a detector is: texts of three lengths, against the same network as transformers and torch run it."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
-from protector_models.detectors.harm_detector import TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.checkpoint_description import load_description
+from protector_models.detectors.classifier_detector import ClassifierDetector
+from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.plain_classifier import PlainClassifier
 from protector_models.detectors.plain_encoder import PlainEncoder
+from protector_models.in_process import SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.settings import DetectorSettings
 
 LENGTHS = (64, 128, 256)
-"""Of the texts, in tokens. An answer of 256 takes the detector two overlapping windows, 296 tokens in all."""
+"""Of the texts, in tokens of the shipped tokenizer. An answer of 256 takes the shipped detector two overlapping
+windows, 296 tokens in all."""
 
 _PLAIN_BATCH = 8
 _WARM_UP_TEXTS = 16
@@ -23,7 +31,8 @@ _SEED = 20_261_121
 class DetectorBenchmark:
     """What is measured, and how often."""
 
-    weights: Path
+    detector: Path | DetectorSettings
+    """A weights directory as Weir ships one, or the settings of a classifier (kind "transformers")."""
     num_threads: int
     """Of both sides."""
     num_texts: int
@@ -38,15 +47,16 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
 
     Raises:
         CheckpointError: the weights cannot be used.
+        ConfigurationError: the classifier cannot be loaded, or the settings are of another kind.
+        ModelUnavailableError: the device failed.
     """
-    progress(f"loading {benchmark.weights.name} twice: as it is served, and with transformers")
-    detector = OnnxHarmDetector.load(benchmark.weights, num_threads=benchmark.num_threads)
-    plain = PlainEncoder.load(benchmark.weights, num_threads=benchmark.num_threads, batch_size=_PLAIN_BATCH)
+    progress("loading the detector twice: as it is served, and with transformers")
+    contest = _load(benchmark.detector, num_threads=benchmark.num_threads)
     sides: dict[str, Callable[[Sequence[str]], object]] = {
-        "served": lambda texts: detector.assess([Exchange(prompt="", response=text) for text in texts]),
-        "plain": plain.score,
+        "served": lambda texts: contest.served.assess([Exchange(prompt="", response=text) for text in texts]),
+        "plain": contest.plain.score,
     }
-    texts = make_texts(benchmark.weights / TOKENIZER_FILE, benchmark.num_texts)
+    texts = make_texts(SHIPPED_WEIGHTS / TOKENIZER_FILE, benchmark.num_texts)
     per_s: dict[tuple[str, int], list[float]] = {(side, length): [] for side in sides for length in LENGTHS}
     for repeat in range(benchmark.repeats):
         for length in LENGTHS:
@@ -61,14 +71,48 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
             )
     return {
         length: compare(
-            f"detector, {length} tokens, {benchmark.num_threads} threads",
-            against_what=f"transformers and torch in fp32, {_PLAIN_BATCH} texts a batch, same weights and threads",
+            f"detector {contest.served.revision}, {length} tokens, {contest.device}, {benchmark.num_threads} threads",
+            against_what=(
+                f"transformers and torch in {contest.plain_type}, {_PLAIN_BATCH} texts a batch, "
+                "same weights and threads"
+            ),
             values=per_s["served", length],
             against=per_s["plain", length],
             unit="texts/s",
         )
         for length in LENGTHS
     }
+
+
+class _ScoresTexts(Protocol):
+    def score(self, texts: Sequence[str]) -> list[float]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contest:
+    served: SynchronousHarmDetector
+    plain: _ScoresTexts
+    plain_type: str
+    device: str
+
+
+def _load(detector: Path | DetectorSettings, *, num_threads: int) -> _Contest:
+    if isinstance(detector, Path):
+        return _Contest(
+            served=OnnxHarmDetector.load(detector, num_threads=num_threads),
+            plain=PlainEncoder.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
+            plain_type="fp32",
+            device="cpu",
+        )
+    if detector.kind != "transformers" or detector.description is None:
+        raise ConfigurationError(f"detector.kind: expected 'transformers' to measure, got {detector.kind!r}")
+    description = load_description(detector.description)
+    return _Contest(
+        served=ClassifierDetector.load(detector, description, num_threads=num_threads),
+        plain=PlainClassifier.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
+        plain_type=detector.dtype,
+        device=detector.device,
+    )
 
 
 def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:

@@ -14,6 +14,7 @@ from pipelines.bench.report import Comparison, Progress
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
 from protector_models.checkpoints import CheckpointError
+from protector_models.moderation.errors import ConfigurationError, DependencyError
 
 app = typer.Typer(help="Measure speed, as a ratio against something in the same run.", no_args_is_help=True)
 
@@ -53,6 +54,9 @@ def detector(
     weights: Annotated[
         Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration whose detector, a classifier of kind transformers, is measured.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both sides.")] = 2,
     texts: Annotated[int, typer.Option(min=1, help="Texts of each length in one measurement.")] = 64,
     repeats: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turn.")] = 5,
@@ -60,23 +64,25 @@ def detector(
 ) -> None:
     """Measure the detector on texts of 64, 128 and 256 tokens, from string to score.
 
-    Against the same weights in fp32 as transformers and torch run them: batches, padding, the same number of threads.
+    Against the same weights as transformers and torch run them (the shipped ones in fp32, a configured classifier on
+    the same device and in the same type): batches, padding, the same number of threads.
 
     With --json the object holds the length with the smallest ratio, and each length under its number of tokens.
 
-    Exit codes: 0 done; 1 the weights cannot be used.
+    Exit codes: 0 done; 1 the weights or the configuration cannot be used.
     """
     # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
     from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
     from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
 
-    benchmark = DetectorBenchmark(
-        weights=weights or SHIPPED_WEIGHTS, num_threads=threads, num_texts=texts, repeats=repeats
-    )
     try:
+        if weights is not None and config is not None:
+            raise ConfigurationError("--weights and --config: expected one of them")
+        measured = load_settings(config).detector if config is not None else weights or SHIPPED_WEIGHTS
+        benchmark = DetectorBenchmark(detector=measured, num_threads=threads, num_texts=texts, repeats=repeats)
         with _progress() as show:
             comparisons = run_detector_benchmark(benchmark, show)
-    except CheckpointError as error:
+    except (ConfigurationError, DependencyError) as error:
         Console(stderr=True).print(f"weir bench detector: {error}", style="red", markup=False)
         raise typer.Exit(1) from error
     if as_json:

@@ -1,7 +1,9 @@
 """The benchmark of the detector measures what it says."""
 
 import json
+from pathlib import Path
 
+import pytest
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
@@ -30,3 +32,30 @@ def test_it_prints_one_object_with_the_smallest_ratio_first_and_each_length_unde
     rows = [report[str(length)] for length in LENGTHS]
     assert all(expected <= row.keys() and row["ratio"] > 0 for row in [report, *rows])
     assert report["ratio"] == min(row["ratio"] for row in rows)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("family", ["bert", "mllm-protector"])
+def test_a_configured_classifier_is_measured_against_plain_transformers(tmp_path: Path, family: str) -> None:
+    # Imported here: transformers takes seconds.
+    from protector_models.tiny_checkpoints.classifiers import FAMILIES, configure_classifier  # noqa: PLC0415
+
+    section = configure_classifier(family, FAMILIES[family](tmp_path / family))
+    (tmp_path / "weir.yaml").write_text(json.dumps({"detector": section}, default=str))
+    options = ["--json", "--threads", "1", "--repeats", "1", "--texts", "2", "--config", str(tmp_path / "weir.yaml")]
+    result = CliRunner().invoke(app, ["bench", "detector", *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert all(report[str(length)]["ratio"] > 0 for length in LENGTHS)
+    assert Path(str(section["model"])).name in report["benchmark"]
+
+
+@pytest.mark.parametrize("options", [("--config", "weir.yaml"), ("--config", "weir.yaml", "--weights", ".")], ids=len)
+def test_what_is_no_classifier_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weir.yaml").write_text("detector: {kind: bag_of_words}")
+    result = CliRunner().invoke(app, ["bench", "detector", *options])
+    assert result.exit_code == 1
+    assert "expected" in result.stderr
