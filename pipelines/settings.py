@@ -97,8 +97,7 @@ class WeirSettings(BaseSettings):
         if self.mllm.kind != "off":
             _require_more("generate_s", deadlines.generate_s, "mllm.deadline_s", self.mllm.deadline_s)
         if self.images.read != "off":
-            images_s = self.serve.calls.max_images * self.images.time_limit_s
-            _require_more("images_s", deadlines.images_s, "serve.calls.max_images * images.time_limit_s", images_s)
+            _require_more("images_s", deadlines.images_s, "3 * images.time_limit_s", self.images.give_up_s)
         named = "detector.deadline_s of every endpoint in it"
         _require_more("assess_s", deadlines.assess_s, named, _sum_endpoint_deadlines_s(self.detector))
         return self

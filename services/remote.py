@@ -19,13 +19,14 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from protector_models.deadlines import within
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import DependencyError, ModelUnavailableError
-from protector_models.moderation.images import ImageReading
+from protector_models.moderation.images import ImageFault, ImageReading
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite
 from services.settings import CallSettings
 from services.splitting import split_by_size
 
-_REPLICA_GONE = (RayActorError, NodeDiedError, ReplicaUnavailableError)
+_REPLICA_DIED = (RayActorError, NodeDiedError)
+_REPLICA_GONE = (*_REPLICA_DIED, ReplicaUnavailableError)
 """The replica died, or cannot be reached: another one may take the call."""
 
 ItemT = TypeVar("ItemT")
@@ -83,6 +84,10 @@ async def ask(handle: ServeHandle, method: str, *, timeout_s: float) -> Any:
         raise
     except (RayError, RayServeException) as error:
         raise ModelUnavailableError(f"{method}: {type(error).__name__}") from error
+
+
+class _ReplicaDiedError(ModelUnavailableError):
+    """Every replica that took a call died before it had answered."""
 
 
 class _Calls(Generic[ItemT, ResultT]):
@@ -149,6 +154,8 @@ class _Calls(Generic[ItemT, ResultT]):
             if isinstance(error.cause, DependencyError):
                 raise ModelUnavailableError(f"{self._method}: {error.cause}") from error
             raise error.cause from error
+        except _REPLICA_DIED as error:
+            raise _ReplicaDiedError(f"{self._method}: {type(error).__name__}") from error
         except (RayError, RayServeException) as error:
             raise ModelUnavailableError(f"{self._method}: {type(error).__name__}") from error
         if len(results) != len(items):
@@ -226,10 +233,27 @@ class RemoteHarmDetector:
 
 
 class RemoteImageReader:
-    """What reads images, behind a deployment. Implements `ImageReader`."""
+    """What reads images, behind a deployment. Implements `ImageReader`.
 
-    def __init__(self, calls: _Calls[bytes, ImageReading | ItemFailure], *, revision: str) -> None:
-        self._calls = calls
+    An image takes a replica half a second and more: each is a call of its own. One that ends the process that reads it,
+    which decoders may do, is a failure of its own too: else it would be tried again for ever, and its batch with it.
+    """
+
+    def __init__(self, handle: ServeHandle, *, timeout_s: float, settings: CallSettings, revision: str) -> None:
+        def calls(max_attempts: int) -> _Calls[bytes, ImageReading | ItemFailure]:
+            return _Calls(
+                handle,
+                "read",
+                timeout_s=timeout_s,
+                settings=settings.model_copy(update={"max_attempts": max_attempts}),
+                size=len,
+                max_size=settings.max_image_bytes,
+                max_items=1,
+            )
+
+        self._first_calls = calls(1)
+        self._further_calls = calls(max(1, settings.max_attempts - 1))
+        self._one_suspect = asyncio.Lock()
         self._revision = _Revision(revision)
 
     @classmethod
@@ -242,18 +266,7 @@ class RemoteImageReader:
             ModelUnavailableError: they are not up in time.
         """
         revision = await ask(handle, "revision", timeout_s=connect_timeout_s)
-        return cls(
-            _Calls(
-                handle,
-                "read",
-                timeout_s=timeout_s,
-                settings=calls,
-                size=len,
-                max_size=calls.max_image_bytes,
-                max_items=calls.max_images,
-            ),
-            revision=revision,
-        )
+        return cls(handle, timeout_s=timeout_s, settings=calls, revision=revision)
 
     @property
     def revision(self) -> str:
@@ -266,11 +279,33 @@ class RemoteImageReader:
         Raises:
             ModelUnavailableError: replicas are gone or late, or have a new revision, under which to try again.
         """
-        outcomes = await self._calls.map(contents)
+        try:
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(self._read(content)) for content in contents]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        outcomes = [call.result() for call in calls]
         for outcome in outcomes:
             if isinstance(outcome, ImageReading):
                 self._revision.expect(outcome.reader)
         return outcomes
+
+    async def _read(self, content: bytes) -> ImageReading | ItemFailure:
+        try:
+            (outcome,) = await self._first_calls.map([content])
+        except _ReplicaDiedError:
+            # Perhaps of another image that it read at the same time. Suspects are tried one after the other.
+            async with self._one_suspect:
+                return await self._read_suspect(content)
+        return outcome
+
+    async def _read_suspect(self, content: bytes) -> ImageReading | ItemFailure:
+        try:
+            (outcome,) = await self._further_calls.map([content])
+        except _ReplicaDiedError:
+            message = "every process that was to read it died"
+            return ItemFailure(error=ImageFault.TEXT_NOT_READ, message=message)
+        return outcome
 
 
 class RemoteDetoxifier:

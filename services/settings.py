@@ -104,7 +104,7 @@ class ModelDeadlines(_Section):
     generate_s: Seconds = 240.0
     """Above `mllm.deadline_s`, where there is an MLLM."""
     images_s: Seconds = 120.0
-    """Reading a few images, `calls.max_images` of them."""
+    """Reading one image; above three times `images.time_limit_s`, after which one that does not end is given up."""
 
 
 class CallSettings(_Section):
@@ -113,10 +113,9 @@ class CallSettings(_Section):
     max_characters: Annotated[int, Field(ge=1)] = 64_000
     """Characters of text in one call; a longer item is a call of its own."""
     max_items: Annotated[int, Field(ge=1)] = 64
-    max_images: Annotated[int, Field(ge=1)] = 4
-    """Images in one call to what reads them: a large one takes more than a second."""
     max_image_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * 1024
-    """Bytes of images in one call, to what reads them or to the MLLM; a larger one is a call of its own."""
+    """Bytes of images in one call to the MLLM; a larger conversation is a call of its own. What reads images gets one
+    with each call."""
     max_concurrent: Annotated[int, Field(ge=1)] = 8
     """Calls of one process that are sent and not answered; the time of a further one begins when it is its turn. Enough
     to keep several replicas busy; with more, long texts would wait out their deadline in the queue."""

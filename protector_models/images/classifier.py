@@ -3,7 +3,7 @@
 Shapes: V views, L labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,8 +73,12 @@ class ImageClassifier:
             revision=f"{Path(settings.model).name}@{hash_choices(choices)}",
         )
 
-    def score(self, views: Sequence[Pixels]) -> dict[str, float]:
+    def score(self, views: Sequence[Pixels], *, check_time: Callable[[], None]) -> dict[str, float]:
         """Scores a picture.
+
+        Args:
+            views: of it.
+            check_time: called before each view; what it raises ends the work.
 
         Returns:
             For each category the highest score that any view gets: the sum of its labels' probabilities where labels
@@ -83,6 +87,7 @@ class ImageClassifier:
         scores = dict.fromkeys(sorted(set(self._categories_by_label.values())), 0.0)
         # One at a time: the last bits of a score would depend on what else is in the batch.
         for view in views:
+            check_time()
             for category, score in self._score_view(view).items():
                 scores[category] = max(scores[category], round(min(score, 1.0), _SCORE_DECIMALS))
         return scores

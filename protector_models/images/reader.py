@@ -4,10 +4,12 @@ Importing this module loads OpenCV and ONNX Runtime: import it where images are 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Protocol
 
@@ -41,8 +43,8 @@ class ScoresPictures(Protocol):
     def revision(self) -> str:
         """Its "name@revision"."""
 
-    def score(self, views: Sequence[Pixels]) -> dict[str, float]:
-        """Return a score in [0, 1] for each category."""
+    def score(self, views: Sequence[Pixels], *, check_time: Callable[[], None]) -> dict[str, float]:
+        """Return a score in [0, 1] for each category; may raise whatever `check_time`, called between views, raises."""
 
 
 class ReadsText(Protocol):
@@ -113,7 +115,9 @@ class SynchronousImageReader:
 
         try:
             picture = decode_picture(content, self._limits)
-            return self._describe(content, picture, self._read_text(picture, check_time))
+            text = self._read_text(picture, check_time)
+            categories = self._classifier.score(picture.views, check_time=check_time) if self._classifier else {}
+            return self._describe(content, picture, text, categories)
         except UnreadImageError as error:
             return error.as_failure()
 
@@ -130,7 +134,7 @@ class SynchronousImageReader:
             )
         return text
 
-    def _describe(self, content: bytes, picture: Picture, text: str) -> ImageReading:
+    def _describe(self, content: bytes, picture: Picture, text: str, categories: dict[str, float]) -> ImageReading:
         sha256 = hashlib.sha256(content).hexdigest()
         hashes = [str(imagehash.phash(Image.fromarray(view))) for view in picture.views]
         return ImageReading(
@@ -139,26 +143,36 @@ class SynchronousImageReader:
             width=picture.width,
             height=picture.height,
             text=text,
-            categories=self._classifier.score(picture.views) if self._classifier else {},
+            categories=categories,
             known_as=self._known.find(sha256, hashes) if self._known else None,
             reader=self.revision,
         )
 
 
 class ThreadedImageReader:
-    """A reader on threads of this process. Implements `ImageReader`."""
+    """A reader on threads of this process. Implements `ImageReader`.
 
-    def __init__(self, reader: SynchronousImageReader, *, num_threads: int, timeout_s: float) -> None:
+    An image whose reading does not end, as where a decoder hangs, is given up: it is unread, and from then on the
+    reader is ill, since nothing but the end of its process gives the thread back.
+    """
+
+    def __init__(self, reader: SynchronousImageReader, *, num_threads: int, timeout_s: float, give_up_s: float) -> None:
         """Wrap a loaded reader.
 
         Args:
             reader: computes on the thread that calls it.
             num_threads: images that are read at the same time; further ones wait.
             timeout_s: how long a call may take, waiting for a free thread included.
+            give_up_s: how long an image may keep a thread.
         """
         self._reader = reader
         self._timeout_s = timeout_s
-        self._threads = ModelThreads("images", num_threads=num_threads)
+        self._give_up_s = give_up_s
+        self._threads = ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="images")
+        self._turns = asyncio.Semaphore(num_threads)
+        self._given_up: set[Future[list[ImageReading | ItemFailure]]] = set()
+        # Of its own: behind slow images the word would come too late, and a reader that works would be called ill.
+        self._health_thread = ModelThreads("images-health", num_threads=1)
 
     @property
     def revision(self) -> str:
@@ -177,26 +191,43 @@ class ThreadedImageReader:
         return [outcomes[content] for content in contents]
 
     async def check_health(self, *, timeout_s: float) -> None:
-        """Reads a word: a wedged thread is as bad as a broken model.
+        """Reads a word, and looks whether a thread is wedged, which is as bad as a broken model.
 
         Raises:
-            ModelUnavailableError: it was not read, or not in time.
+            ModelUnavailableError: it was not read, or not in time, or an image that was given up is still being read.
         """
-        content = _draw(_HEALTH_TEXT)
-        (outcome,) = await within(timeout_s, lambda: self._read_distinct([content]), waiting_for=self.revision)
+        if self._given_up:
+            raise ModelUnavailableError(f"{self.revision}: {len(self._given_up)} images were given up and do not end")
+        (outcome,) = await self._health_thread.run(
+            self._reader.read, [_draw(_HEALTH_TEXT)], timeout_s=timeout_s, waiting_for=self.revision
+        )
         if isinstance(outcome, ItemFailure) or outcome.text != _HEALTH_TEXT:
             raise ModelUnavailableError(f"{self.revision}: a word that was drawn for it was not read")
 
     async def close(self) -> None:
         """Gives the threads up without waiting for what they compute."""
-        self._threads.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._health_thread.close()
 
     async def _read_distinct(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
-        calls = (
-            self._threads.run(self._reader.read, [content], timeout_s=self._timeout_s, waiting_for=self.revision)
-            for content in contents
-        )
-        return [outcome for (outcome,) in await asyncio.gather(*calls)]
+        return await asyncio.gather(*map(self._read_one, contents))
+
+    async def _read_one(self, content: bytes) -> ImageReading | ItemFailure:
+        # A turn ends with the work on the thread and not with the wait for it: what nobody waits for is still computed.
+        await self._turns.acquire()
+        loop = asyncio.get_running_loop()
+        work = self._threads.submit(self._reader.read, [content])
+        work.add_done_callback(lambda done: _call_on(loop, self._end_turn, done))
+        ended, _ = await asyncio.wait([asyncio.wrap_future(work)], timeout=self._give_up_s)
+        if ended:
+            (outcome,) = ended.pop().result()
+            return outcome
+        self._given_up.add(work)
+        return ItemFailure(error=ImageFault.TEXT_NOT_READ, message=f"was given up after {self._give_up_s:g} s")
+
+    def _end_turn(self, work: Future[list[ImageReading | ItemFailure]]) -> None:
+        self._given_up.discard(work)
+        self._turns.release()
 
 
 def load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: float) -> ThreadedImageReader:
@@ -213,7 +244,17 @@ def load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: f
     if settings.read == "off":
         raise ConfigurationError("images.read: expected 'text', got 'off'")
     reader = SynchronousImageReader.load(settings)
-    return ThreadedImageReader(reader, num_threads=settings.num_threads or num_threads, timeout_s=timeout_s)
+    return ThreadedImageReader(
+        reader,
+        num_threads=settings.num_threads or num_threads,
+        timeout_s=timeout_s,
+        give_up_s=settings.give_up_s,
+    )
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(call, argument)
 
 
 def _hash_identity(settings: ImageSettings, known: KnownImages | None, classifier: ScoresPictures | None) -> str:

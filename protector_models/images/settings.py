@@ -162,7 +162,7 @@ class ImageSettings(BaseModel):
     max_text_pieces: Annotated[int, Field(ge=1, le=1000)] = 400
     """Pieces of text in one image; one with more is not read at all."""
     time_limit_s: Annotated[float, Field(gt=0, le=3_600)] = 20.0
-    """How long reading one image may take; less than `serve.deadlines.images_s`."""
+    """How long reading one image may take; less than a third of `serve.deadlines.images_s`."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """Images that are read at the same time; null: as many as the deployment, or else the machine, has CPUs."""
     known: KnownImagesSettings | None = None
@@ -180,6 +180,11 @@ class ImageSettings(BaseModel):
         if self.read == "off" and unused:
             raise ValueError(f"read is off: expected no {', '.join(unused)}: nothing uses them")
         return self
+
+    @property
+    def give_up_s(self) -> float:
+        """After what time an image is given up whose decoder, say, does not come back: limits are looked at between."""
+        return 3 * self.time_limit_s
 
     @property
     def categories(self) -> frozenset[str]:

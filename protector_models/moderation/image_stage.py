@@ -8,11 +8,14 @@ from protector_models.moderation.conversation import ConversationEvent, SeenImag
 from protector_models.moderation.fingerprint import image_key
 from protector_models.moderation.images import ImageContent, ImageFault, ImageReading
 from protector_models.moderation.ports import ImageReader, ImageSource, Metrics, VerdictCache
-from protector_models.moderation.recall import Recall, Recalled
+from protector_models.moderation.recall import Recall, Recalled, require_revision
 from protector_models.moderation.verdict import ImageFinding, ImageStatus, ItemFailure, StageStatus
 
 _IMAGES_AT_ONCE = 32
 """Images whose bytes are in memory at the same time, but for those that an MLLM is going to see."""
+
+_MAX_FAILURES = 1_000
+"""Images that could not be read and are remembered: more than there are in the batches on the way."""
 
 _NOT_READ = ItemFailure(error=ImageFault.IMAGES_NOT_READ, message="reading images is switched off")
 
@@ -87,6 +90,9 @@ class ImageStage:
         self._max_images = max_images
         self._metrics = metrics
         self._readings = Recall(kind="image", model=ImageReading, cache=cache, metrics=metrics)
+        self._failed: dict[str, ItemFailure] = {}
+        """By key, what could not be read for batches that have not come to their end. One that is tried again shall not
+        wait for it again: reading may fail because it takes too long."""
 
     async def look_at(self, events: Sequence[ConversationEvent]) -> list[EventImages]:
         """Return what became of the images of each event, in order; nothing is done for events without any.
@@ -109,10 +115,14 @@ class ImageStage:
         ]
 
     def count(self, looked: Sequence[EventImages]) -> None:
-        """Count the images of a batch that came to its end."""
+        """Count the images of a batch that came to its end, and forget its failures: the next time they may pass."""
         found = Counter((finding.status, finding.reason or "") for images in looked for finding in images.findings)
         for (status, reason), number in found.items():
             self._metrics.count("weir_images_total", number, status=status.value, reason=reason)
+        for images in looked:
+            for finding in images.findings:
+                if images.reader is not None and finding.sha256 is not None:
+                    self._failed.pop(image_key(images.reader, finding.sha256), None)
 
     async def _look(self, shown: Mapping[str, bool]) -> dict[str, _Looked]:
         """Fetch and read distinct images, a few at a time.
@@ -139,13 +149,29 @@ class ImageStage:
         reader = self._reader
         if reader is None:
             return
-        distinct = list(contents.values())
+        revision = reader.revision
+        contents_by_key = {image_key(revision, sha256): data for sha256, data in contents.items()}
+        keys = [key for key in contents_by_key if key not in self._failed]
 
         async def read(positions: Sequence[int]) -> Sequence[ImageReading | ItemFailure]:
-            return await reader.read([distinct[position] for position in positions])
+            outcomes = await reader.read([contents_by_key[keys[position]] for position in positions])
+            for position, outcome in zip(positions, outcomes, strict=True):
+                if isinstance(outcome, ImageReading):
+                    require_revision(outcome.reader, revision)
+                else:
+                    self._remember_failure(keys[position], outcome)
+            return outcomes
 
-        keys = [image_key(reader.revision, sha256) for sha256 in contents]
-        readings.update(zip(contents, await self._readings.get_many(keys, read), strict=True))
+        # Each for itself: a reader that is late with one image must not cost the batch the others.
+        found = dict(zip(keys, await self._readings.get_many(keys, read, apart=True), strict=True))
+        for key, sha256 in zip(contents_by_key, contents, strict=True):
+            readings[sha256] = found[key] if key in found else Recalled(output=self._failed[key], cached=False)
+
+    def _remember_failure(self, key: str, failure: ItemFailure) -> None:
+        if len(self._failed) >= _MAX_FAILURES:
+            # Of batches that were given up for good.
+            del self._failed[next(iter(self._failed))]
+        self._failed[key] = failure
 
     def _conclude(
         self, event: ConversationEvent, references: Sequence[str], looked: Mapping[str, _Looked]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint
 from protector_models.moderation.ports import HarmDetector, Metrics, VerdictCache
-from protector_models.moderation.recall import Recall, Recalled
+from protector_models.moderation.recall import Recall, Recalled, require_revision
 from protector_models.moderation.verdict import Assessment, ItemFailure
 
 
@@ -27,10 +27,14 @@ class RecalledDetector:
         Raises:
             DependencyError: the detector is gone or late.
         """
+        revision = self._detector.revision
 
         async def assess(positions: Sequence[int]) -> Sequence[Assessment | ItemFailure]:
-            return await self._detector.assess([exchanges[position] for position in positions])
+            outcomes = await self._detector.assess([exchanges[position] for position in positions])
+            for outcome in outcomes:
+                if isinstance(outcome, Assessment):
+                    require_revision(outcome.detector, revision)
+            return outcomes
 
-        revision = self._detector.revision
         keys = [assessment_key(revision, exchange_fingerprint(exchange)) for exchange in exchanges]
         return await self._assessments.get_many(keys, assess)

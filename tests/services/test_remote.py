@@ -1,5 +1,8 @@
 """The model ports over handles."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
@@ -9,7 +12,7 @@ from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeGenerator, FakeTextEditor
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest, Span
-from protector_models.moderation.verdict import Rewrite, RewriteMethod
+from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
 from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader, ask
 from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica
 from services.settings import CallSettings
@@ -266,9 +269,9 @@ async def connect_reader(behind: FakeDeployment, calls: CallSettings | None = No
     return reader
 
 
-async def test_images_are_read_a_few_at_a_time_and_come_back_in_order() -> None:
+async def test_an_image_is_a_call_and_readings_come_back_in_order() -> None:
     behind = FakeDeployment(ImageReaderReplica(OpenFakeImageReader))
-    reader = await connect_reader(behind, CallSettings(max_images=2, max_image_bytes=20))
+    reader = await connect_reader(behind, CallSettings(max_image_bytes=20))
     contents = [b"one", b"two", b"three", b"x" * 19, b"x" * 100, POISON.encode()]
     readings = await reader.read(contents)
 
@@ -276,8 +279,47 @@ async def test_images_are_read_a_few_at_a_time_and_come_back_in_order() -> None:
         *("one", "two", "three", "x" * 19, "x" * 100),
         "CorruptImage",
     ]
-    assert [len(images) for images, _remaining_s in behind.calls] == [2, 1, 1, 1, 1]
+    assert [images for images, _remaining_s in behind.calls] == [[content] for content in contents]
     assert reader.revision == "fake-reader@1"
+
+
+class FragileReader(OpenFakeImageReader):
+    """The process that reads one of the images dies, and with it what else was asked of it at the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[bytes] = []
+        self._deaths = 0
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        self.asked.extend(contents)
+        deaths = self._deaths
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if b"deadly" in contents:
+            self._deaths += 1
+        if self._deaths > deaths:
+            raise ActorDiedError
+        return await super().read(contents)
+
+
+async def test_an_image_that_kills_whoever_reads_it_is_unread_and_those_beside_it_are_read() -> None:
+    replica = FragileReader()
+    reader = await connect_reader(FakeDeployment(ImageReaderReplica(lambda: replica)))
+    first, deadly, last = await reader.read([b"one", b"deadly", b"two"])
+
+    assert [getattr(reading, "text", None) for reading in (first, last)] == ["one", "two"]
+    assert isinstance(deadly, ItemFailure)
+    assert deadly.error == "TextNotRead"
+    assert replica.asked.count(b"deadly") == CallSettings().max_attempts
+
+
+async def test_a_reader_that_cannot_be_reached_is_no_fault_of_the_image() -> None:
+    behind = FakeDeployment(ImageReaderReplica(OpenFakeImageReader))
+    reader = await connect_reader(behind, CallSettings(max_attempts=1))
+    behind.failures.append(ReplicaUnavailableError("r"))
+    with pytest.raises(ModelUnavailableError, match="ReplicaUnavailableError"):
+        await reader.read([b"one"])
 
 
 async def test_a_new_revision_of_the_image_reader_is_taken_on_and_the_batch_must_be_tried_again() -> None:

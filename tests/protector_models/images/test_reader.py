@@ -68,6 +68,28 @@ class CountingReader(SynchronousImageReader):
         return super().read(contents)
 
 
+class StuckReader(SynchronousImageReader):
+    """Does not come back from one image until it is released; finds the word of the health check in all others."""
+
+    STUCK = b"stuck"
+
+    def __init__(self) -> None:
+        super().__init__(WordReader(), ImageSettings())
+        self.released = threading.Event()
+
+    def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        if self.STUCK in contents:
+            self.released.wait(LONG_S)
+        return super().read(contents)
+
+
+class WordReader:
+    """Finds the word of the health check in every view."""
+
+    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
+        return ["WEIR"]
+
+
 @pytest.fixture
 def counting() -> Iterator[CountingReader]:
     model = CountingReader()
@@ -145,7 +167,8 @@ def test_known_images_are_named_whatever_frame_shows_them(tmp_path: Path) -> Non
 class FixedClassifier:
     revision = "fixed@1"
 
-    def score(self, views: Sequence[Pixels]) -> dict[str, float]:
+    def score(self, views: Sequence[Pixels], *, check_time: Callable[[], None]) -> dict[str, float]:
+        check_time()
         return {"violence": 0.25 * len(views)}
 
 
@@ -169,6 +192,14 @@ def test_an_image_that_takes_too_long_is_unread_and_says_so() -> None:
     ]
 
 
+def test_scores_count_to_the_time_of_an_image() -> None:
+    slow = quick_reader(ImageSettings(time_limit_s=5), clock=clock_of(0.0, 1.0, 2.0, 5.1), classifier=FixedClassifier())
+
+    (outcome,) = slow.read([encode(plain("red"))])
+    assert isinstance(outcome, ItemFailure)
+    assert outcome.error == ImageFault.TEXT_NOT_READ
+
+
 def test_what_decides_the_text_is_in_the_revision_and_limits_are_not(tmp_path: Path) -> None:
     (tmp_path / "known.txt").write_text("00000000000000ff\n")
     lists = [KnownImages.load(tmp_path / "known.txt", max_distance=distance) for distance in (0, 1)]
@@ -181,7 +212,7 @@ def test_what_decides_the_text_is_in_the_revision_and_limits_are_not(tmp_path: P
 
 
 async def test_identical_images_of_a_call_are_read_once_and_order_is_kept(counting: CountingReader) -> None:
-    threaded = ThreadedImageReader(counting, num_threads=2, timeout_s=LONG_S)
+    threaded = ThreadedImageReader(counting, num_threads=2, timeout_s=LONG_S, give_up_s=LONG_S)
     red, blue = encode(plain("red")), encode(plain("blue"))
 
     first, other, *same = await threaded.read([red, blue, red, red])
@@ -192,16 +223,16 @@ async def test_identical_images_of_a_call_are_read_once_and_order_is_kept(counti
 
 
 async def test_no_images_give_no_readings(counting: CountingReader) -> None:
-    assert await ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S).read([]) == []
+    assert await ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S, give_up_s=LONG_S).read([]) == []
 
 
 async def test_a_late_call_is_a_dependency_that_is_gone_and_the_next_one_is_served(counting: CountingReader) -> None:
-    threaded = ThreadedImageReader(counting, num_threads=1, timeout_s=0.05)
+    threaded = ThreadedImageReader(counting, num_threads=1, timeout_s=0.05, give_up_s=LONG_S)
     counting.released.clear()
     with pytest.raises(ModelUnavailableError, match="weir-images@"):
         await threaded.read([encode(noise())])
     counting.released.set()
-    patient = ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S)
+    patient = ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S, give_up_s=LONG_S)
 
     assert len(await asyncio.gather(*(patient.read([encode(noise())]) for _ in range(2)))) == 2
     await threaded.close()
@@ -211,13 +242,38 @@ async def test_a_late_call_is_a_dependency_that_is_gone_and_the_next_one_is_serv
 async def test_a_reader_that_does_not_read_the_word_that_is_drawn_for_it_or_is_wedged_is_ill(
     counting: CountingReader,
 ) -> None:
-    threaded = ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S)
+    threaded = ThreadedImageReader(counting, num_threads=1, timeout_s=LONG_S, give_up_s=LONG_S)
     with pytest.raises(ModelUnavailableError, match="was not read"):
         await threaded.check_health(timeout_s=LONG_S)
     counting.released.clear()
     with pytest.raises(ModelUnavailableError, match=r"weir-images@"):
         await threaded.check_health(timeout_s=0.05)
     counting.released.set()
+    await threaded.close()
+
+
+async def test_an_image_that_does_not_end_is_given_up_and_makes_the_reader_ill_until_it_does() -> None:
+    stuck = StuckReader()
+    threaded = ThreadedImageReader(stuck, num_threads=2, timeout_s=LONG_S, give_up_s=0.05)
+
+    assert await threaded.read([StuckReader.STUCK]) == [
+        ItemFailure(error=ImageFault.TEXT_NOT_READ, message="was given up after 0.05 s")
+    ]
+    with pytest.raises(ModelUnavailableError, match="1 images were given up"):
+        await threaded.check_health(timeout_s=LONG_S)
+    stuck.released.set()
+    await threaded.close()
+
+
+async def test_a_reader_that_is_busy_with_slow_images_is_not_ill() -> None:
+    stuck = StuckReader()
+    threaded = ThreadedImageReader(stuck, num_threads=1, timeout_s=LONG_S, give_up_s=LONG_S)
+    slow = asyncio.create_task(threaded.read([StuckReader.STUCK]))
+    await asyncio.sleep(0)
+    await threaded.check_health(timeout_s=LONG_S)
+    assert not slow.done()
+    stuck.released.set()
+    await slow
     await threaded.close()
 
 

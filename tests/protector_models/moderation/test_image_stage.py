@@ -1,5 +1,6 @@
 """Images through the Moderator: each is fetched once, read once, and ends as read or as unread with a reason."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from protector_models.moderation.fakes import (
     FakeImageSource,
 )
 from protector_models.moderation.image_rules import ImageRule
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.policy import Policy
 from protector_models.moderation.verdict import (
     Action,
@@ -146,6 +148,54 @@ async def test_only_what_was_read_is_stored(name: str) -> None:
     assert not first.cached
     # An image that was never had is no output of a model.
     assert again.cached is (name != "damaged")
+
+
+class LateReader(FakeImageReader):
+    """Is late with one image, as long as it is told to."""
+
+    late: bytes | None = None
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        # Others that were asked for at the same time have their results before the late one fails.
+        for _ in range(20 if self.late in contents else 1):
+            await asyncio.sleep(0)
+        if self.late in contents:
+            raise ModelUnavailableError("late")
+        return await super().read(contents)
+
+
+async def test_a_batch_that_is_tried_again_because_of_one_image_does_not_read_the_others_again() -> None:
+    reader = LateReader()
+    rig = _rig(reader=reader)
+    batch = [event(images=["sign", "damaged", "picture-1"]), event(images=["picture-2"])]
+    reader.late = CONTENTS["picture-1"]
+    for _ in range(2):
+        with pytest.raises(ModelUnavailableError):
+            await rig.moderator.moderate(batch)
+    reader.late = None
+    first, _ = verdicts(await rig.moderator.moderate(batch))
+    assert [image.reason for image in first.images] == [None, "CorruptImage", None]
+    assert Counter(reader.read_contents) == {
+        CONTENTS[name]: 1 for name in ("sign", "damaged", "picture-1", "picture-2")
+    }
+    # The batch has come to its end: what failed is tried again in the next one.
+    await rig.moderator.moderate(batch)
+    assert Counter(reader.read_contents)[CONTENTS["damaged"]] == 2
+
+
+async def test_what_a_reader_of_a_new_revision_read_is_not_kept_under_the_old_one() -> None:
+    class Rolling(FakeImageReader):
+        async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+            self.revision = "fake-reader@2"
+            return await super().read(contents)
+
+    reader = Rolling()
+    rig = _rig(reader=reader)
+    with pytest.raises(ModelUnavailableError, match=r"fake-reader@1 .* fake-reader@2"):
+        await rig.moderator.moderate([event(images=["sign"])])
+    [verdict] = verdicts(await rig.moderator.moderate([event(images=["sign"])]))
+    assert len(reader.read_contents) == 2
+    assert verdict.model_revisions["images"] == "fake-reader@2"
 
 
 async def test_a_reader_of_another_revision_reads_again() -> None:

@@ -41,6 +41,20 @@ async def test_a_response_under_review_is_delivered_only_where_the_policy_says_s
     assert verdict.response == ("harm=0.9" if deliver else None)
 
 
+async def test_what_a_detector_of_a_new_revision_scored_is_not_kept_under_the_old_one() -> None:
+    class Rolling(FakeHarmDetector):
+        async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+            self._revision = "fake-detector@2"
+            return await super().assess(exchanges)
+
+    rig = build_rig(detector=Rolling())
+    with pytest.raises(ModelUnavailableError, match=r"fake-detector@1 .* fake-detector@2"):
+        await rig.moderator.moderate([event()])
+    [verdict] = verdicts(await rig.moderator.moderate([event()]))
+    assert not verdict.cached
+    assert verdict.model_revisions == {"detector": "fake-detector@2"}
+
+
 @pytest.mark.parametrize("milder", [Action.REWRITE, Action.ALLOW])
 async def test_what_a_rule_wants_rewritten_is_not_delivered_under_review_where_another_wants_it_reviewed(
     milder: Action,
