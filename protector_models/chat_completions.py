@@ -114,8 +114,11 @@ def open_client(
         section: of the configuration, for the message.
 
     Raises:
-        ConfigurationError: `base_url` is no URL.
+        ConfigurationError: `base_url` is no URL, or the key cannot stand in a header.
     """
+    # A line end from the file that held it, mostly. The message must not show it.
+    if api_key is not None and not all("!" <= character <= "~" for character in api_key.get_secret_value()):
+        raise ConfigurationError(f"{section}.api_key: expected visible ASCII characters alone, without line ends")
     try:
         return httpx.AsyncClient(
             base_url=base_url,

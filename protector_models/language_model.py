@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase, StoppingCriteriaList
 
+from protector_models.detectors.exchange_encoding import plan_token_runs
 from protector_models.detoxification.generative_detoxifier import Draft, WritingTask
 from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P
 from protector_models.detoxification.rewrite_prompts import encode_prompt
@@ -123,24 +124,19 @@ class LanguageModel:
                 raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its texts")
             yield from zip((task.index for task in run), drafts, strict=True)
 
-    def _plan(self, tasks: Sequence[_EncodedTask]) -> Iterator[list[_EncodedTask]]:
-        """Yield runs of tasks of like lengths; one that is drawn is a run of its own."""
-        run: list[_EncodedTask] = []
-        for task in sorted(tasks, key=lambda task: len(task.ids)):
-            if task.seed is not None:
-                yield [task]
-            # In order of length: the task that would join is the longest of the run.
-            elif run and (len(run) + 1) * (len(task.ids) + self._max_new_tokens) > self._tokens_per_run:
-                yield run
-                run = [task]
-            else:
-                run.append(task)
-        if run:
-            yield run
-
-    @property
-    def _max_new_tokens(self) -> int:
-        return int(self._generation.max_new_tokens)
+    def _plan(self, tasks: Sequence[_EncodedTask]) -> list[list[_EncodedTask]]:
+        """Return runs of tasks of like lengths, short ones first; one that is drawn is a run of its own."""
+        runs = [[task] for task in tasks if task.seed is not None]
+        likeliest = [task for task in tasks if task.seed is None]
+        runs += (
+            [likeliest[place] for place in run]
+            for run in plan_token_runs(
+                [len(task.ids) for task in likeliest],
+                tokens_per_run=self._tokens_per_run,
+                new_tokens=int(self._generation.max_new_tokens),
+            )
+        )
+        return sorted(runs, key=lambda run: len(run[-1].ids))
 
     def _generate(self, run: Sequence[_EncodedTask], is_wanted: Callable[[], bool]) -> list[Draft]:
         length = max(len(task.ids) for task in run)

@@ -51,8 +51,8 @@ def require_all_weights(directory: Path, missing: Collection[str]) -> None:
     if missing:
         names = ", ".join(sorted(missing)[:3]) + (" ..." if len(missing) > 3 else "")
         raise ConfigurationError(
-            f"{directory}: its files lack {len(missing)} of the model's weights ({names}); expected all: random numbers "
-            "would stand in for them"
+            f"{directory}: its files lack {len(missing)} of the model's weights ({names}); expected all: random "
+            "numbers would stand in for them"
         )
 
 

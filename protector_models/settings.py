@@ -103,6 +103,9 @@ class DetectorSettings(_Section):
     """openai: requests at the same time."""
     max_attempts: Annotated[int, Field(ge=1)] = 4
     """openai: how often a request is made while the endpoint is busy or fails."""
+    logprobs: bool = True
+    """openai: whether the probabilities of tokens are asked for. Some endpoints refuse requests that do; without them
+    harmfulness is the weight of the verdict that was written, mostly 0 or 1."""
     cascade: "CascadeSettings | None" = None
     """cascade: its two detectors, and what the second one reads."""
 
@@ -146,7 +149,7 @@ _DETECTOR_KEYS: Mapping[str, Sequence[str]] = {
     ),
     "openai": (
         *("description", "model", "template", "max_windows"),
-        *("base_url", "api_key", "timeout_s", "deadline_s", "concurrency", "max_attempts"),
+        *("base_url", "api_key", "timeout_s", "deadline_s", "concurrency", "max_attempts", "logprobs"),
     ),
     "cascade": ("cascade",),
 }

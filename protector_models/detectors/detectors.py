@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from protector_models.checkpoints import CheckpointCard
-from protector_models.detectors.cascade import Band, CascadeDetector, common_categories
+from protector_models.detectors.cascade import Alignment, Band, CascadeDetector, common_categories
 from protector_models.detectors.checkpoint_description import load_description
 from protector_models.guards.generative_head import GenerativeHead
+from protector_models.guards.verdicts import UNREADABLE_VERDICT
 from protector_models.in_process import InProcessHarmDetector, SynchronousHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
@@ -112,18 +113,24 @@ class ThreadedDetector:
         """Run the model on texts of several lengths, on this thread.
 
         Raises:
-            ModelUnavailableError: it gave no scores.
+            ModelUnavailableError: it failed on one, or is a guard that said nothing readable of any.
         """
-        _require_assessments(self.revision, self._model.assess(_OWN_EXCHANGES))
+        outcomes = self._model.assess(_OWN_EXCHANGES)
+        _require_runs(self.revision, outcomes)
+        if not any(isinstance(outcome, Assessment) for outcome in outcomes):
+            raise ModelUnavailableError(
+                f"{self.revision}: {len(outcomes)} texts of ours, and no verdict in any answer; expected the model "
+                "that its description is for"
+            )
 
     async def check_health(self, *, timeout_s: float) -> None:
         """Run the model on a short text: a wedged thread is as bad as a broken model.
 
         Raises:
-            ModelUnavailableError: it gave no score, or none in time.
+            ModelUnavailableError: it failed, or was not done in time.
         """
         outcomes = await self._detector.assess(_OWN_EXCHANGES[:1], timeout_s=timeout_s)
-        _require_assessments(self.revision, outcomes)
+        _require_runs(self.revision, outcomes)
 
     async def close(self) -> None:
         """Give the threads up without waiting for what they compute."""
@@ -134,7 +141,7 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
     """Return threshold and categories of the detector that the settings name; no weights are loaded.
 
     Raises:
-        ConfigurationError: a card or a description cannot be used.
+        ConfigurationError: a card or a description cannot be used, or a cascade's band does not fit its detectors.
     """
     match settings.kind:
         case "onnx" | "bag_of_words":
@@ -149,6 +156,8 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
         case "cascade":
             cascade = _require_cascade(settings)
             first, second = describe_detector(cascade.first), describe_detector(cascade.second)
+            band = Band(low=cascade.band[0], high=cascade.band[1])
+            Alignment.of(first_threshold=first.threshold, second_threshold=second.threshold, band=band)
             # Scores are the second one's, or put on its scale.
             categories = common_categories(first.categories, second.categories, cascade.band)
             return DetectorFacts(threshold=second.threshold, categories=categories)
@@ -225,8 +234,12 @@ def _require_cascade(settings: DetectorSettings) -> CascadeSettings:
     return settings.cascade
 
 
-def _require_assessments(revision: str, outcomes: Sequence[Assessment | ItemFailure]) -> None:
-    """Raise unless every outcome is an assessment, whose scores are finite numbers in [0, 1] by its type."""
+def _require_runs(revision: str, outcomes: Sequence[Assessment | ItemFailure]) -> None:
+    """Raise unless the model ran on every text.
+
+    What a guard wrote may be nonsense all the same. Each such text is a failure of its own, and no new process would
+    say anything else.
+    """
     for outcome in outcomes:
-        if isinstance(outcome, ItemFailure):
+        if isinstance(outcome, ItemFailure) and outcome.error != UNREADABLE_VERDICT:
             raise ModelUnavailableError(f"{revision}: a text of ours, expected a score, got {outcome.error}")

@@ -5,7 +5,7 @@ Importing this module is fast; the tokenizer brings transformers with it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from protector_models.detectors.exchange_windows import ExchangeWindow, Offsets, cover_exchange
@@ -85,20 +85,21 @@ class ExchangeEncoder:
     def encode(self, exchange: Exchange) -> EncodedExchange:
         """Encode the question and the response of an exchange: whole, or in as many windows as it takes."""
         question, response = exchange.question(), exchange.response
-        tokenise = lru_cache(maxsize=2)(self._tokenise)
+        tokenise_once = lru_cache(maxsize=2)(partial(tokenise, self._tokenizer))
         whole = ExchangeWindow(prompt=question, response=response)
         num_characters = len(question) + len(response)
         if num_characters <= self._max_tokens * _CHARACTERS_PER_TOKEN and len(self._ids(whole)) <= self._max_tokens:
-            windows, num_read = [whole], num_characters - sum(len(tokenise(text)[1]) for text in (question, response))
+            num_unread = sum(len(tokenise_once(text)[1]) for text in (question, response))
+            windows, num_read = [whole], num_characters - num_unread
         else:
             cover = cover_exchange(
                 question,
                 response,
-                lambda text: tokenise(text)[0],
+                lambda text: tokenise_once(text)[0],
                 max_tokens=self._room,
                 overlap=self._overlap,
                 max_windows=self._max_windows,
-                find_unread=lambda text: tokenise(text)[1],
+                find_unread=lambda text: tokenise_once(text)[1],
             )
             windows = [fitting for window in cover.windows for fitting in self._fit(window)]
             num_read = cover.characters_evaluated
@@ -121,22 +122,28 @@ class ExchangeEncoder:
             halves = [ExchangeWindow(prompt=half, response=response) for half in _halve(prompt)]
         return [fitting for half in halves for fitting in self._fit(half)]
 
-    def _tokenise(self, text: str) -> tuple[Offsets, Sequence[int]]:
-        """Return where the tokens of a text are, and which of its characters they tell nothing of."""
-        found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ids, spans = list(found["input_ids"]), [(start, end) for start, end in found["offset_mapping"]]
-        unknown = self._tokenizer.unk_token_id
-        # Words that are too long for some tokenizers become one unknown token though every letter is known.
-        unread = {
-            place
-            for token, (start, end) in zip(ids, spans, strict=True)
-            if token == unknown
-            for place in range(start, end)
-            if text[place].isascii() and text[place].isalnum()
-        }
-        if not text.isascii():
-            unread.update(find_unread(text, ids, spans, unknown))
-        return spans, sorted(unread)
+
+def tokenise(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[Offsets, Sequence[int]]:
+    """Return where the tokens of a text are, and which of its characters they tell nothing of, in order.
+
+    Args:
+        tokenizer: a fast one.
+        text: any; no special tokens are put around it.
+    """
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids, spans = list(found["input_ids"]), [(start, end) for start, end in found["offset_mapping"]]
+    unknown = tokenizer.unk_token_id
+    # Words that are too long for some tokenizers become one unknown token though every letter is known.
+    unread = {
+        place
+        for token, (start, end) in zip(ids, spans, strict=True)
+        if token == unknown
+        for place in range(start, end)
+        if text[place].isascii() and text[place].isalnum()
+    }
+    if not text.isascii():
+        unread.update(find_unread(text, ids, spans, unknown))
+    return spans, sorted(unread)
 
 
 def plan_token_runs(lengths: Sequence[int], *, tokens_per_run: int, new_tokens: int = 0) -> Iterator[list[int]]:

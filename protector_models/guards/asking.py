@@ -51,6 +51,7 @@ class GuardAsking:
         tokenise: Callable[[str], Offsets],
         max_tokens: int,
         max_windows: int,
+        find_unread: Callable[[str], Sequence[int]] = lambda _: (),
     ) -> None:
         """Decide how to ask.
 
@@ -61,12 +62,14 @@ class GuardAsking:
             tokenise: returns where the tokens of a text are.
             max_tokens: of prompt and response of one window together.
             max_windows: that are read of one exchange.
+            find_unread: returns which characters of a text the guard gets nothing of, in order, where that is known.
         """
         self.head = head
         self._overlap = description.window.overlap
         self._categories = description.categories
         self._forbidden = forbidden
         self._tokenise = tokenise
+        self._find_unread = find_unread
         self._max_tokens = max_tokens
         self._max_windows = max_windows
         self._grammars = {False: VerdictGrammar.of_exchange(head), True: VerdictGrammar.of_text(head)}
@@ -87,6 +90,7 @@ class GuardAsking:
             max_tokens=self._max_tokens,
             overlap=self._overlap,
             max_windows=self._max_windows,
+            find_unread=self._find_unread,
         )
         total = len(exchange.question()) + len(exchange.response)
         unread = cover.characters_total - cover.characters_evaluated

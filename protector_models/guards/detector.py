@@ -62,6 +62,7 @@ class GuardDetector:
             guard.head,
             forbidden=guard.encoding.forbidden,
             tokenise=guard.encoding.tokenise,
+            find_unread=guard.encoding.find_unread,
             max_tokens=guard.room,
             max_windows=settings.max_windows,
         )

@@ -19,7 +19,7 @@ from protector_models.detectors.checkpoint_description import load_description
 from protector_models.detectors.exchange_windows import Offsets
 from protector_models.guards.asking import Ask, AskedExchange, GuardAsking, require_generative
 from protector_models.guards.prompts import build_messages, fill_template, read_template
-from protector_models.guards.verdicts import AnswerToken, GuardAnswer, add_up, read_answer
+from protector_models.guards.verdicts import UNREADABLE_VERDICT, AnswerToken, GuardAnswer, add_up, read_answer
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import Assessment, ItemFailure
@@ -79,12 +79,9 @@ class EndpointGuard:
             max_connections=settings.concurrency,
             section="detector",
         )
-        options = {
-            "max_tokens": head.max_new_tokens,
-            "temperature": 0.0,
-            "logprobs": True,
-            "top_logprobs": _NUM_ALTERNATIVES,
-        }
+        options: dict[str, object] = {"max_tokens": head.max_new_tokens, "temperature": 0.0}
+        if settings.logprobs:
+            options |= {"logprobs": True, "top_logprobs": _NUM_ALTERNATIVES}
         asked = [description.model_dump(mode="json"), template, options, settings.max_windows]
         revision = make_revision(settings.model, client=client, asked=asked)
         chat = ChatCompletions(
@@ -153,7 +150,7 @@ class EndpointGuard:
         if isinstance(completion, ItemFailure):
             return completion
         if completion.refusal:
-            return ItemFailure(error="UnreadableVerdict", message="the guard's endpoint declined to answer")
+            return ItemFailure(error=UNREADABLE_VERDICT, message="the guard's endpoint declined to answer")
         tokens = [self._to_token(ask, token) for token in completion.tokens]
         return read_answer(ask.grammar, completion.text, tokens, category=ask.category)
 

@@ -34,7 +34,7 @@ _TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
 _SPARE_TOKENS = 8
 """Kept free in every input: a text may make a few tokens more in its place than by itself."""
 _MIN_ROOM = 16
-_LAYOUT = "guard-1"
+_LAYOUT = "guard-2"
 """Name of how guards are asked and read; part of the revision. Changed with what changes their scores."""
 
 
@@ -97,6 +97,8 @@ def load_guard(settings: DetectorSettings, *, num_threads: int) -> LoadedGuard:
         "template": template,
         "max_tokens": max_tokens,
         "tokens_per_run": tokens_per_run,
+        # On a CPU the bits of a logit may depend on it.
+        "num_threads": num_threads if settings.device == "cpu" else None,
         "files": digests,
     }
     return LoadedGuard(
@@ -142,11 +144,16 @@ def _find_room(
         )
     try:
         # Once: a chat template that fails would else fail on every request.
-        frame = encoding.count_frame()
+        frame, left_out = encoding.count_frame(), encoding.find_left_out()
     except Exception as error:  # a template is a program, and its errors are whatever it likes
         raise ConfigurationError(
             f"detector.model: {settings.model!r}: its chat template fails ({type(error).__name__})"
         ) from error
+    if left_out is not None:
+        raise ConfigurationError(
+            f"detector.model: {settings.model!r}: its chat template leaves the {left_out} out; expected one that shows "
+            f"prompt and response as description {settings.description!r} puts them"
+        )
     room = max_tokens - frame - _SPARE_TOKENS
     if room < _MIN_ROOM:
         raise ConfigurationError(

@@ -20,6 +20,9 @@ from protector_models.moderation.verdict import ItemFailure
 SCORE_DECIMALS = 4
 """Of every score that is reported."""
 
+UNREADABLE_VERDICT = "UnreadableVerdict"
+"""The error of an answer that holds no verdict."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenVerdict:
@@ -150,7 +153,7 @@ def read_answer(
     if written is None:
         expected = ", ".join(grammar.labels)
         return ItemFailure(
-            error="UnreadableVerdict", message=f"the guard's answer holds no verdict; expected {expected}"
+            error=UNREADABLE_VERDICT, message=f"the guard's answer holds no verdict; expected {expected}"
         )
     harmfulness = grammar.weigh(written.label, _find_probabilities(grammar, written.label, list(tokens)))
     if math.isnan(harmfulness):

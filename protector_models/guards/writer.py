@@ -17,8 +17,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from protector_models.detectors.exchange_encoding import plan_token_runs
 from protector_models.guards.verdicts import AnswerToken, VerdictGrammar
-from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.verdict import ItemFailure
+from protector_models.text_generation import run_or_split
 
 TokenIds = Sequence[int]
 
@@ -66,26 +66,16 @@ class GuardWriter:
             new_tokens=int(self._generation.max_new_tokens),
         )
         for run in runs:
-            answers |= zip(run, self._write_run([prompts[place] for place in run]), strict=True)
+            written = run_or_split(
+                [prompts[place] for place in run],
+                self._generate,
+                revision=self._revision,
+                num_tokens=len(prompts[run[-1]]),
+            )
+            answers |= zip(run, written, strict=True)
         return [answers[place] for place in range(len(prompts))]
 
-    def _write_run(self, prompts: Sequence[TokenIds]) -> Sequence[list[AnswerToken] | ItemFailure]:
-        try:
-            return self._generate(prompts)
-        except torch.OutOfMemoryError as error:
-            longest = max(len(ids) for ids in prompts)
-            raise ModelUnavailableError(
-                f"{self._revision}: out of GPU memory with {len(prompts)} texts of at most {longest} tokens"
-            ) from error
-        except torch.AcceleratorError as error:
-            raise ModelUnavailableError(f"{self._revision}: the GPU failed ({type(error).__name__})") from error
-        except (RuntimeError, IndexError, ValueError) as error:
-            if len(prompts) == 1:
-                return [ItemFailure(error="GenerationFailed", message=f"the model failed ({type(error).__name__})")]
-        # One of them breaks the model, nobody knows which: each for itself.
-        return [answer for ids in prompts for answer in self._write_run([ids])]
-
-    def _generate(self, prompts: Sequence[TokenIds]) -> list[list[AnswerToken] | ItemFailure]:
+    def _generate(self, prompts: Sequence[TokenIds]) -> list[list[AnswerToken]]:
         length = max(len(ids) for ids in prompts)
         ids_BT = torch.full((len(prompts), length), int(self._generation.pad_token_id), dtype=torch.int64)
         mask_BT = torch.zeros_like(ids_BT)

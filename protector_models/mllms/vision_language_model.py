@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from protector_models.detectors.exchange_encoding import plan_token_runs
 from protector_models.images.decoding import DecodingLimits
 from protector_models.images.settings import ImageSettings
 from protector_models.mllms.encoding import ConversationEncoder, EncodedConversation
@@ -185,16 +186,14 @@ class VisionLanguageModel:
 
     def _plan(self, tasks: Sequence[_Task]) -> Iterator[list[_Task]]:
         """Yield runs of conversations of like lengths; those with images apart, since some processors mix no others."""
-        run: list[_Task] = []
-        for task in sorted(tasks, key=lambda task: (task.conversation.has_images, task.conversation.num_tokens)):
-            longest = max([task.conversation.num_tokens, *(each.conversation.num_tokens for each in run)])
-            is_full = (len(run) + 1) * (longest + int(self._generation.max_new_tokens)) > self._tokens_per_run
-            if run and (is_full or run[0].conversation.has_images != task.conversation.has_images):
-                yield run
-                run = []
-            run.append(task)
-        if run:
-            yield run
+        for has_images in (False, True):
+            alike = [task for task in tasks if task.conversation.has_images is has_images]
+            for run in plan_token_runs(
+                [task.conversation.num_tokens for task in alike],
+                tokens_per_run=self._tokens_per_run,
+                new_tokens=int(self._generation.max_new_tokens),
+            ):
+                yield [alike[place] for place in run]
 
     def _answer_run(
         self, run: Sequence[_Task], is_wanted: IsWanted, pieces: "_Pieces | None" = None

@@ -239,7 +239,9 @@ def test_an_adapter_of_another_base_is_refused(causal: Path, tmp_path: Path) -> 
     tensors = load_file(file)
 
     # Of a base with one layer more, whose adapter peft would put on in part without a word.
-    save_file(tensors | {name.replace("layers.1", "layers.2"): tensor.clone() for name, tensor in tensors.items()}, file)
+    save_file(
+        tensors | {name.replace("layers.1", "layers.2"): tensor.clone() for name, tensor in tensors.items()}, file
+    )
     with pytest.raises(ConfigurationError, match="an adapter of 6 tensors; expected 4"):
         LanguageModel.load(settings(causal, adapter=str(adapter)))
     # Of one whose layers have other names, so that nothing would be put on.

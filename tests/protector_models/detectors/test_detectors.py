@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from protector_models.detectors.detectors import DetectorFacts, ThreadedDetector, describe_detector, load_detector
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.verdict import Assessment, ItemFailure
-from protector_models.settings import DetectorSettings
+from protector_models.settings import CascadeSettings, DetectorSettings
+from tests.builders import assessment
 
 FACTS = DetectorFacts(threshold=0.5, categories=frozenset())
 
@@ -51,6 +52,44 @@ async def test_a_model_without_scores_is_neither_warm_nor_healthy() -> None:
         await detector.close()
 
 
+class Mumbling:
+    """A guard that answers responses over a length with nonsense."""
+
+    revision = "mumbling@1"
+
+    def __init__(self, max_characters: int) -> None:
+        self._max_characters = max_characters
+
+    def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        unreadable = ItemFailure(error="UnreadableVerdict", message="no verdict")
+        return [assessment() if len(each.response) <= self._max_characters else unreadable for each in exchanges]
+
+
+async def test_nonsense_on_some_texts_is_no_sign_of_illness() -> None:
+    detector = ThreadedDetector(Mumbling(100), FACTS, timeout_s=10, concurrency=1)
+    try:
+        detector.warm_up()
+    finally:
+        await detector.close()
+
+
+async def test_a_guard_that_says_nothing_readable_is_not_taken_and_no_new_process_is_asked_for() -> None:
+    detector = ThreadedDetector(Mumbling(0), FACTS, timeout_s=10, concurrency=1)
+    try:
+        with pytest.raises(ModelUnavailableError, match="4 texts of ours, and no verdict in any answer"):
+            detector.warm_up()
+        await detector.check_health(timeout_s=10)
+    finally:
+        await detector.close()
+
+
+def test_a_band_that_does_not_fit_its_detectors_is_refused_without_weights() -> None:
+    second = DetectorSettings(kind="transformers", model="nowhere", description="mllm-protector-3b")
+    cascade = CascadeSettings(first=DetectorSettings(kind="bag_of_words"), second=second, band=(0.98, 0.99))
+    with pytest.raises(ConfigurationError, match="expected it to hold the first detector's threshold"):
+        describe_detector(DetectorSettings(kind="cascade", cascade=cascade))
+
+
 def test_what_a_description_says_needs_no_weights() -> None:
     settings = DetectorSettings(kind="transformers", model="nowhere", description="mllm-protector-3b")
     assert describe_detector(settings) == FACTS
@@ -60,6 +99,7 @@ def test_what_a_description_says_needs_no_weights() -> None:
     ("fields", "message"),
     [
         ({"model": "x"}, "kind 'onnx': expected no model"),
+        ({"logprobs": False}, "kind 'onnx': expected no logprobs"),
         ({"kind": "bag_of_words", "engine": "torch"}, "kind 'bag_of_words': expected no engine"),
         ({"kind": "transformers", "model": "x"}, "expected description to be set"),
         ({"kind": "openai", "model": "x", "description": "y"}, "expected base_url to be set"),

@@ -102,6 +102,26 @@ async def test_the_guard_is_sent_the_turns_and_asked_for_probabilities() -> None
     assert server.keys == [f"Bearer {KEY}"] * 2
 
 
+async def test_an_endpoint_that_refuses_requests_for_probabilities_is_asked_for_verdicts_alone() -> None:
+    def refuse(number: int, body: dict[str, Any]) -> Reply:
+        return Reply(status=400) if {"logprobs", "top_logprobs"} & set(body) else unsafe_for_poison(number, body)
+
+    async with open_chat_server(refuse) as server, open_guard(server) as guard:
+        (failed,) = await guard.assess([HARMFUL])
+    assert isinstance(failed, ItemFailure)
+    assert failed.error == "RefusedByEndpoint"
+    async with open_chat_server(refuse) as server, open_guard(server, logprobs=False) as plain:
+        outcomes = await plain.assess([HARMFUL, SAFE])
+    assert [outcome.harmfulness for outcome in outcomes if isinstance(outcome, Assessment)] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", "sk-\u00e9"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"detector\.api_key: expected visible ASCII") as caught:
+        load_detector(settings("http://localhost:1", api_key=SecretStr(key)), num_threads=1, timeout_s=60)
+    assert "sk-" not in str(caught.value)
+
+
 async def test_probabilities_make_the_score() -> None:
     reply = with_probabilities(
         "unsafe\nS1", [("\n\n", {"\n\n": 1.0}), ("unsafe", {"unsafe": 0.5, " Unsafe": 0.1, "safe": 0.2, "no": 0.2})]

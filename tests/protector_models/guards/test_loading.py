@@ -1,11 +1,19 @@
 """Guards that cannot be loaded, and errors that say why."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
+from protector_models.adapter_cards import AdapterCard
+from protector_models.checkpoints import CARD_FILE
+from protector_models.guards.detector import GuardDetector
 from protector_models.guards.loading import load_guard
+from protector_models.language_model_files import ADAPTER_FILES
+from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings
 from protector_models.tiny_checkpoints.guards import TEMPLATE_FILE, configure_guard, write_guard
@@ -70,6 +78,41 @@ def test_a_chat_template_that_fails_is_refused_before_anything_is_asked(tmp_path
     directory = write_guard("shieldgemma", tmp_path / "guard", num_steps=0)
     # Its template asks for a guideline, which this description does not give.
     refuse(settings(directory, max_input_tokens=900), "its chat template fails")
+
+
+@pytest.mark.parametrize(
+    ("template", "part"),
+    [
+        ("{% for each in messages if each.role == 'user' %}{{ each.content }}{% endfor %}", "response"),
+        ("Who? {{ messages[-1].content if messages | length > 1 }}", "prompt"),
+    ],
+)
+def test_a_chat_template_that_shows_only_a_part_is_refused(tmp_path: Path, template: str, part: str) -> None:
+    directory = write_causal_model(tmp_path / "model", chat_template=template)
+    refuse(settings(directory, max_input_tokens=900), f"its chat template leaves the {part} out")
+
+
+def test_an_adapter_that_was_trained_on_another_base_is_refused(plain: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(plain), config).save_pretrained(str(adapter))
+    card = AdapterCard(
+        name="mine",
+        files={ADAPTER_FILES[1]: hashlib.sha256((adapter / ADAPTER_FILES[1]).read_bytes()).hexdigest()},
+        recipe={},
+        validation={},
+        layout="x",
+        base="another",
+        base_digest="0" * 12,
+    )
+    (adapter / CARD_FILE).write_text(card.model_dump_json())
+    refuse(settings(plain, adapter=str(adapter), max_input_tokens=900), "trained on the base 'another'")
+
+
+def test_words_that_the_tokenizer_does_not_know_count_as_not_read(plain: Path) -> None:
+    guard = GuardDetector.load(settings(plain, max_input_tokens=900), num_threads=1)
+    asked = guard._asking.ask(Exchange(prompt="Who?", response="You, ⵣⵣⵣ you."))
+    assert asked.coverage.characters_total - asked.coverage.characters_evaluated == 3
 
 
 def test_a_template_file_goes_into_the_revision(tmp_path: Path) -> None:

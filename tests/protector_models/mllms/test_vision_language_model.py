@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from protector_models.images.settings import ImageSettings
@@ -319,6 +320,15 @@ def test_code_of_a_repository_is_never_run(qwen: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not an image-text-to-text model"):
         load(remote)
     assert not (tmp_path / "ran").exists()
+
+
+def test_random_numbers_never_stand_in_for_weights(qwen: Path, tmp_path: Path) -> None:
+    lacking = Path(shutil.copytree(qwen, tmp_path / "lacking"))
+    tensors = load_file(lacking / "model.safetensors")
+    del tensors[next(name for name in sorted(tensors) if name.endswith("up_proj.weight"))]
+    save_file(tensors, lacking / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigurationError, match="lack 1 of the model's weights"):
+        load(lacking)
 
 
 def test_weights_that_could_run_code_are_refused(qwen: Path, tmp_path: Path) -> None:
