@@ -25,7 +25,8 @@ from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderRep
 from services.settings import DeploymentSettings, ServeSettings
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
-"""Micro-batches are small and travel with the call; Ray would take a third of the memory."""
+"""Texts are small and travel with the call; an image stands here while it is read. Ray would take a third of the
+memory."""
 
 _DRAIN_POLL_S = 0.1
 """How often a replica that stops looks whether its last call has ended."""

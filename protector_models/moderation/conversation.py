@@ -6,7 +6,16 @@ from datetime import datetime
 from itertools import chain
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -154,6 +163,26 @@ class Exchange(BaseModel):
         return "\n".join(text for text in (self.prompt, *(image.text for image in self.images)) if text)
 
 
+MAX_IMAGE_PARTS = 1_000
+"""Images in one conversation, those included that are not looked at: a record of a few megabytes could name a hundred
+thousand, and the verdict would have to say of each what became of it."""
+
+
+def _image_references(messages: Sequence[Message]) -> tuple[str, ...]:
+    # Most messages are text; asking each of them would take a tenth of the time of a cached verdict.
+    for message in messages:
+        if isinstance(message.content, tuple):
+            return tuple(chain.from_iterable(message.image_references() for message in messages))
+    return ()
+
+
+def _require_few_images(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    num_images = len(_image_references(messages))
+    if num_images > MAX_IMAGE_PARTS:
+        raise ValueError(f"expected at most {MAX_IMAGE_PARTS} images, got {num_images}")
+    return messages
+
+
 class ConversationEvent(_WireModel):
     """One conversation to moderate, up to and including the MLLM's response."""
 
@@ -167,7 +196,7 @@ class ConversationEvent(_WireModel):
     occurred_at: OccurredAt
     """When the response was given."""
     # Fails at the first message at fault: errors of millions of them would fill the memory.
-    messages: Annotated[tuple[Message, ...], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[tuple[Message, ...], Field(min_length=1, fail_fast=True), AfterValidator(_require_few_images)]
     """The conversation before the response, oldest first, in the OpenAI chat format."""
     response: Text | None = None
     """The MLLM's answer to the messages. None: the MLLM configured in Weir shall answer."""
@@ -176,9 +205,7 @@ class ConversationEvent(_WireModel):
 
     def image_references(self) -> tuple[str, ...]:
         """Return the references of every image in the conversation, in order; equal ones as often as they stand."""
-        # Most messages are text; asking each of them would take a tenth of the time of a cached verdict.
-        parts = [message.image_references() for message in self.messages if isinstance(message.content, tuple)]
-        return tuple(chain.from_iterable(parts)) if parts else ()
+        return _image_references(self.messages)
 
     def exchange(self, response: str, images: Sequence[SeenImage] | None = None) -> Exchange:
         """Return what the models see, with `response` as the answer.

@@ -116,6 +116,8 @@ class ImageStage:
 
     def count(self, looked: Sequence[EventImages]) -> None:
         """Count the images of a batch that came to its end, and forget its failures: the next time they may pass."""
+        if all(images is NO_IMAGES for images in looked):
+            return
         found = Counter((finding.status, finding.reason or "") for images in looked for finding in images.findings)
         for (status, reason), number in found.items():
             self._metrics.count("weir_images_total", number, status=status.value, reason=reason)

@@ -32,12 +32,12 @@ class ImageFault(StrEnum):
     TOO_MANY_PIXELS = "TooManyPixels"
     TOO_MANY_FRAMES = "TooManyFrames"
     TOO_MANY_IMAGES = "TooManyImages"
-    """The conversation has more images than are looked at; the last ones are unread."""
+    """The conversation has more images than are looked at; those before the last ones are unread."""
     FORMAT_NOT_ALLOWED = "FormatNotAllowed"
     """Not one of the raster formats that are read: SVG, HTML, PDF, whatever it pretends to be."""
     CORRUPT_IMAGE = "CorruptImage"
     TEXT_NOT_READ = "TextNotRead"
-    """The picture is sound, but looking for text in it failed."""
+    """Looking for text in it failed or took too long, or every process that was to read it died."""
     IMAGES_NOT_READ = NOT_READ
     """Reading is switched off."""
 

@@ -232,6 +232,16 @@ def test_a_conversation_of_a_thousand_messages_is_taken() -> None:
     assert parsed.exchange("x").prompt == "user 499"
 
 
+def test_a_conversation_has_at_most_a_thousand_images() -> None:
+    def naming(number: int) -> bytes:
+        part = {"type": "image_url", "image_url": {"url": "x"}}
+        return _json(messages=[{"role": "user", "content": [part] * (number - 1)}, {"role": "user", "content": [part]}])
+
+    assert len(_parse(naming(1_000)).image_references()) == 1_000
+    with pytest.raises(ValidationError, match="expected at most 1000 images, got 1001"):
+        _parse(naming(1_001))
+
+
 def test_a_conversation_with_tool_calls_is_taken_as_the_openai_format_writes_it() -> None:
     call = {"id": "call-1", "type": "function", "function": {"name": "bus", "arguments": "{}"}}
     parsed = _parse(
