@@ -88,6 +88,10 @@ def protector(
     try:
         if plot is not None:
             _require_writable(plot)
+            if not (data or mm_safetybench or figstep):
+                raise ConfigurationError(
+                    "--plot: expected --data, --mm-safetybench or --figstep: there is nothing to draw"
+                )
         settings = load_settings(config)
         plan = _Plan(
             settings=settings,
@@ -255,8 +259,6 @@ def _require_writable(plot: Path) -> None:
 def _draw(plot: Path, report: "ProtectorReport") -> None:
     from protector_models.evaluation.protector.plot import draw_before_and_after  # noqa: PLC0415  # heavy, see above
 
-    if not report.attacks:
-        raise ConfigurationError("--plot: expected --data, --mm-safetybench or --figstep: there is nothing to draw")
     try:
         plot.write_text(draw_before_and_after(report) + "\n", encoding="utf-8")
     except OSError as error:

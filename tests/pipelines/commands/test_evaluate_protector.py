@@ -106,6 +106,14 @@ def test_a_wrong_call_ends_with_status_1(options: list[str], more: tuple[str, ..
     assert message in " ".join(result.stderr.split())
 
 
+def test_a_drawing_of_nothing_is_an_error_before_the_work(options: list[str], tmp_path: Path) -> None:
+    only_benign = ["protector", *options[3:], "--plot", str(tmp_path / "plot.svg")]
+    result = CliRunner().invoke(app, only_benign)
+    assert result.exit_code == 1
+    assert "there is nothing to draw" in " ".join(result.stderr.split())
+    assert not result.stdout
+
+
 def test_a_set_is_not_both_an_attack_and_benign(options: list[str]) -> None:
     result = CliRunner().invoke(app, [*options, "--benign", options[2]])
     assert result.exit_code == 1
