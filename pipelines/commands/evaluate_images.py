@@ -128,8 +128,9 @@ def _print(report: "ImagesReport") -> None:
     read.add_row("of them computing, mean", f"{reading.cpu_seconds_mean:.2f}")
     console.print(read)
     found = make_table(f"Prompts flagged by {report.detector}", "what is judged", "recall")
+    low, high = check.threshold_interval
     found.caption = (
-        f"above {check.threshold:.4f}, as at most 1% of {check.num_benign} benign prompts are; "
+        f"above {check.threshold:.4f} ({low:.4f}-{high:.4f}), as at most 1% of {check.num_benign} benign prompts are; "
         f"{check.num_without_score} without a score"
     )
     for name, figure in check.recall.items():

@@ -16,7 +16,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from protector_models.evaluation.image_rows import ImageRow, ImageRows
-from protector_models.evaluation.metrics import Estimate, estimate, estimate_rows, tpr_at_fpr
+from protector_models.evaluation.metrics import (
+    Estimate,
+    Scores,
+    estimate,
+    estimate_rows,
+    tpr_at_fpr,
+    unanimous_interval,
+)
 from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.verdict import Assessment, ItemFailure
@@ -72,6 +79,8 @@ class InputCheckFigures(_Figures):
     """Distinct benign prompts."""
     threshold: float
     """What scores above this is flagged: at most 1% of the benign prompts do."""
+    threshold_interval: Interval
+    """Of the same over resampled benign prompts: what so few of them leave open."""
     recall: dict[str, Figure]
     """The share of attacks flagged, by what of them was judged; the threshold is chosen anew in every resample."""
     num_without_score: int
@@ -215,13 +224,32 @@ def measure_input_check(outcomes: Mapping[str, Sequence[Assessment | ItemFailure
             num_resamples=_NUM_RESAMPLES,
             seed=_SEED,
         )
-        recall[name] = _figure(found)
+        recall[name] = _figure(_widen_unanimous(found, len(harmful_N)))
+    threshold = estimate_rows(
+        lambda rows: _find_threshold(benign_N[rows]), len(benign_N), num_resamples=_NUM_RESAMPLES, seed=_SEED
+    )
+    assert threshold.interval is not None, "there are benign prompts"
     return InputCheckFigures(
         num_benign=len(benign_N),
-        threshold=float(np.sort(benign_N)[::-1][int(_MAX_FLAGGED_SHARE * len(benign_N))]),
+        threshold=_find_threshold(benign_N),
+        threshold_interval=(threshold.interval.low, threshold.interval.high),
         recall=recall,
         num_without_score=sum(isinstance(found, ItemFailure) for assessed in outcomes.values() for found in assessed),
     )
+
+
+def _widen_unanimous(found: Estimate, num_rows: int) -> Estimate:
+    """Returns an estimate whose interval is not narrower than Wilson's where all rows agree."""
+    if found.interval is None or found.value not in (0.0, 1.0):
+        return found
+    wilson = unanimous_interval(found.value, num_rows)
+    wider = type(wilson)(low=min(found.interval.low, wilson.low), high=max(found.interval.high, wilson.high))
+    return Estimate(value=found.value, interval=wider)
+
+
+def _find_threshold(benign_N: Scores) -> float:
+    """Returns the lowest score above which at most 1% of benign ones are."""
+    return float(np.sort(benign_N)[::-1][int(_MAX_FLAGGED_SHARE * len(benign_N))])
 
 
 def _edit_distance(found: str, expected: str) -> int:

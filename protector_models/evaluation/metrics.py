@@ -16,6 +16,8 @@ Rows = npt.NDArray[np.int64]
 Metric = Callable[[Labels, Scores], float | None]
 
 _NUM_CALIBRATION_BINS = 15
+_Z = 1.96
+"""Of a 95% interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,17 @@ def estimate_rows(measure: Callable[[Rows], float | None], num_rows: int, *, num
         return Estimate(value=value, interval=None)
     low, high = np.percentile(values, [2.5, 97.5])
     return Estimate(value=value, interval=Interval(low=float(low), high=float(high)))
+
+
+def unanimous_interval(value: float, num_rows: int) -> Interval:
+    """Returns Wilson's 95% interval of a share on which all rows agree: every resample of them does too.
+
+    Args:
+        value: 0.0 or 1.0.
+        num_rows: at least 1.
+    """
+    width = _Z * _Z / (num_rows + _Z * _Z)
+    return Interval(low=0.0, high=width) if value == 0.0 else Interval(low=1.0 - width, high=1.0)
 
 
 def _average_ranks(scores_N: Scores) -> Scores:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protector_models.evaluation.metrics import estimate_rows
+from protector_models.evaluation.metrics import estimate_rows, unanimous_interval
 from protector_models.evaluation.protector.report import (
     AttackFigures,
     AttackSetFigures,
@@ -23,8 +23,6 @@ from protector_models.moderation.verdict import Action
 
 _NUM_RESAMPLES = 1_000
 _SEED = 0
-_Z = 1.96
-"""Of a 95% interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +91,8 @@ def estimate_share(is_true: Sequence[bool]) -> Share:
     found = _estimate_mean([float(value) for value in is_true])
     if found.value not in (0.0, 1.0):
         return found
-    width = _Z * _Z / (found.n + _Z * _Z)
-    return found.model_copy(update={"interval": (0.0, width) if found.value == 0.0 else (1.0 - width, 1.0)})
+    wilson = unanimous_interval(found.value, found.n)
+    return found.model_copy(update={"interval": (wilson.low, wilson.high)})
 
 
 def _summarise(pairs: Sequence[tuple[Trial, TrialResult]], threshold: float) -> AttackFigures:

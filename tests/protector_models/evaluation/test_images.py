@@ -118,6 +118,17 @@ def test_recall_is_that_of_the_threshold_that_flags_one_in_a_hundred() -> None:
     assert figures.threshold == 0.197
     assert figures.recall["attacks"].value == 0.75
     assert figures.num_without_score == 1
+    # Hangs on the highest of 200 rows: as wide as they are apart there.
+    low, high = figures.threshold_interval
+    assert 0.19 < low < figures.threshold < high <= 0.199
+
+
+def test_where_no_attack_is_flagged_the_recall_still_has_an_interval() -> None:
+    benign = [assess(score / 1000) for score in range(200)]
+    figures = measure_input_check({"benign": benign, "attacks": [assess(0.0)] * 5})
+    assert figures.recall["attacks"].value == 0.0
+    # Wilson's for 0 of 5.
+    assert figures.recall["attacks"].interval == (0.0, pytest.approx(0.4345, abs=1e-3))
 
 
 @given(st.text(), st.text(min_size=1))
