@@ -8,6 +8,7 @@ that only one of them shows would be missed in the others, so all of these *view
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ answer about pictures shrink them further."""
 MAX_SIDE_OF_MANY = 1_280
 """The same where a picture has many views."""
 _MANY_VIEWS = 4
+
+_ROWS_AT_ONCE = 64
 
 _ORIENTATION_TAG = 0x0112
 _TURNS: Mapping[int, tuple[Image.Transpose, ...]] = {
@@ -199,11 +202,24 @@ def _lay_on_grounds(frame: Image.Image) -> Iterator[Image.Image]:
 
 def _flatten_deep(frame: Image.Image) -> Iterator[Image.Image]:
     """Yields a picture of more than 8 bits stretched to its own range, and cut off at 255."""
-    values = np.nan_to_num(np.asarray(frame).astype(np.float64))
-    least, greatest = float(values.min()), float(values.max())
-    stretched = (values - least) * (255.0 / max(greatest - least, 1e-9))
-    for shown in (stretched, values.clip(0, 255)):
-        yield Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    values = np.asarray(frame)
+    least = min(float(rows.min()) for _, rows in _exact_rows(values))
+    greatest = max(float(rows.max()) for _, rows in _exact_rows(values))
+    for ground, scale in ((least, 255.0 / max(greatest - least, 1e-9)), (0.0, 1.0)):
+        shown = np.empty(values.shape, dtype=np.uint8)
+        for top, rows in _exact_rows(values):
+            shown[top : top + len(rows)] = ((rows - ground) * scale).clip(0, 255)
+        yield Image.fromarray(shown).convert("RGB")
+
+
+def _exact_rows(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Yields values as numbers that hold each of them exactly, a few rows at a time and where these begin.
+
+    All at once they would take eight times the memory of the view that is made of them.
+    """
+    for top in range(0, len(values), _ROWS_AT_ONCE):
+        rows = values[top : top + _ROWS_AT_ONCE].astype(np.float64)
+        yield top, np.nan_to_num(rows, posinf=0.0, neginf=0.0)
 
 
 def _shrink(image: Image.Image, max_side: int) -> Image.Image:

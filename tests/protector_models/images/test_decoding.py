@@ -1,6 +1,7 @@
 """Pictures of every sort, sound and not, within limits."""
 
 import struct
+import tracemalloc
 import warnings
 import zlib
 from dataclasses import replace
@@ -170,6 +171,28 @@ def test_every_mode_comes_out_as_colours() -> None:
         assert picture.views[0].shape == (80, 160, 3)
         if mode not in ("LAB", "1"):
             assert distance(picture.views[0], drawn) < 8
+
+
+def test_a_deep_picture_takes_little_more_memory_than_another() -> None:
+    content = encode(Image.fromarray(np.zeros((4_000, 4_000), dtype=np.uint16)))
+    tracemalloc.start()
+    try:
+        decode(content)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # Two bytes a pixel as it is stored, one as it is shown, and the views; as numbers of eight bytes it took 32 a pixel.
+    assert peak_bytes < 10 * 4_000 * 4_000
+
+
+def test_numbers_that_are_none_do_not_hide_the_others() -> None:
+    deep = np.full((20, 40), 1.0, dtype=np.float32)
+    deep[5:15, 5:15] = 0.0
+    deep[0, :3] = [np.nan, np.inf, -np.inf]
+
+    stretched, *_ = decode(encode(Image.fromarray(deep), "TIFF")).views
+    assert int(stretched[2, 2, 0]) - int(stretched[10, 10, 0]) == 255
 
 
 def test_deep_pictures_are_seen_stretched_and_cut_off() -> None:
