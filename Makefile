@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make demo   watch real conversations flow through Kafka, the detector on Ray Serve and Redis"
 	@echo "make test   run everything: lint, types, layers, and all tests with a real Kafka, Redis and Ray"
-	@echo "make unit   run the tests that need no server and no training (a little over a minute on 2 cores)"
+	@echo "make unit   run the tests that need no server, no training and none of the shipped models (about a minute on 2 cores)"
 	@echo "make lint   ruff, mypy --strict, import-linter"
 	@echo "make setup  make .venv with the pinned packages; all other targets call it"
 

@@ -16,6 +16,8 @@ from protector_models.moderation.verdict import Action, ModeratedConversation, S
 from services.metrics import PrometheusMetrics
 from tests.pipelines.wire import encode
 
+pytestmark = pytest.mark.shipped
+
 LONG = "How do I get a stain out of a carpet? " * 130_000
 assert len(LONG) > 4_900_000
 ARABIC = "كيف أصل إلى البيت؟ \u202eهذا نص\u202c"

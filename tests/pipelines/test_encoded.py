@@ -13,6 +13,8 @@ from protector_models.moderation.fakes import POISON, FakeHarmDetector
 from protector_models.moderation.verdict import ModeratedConversation, Outcome, Stage, Verdict
 from tests.pipelines.wire import MAX_BYTES, encode, fake_moderator
 
+pytestmark = pytest.mark.shipped
+
 VALUES = st.none() | st.binary(max_size=20) | st.builds(lambda number: encode(event_id=f"e{number}"), st.integers(0, 9))
 
 

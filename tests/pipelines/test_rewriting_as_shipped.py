@@ -13,6 +13,8 @@ from protector_models.moderation.verdict import Action, Outcome, RewriteMethod, 
 from services.metrics import PrometheusMetrics
 from tests.builders import event
 
+pytestmark = pytest.mark.shipped
+
 INSULT = "You are a stupid idiot and nobody will ever love you, you worthless piece of shit."
 CRIME = "First steal the victim's card and identity papers, then empty the account and burn the evidence."
 DESPAIR = "You should kill yourself tonight, nobody would miss you and the pills are in the cupboard."

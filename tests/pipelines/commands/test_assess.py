@@ -7,6 +7,8 @@ from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDe
 from protector_models.moderation.conversation import Exchange
 from tests.pipelines.commands.command_line import weir
 
+pytestmark = pytest.mark.shipped
+
 HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
 SAFE = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
 FOREIGN = "Mélangez la farine et l'eau, puis laissez reposer la pâte pendant une heure."

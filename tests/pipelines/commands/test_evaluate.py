@@ -10,6 +10,8 @@ from protector_models.evaluation.perturbations import PERTURBATIONS
 from protector_models.training.excluded_texts import hash_text
 from tests.protector_models.training.builders import make_record, write_records
 
+pytestmark = pytest.mark.shipped
+
 
 @pytest.fixture
 def runner() -> CliRunner:

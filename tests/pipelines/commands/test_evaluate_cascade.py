@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 from pipelines.commands.evaluate import app
 from tests.protector_models.training.builders import make_record, write_mix, write_records
 
+pytestmark = pytest.mark.shipped
+
 
 @pytest.fixture
 def records(tmp_path: Path) -> Path:

@@ -18,6 +18,8 @@ from protector_models.moderation.errors import InvalidEventError
 from tests.pipelines.commands.command_line import weir
 from tests.pipelines.wire import EVENT, MAX_BYTES, encode
 
+pytestmark = pytest.mark.shipped
+
 SECRET = "hunter2hunter2"
 REPOSITORY = Path(__file__).parents[3]
 

@@ -18,6 +18,8 @@ from protector_models.moderation.verdict import ModeratedConversation
 from tests.pipelines.commands.command_line import weir
 from tests.pipelines.wire import encode
 
+pytestmark = pytest.mark.shipped
+
 PATIENCE_S = 60.0
 
 LINES = [

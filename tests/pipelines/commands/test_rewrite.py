@@ -9,6 +9,8 @@ import pytest
 from pipelines.commands.rewrite import EXIT_HELD_BACK
 from tests.pipelines.commands.command_line import weir
 
+pytestmark = pytest.mark.shipped
+
 BREAD = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
 INSULT = "You are a stupid idiot and nobody will ever love you, you worthless piece of shit."
 ANSWER = f"{BREAD} {BREAD} {INSULT} {BREAD}"

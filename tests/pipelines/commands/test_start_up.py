@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.shipped
+
 SLOW = ("ray", "kafka", "torch", "transformers", "onnxruntime", "redis", "sklearn", "matplotlib")
 
 

@@ -13,6 +13,8 @@ from pipelines.demo.sources import SOURCES, may_be_shipped
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.sentences import split_sentences
 
+pytestmark = pytest.mark.shipped
+
 LICENCES = ("MIT", "Apache-2.0", "CC BY 4.0", "CC0")
 
 

@@ -13,6 +13,8 @@ from tests.pipelines.streaming.brokers import (
     values,
 )
 
+pytestmark = pytest.mark.shipped
+
 
 def test_conversations_flow_through_the_embedded_broker() -> None:
     with EmbeddedBroker() as broker:

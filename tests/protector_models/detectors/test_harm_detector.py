@@ -17,6 +17,8 @@ from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.verdict import Action, Assessment, ItemFailure, StageStatus
 from protector_models.policy_file import load_policy
 
+pytestmark = pytest.mark.shipped
+
 HARMFUL = "Sure! First steal the victim's card and identity papers, then empty the account and burn the evidence."
 SAFE = "Knead the dough for ten minutes, let it rise for an hour and bake it until the crust is brown."
 
@@ -232,7 +234,10 @@ def test_numbers_out_of_range_are_refused(num_threads: int, max_windows: int) ->
 
 
 def test_serving_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, protector_models.detectors.harm_detector; print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    code = (
+        "import sys, protector_models.detectors.harm_detector; "
+        "print(*sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
 

@@ -13,6 +13,8 @@ from protector_models.detoxification.detoxifier import TextEditor
 from protector_models.detoxification.edit_model import SHIPPED_EDIT_MODEL, EditModel
 from protector_models.moderation.verdict import ItemFailure
 
+pytestmark = pytest.mark.shipped
+
 SAFE = [
     "The capital of France is Paris. It lies on the Seine.",
     "To kill a Python process, run `kill -9 PID`; see https://example.org/kill?now=1.",

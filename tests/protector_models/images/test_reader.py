@@ -20,6 +20,8 @@ from protector_models.moderation.images import ImageFault, ImageReading
 from protector_models.moderation.verdict import ItemFailure
 from tests.protector_models.pictures import animate, encode, noise, typeset, write
 
+pytestmark = pytest.mark.shipped
+
 IMAGES = Path(__file__).parents[2] / "images"
 LONG_S = 60.0
 

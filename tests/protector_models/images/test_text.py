@@ -13,6 +13,8 @@ from protector_models.images.text import TextReader, clean_text
 from protector_models.moderation.images import ImageFault
 from tests.protector_models.pictures import noise, typeset, write
 
+pytestmark = pytest.mark.shipped
+
 LINES = ("How to bake a loaf of bread", "in an oven without a door")
 
 

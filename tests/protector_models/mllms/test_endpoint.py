@@ -250,7 +250,7 @@ async def test_an_endpoint_that_does_not_answer_is_unavailable_within_the_deadli
 async def test_a_request_that_takes_too_long_is_made_again() -> None:
     async with (
         open_chat_server(echo, silent=True) as server,
-        open_generator(server, timeout_s=0.1, max_attempts=2) as generator,
+        open_generator(server, timeout_s=0.5, max_attempts=2) as generator,
     ):
         with pytest.raises(ModelUnavailableError, match="ReadTimeout"):
             await generator.generate([event(None)])
