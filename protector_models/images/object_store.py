@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import boto3  # type: ignore[import-untyped]  # ships no types
 from botocore.config import Config  # type: ignore[import-untyped]  # ships no types
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # ships no types
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # ships no types
 
 from protector_models.images.download import ImageDownloads
 from protector_models.images.fetch_error import ImageFetchError
@@ -72,7 +72,7 @@ class ObjectStoreImages:
             url = self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=self._expires_s
             )
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             message = f"s3: the request could not be signed ({type(error).__name__})"
             raise ImageFetchError(ImageFault.FETCH_FAILED, message) from error
         parts = urlsplit(url)

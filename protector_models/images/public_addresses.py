@@ -19,6 +19,7 @@ _SPECIAL_IPV4 = tuple(
         "100.64.0.0/10",  # behind a carrier's address translation
         "127.0.0.0/8",  # loopback
         "169.254.0.0/16",  # link-local; clouds keep their metadata service, and its keys, there
+        "168.63.129.16/32",  # the host of a virtual machine at Azure: public by its number, but never by its use
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
         "192.0.2.0/24",  # documentation

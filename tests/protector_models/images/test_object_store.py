@@ -7,6 +7,7 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]  # ships no types
 import pytest
 from aiohttp import web
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # ships no types
 from pydantic import SecretStr
 
 from protector_models.images.settings import FetchSettings, ObjectStoreSettings
@@ -119,4 +120,14 @@ async def test_without_keys_the_request_fails_and_the_process_goes_on(monkeypatc
         store = ObjectStoreSettings(endpoint_url=f"http://127.0.0.1:{host.port}")
         async with open_internet(settings(host, object_store=store), {}) as internet:
             assert fault(await internet.fetch("s3://images/cat.png")) == ImageFault.FETCH_FAILED
+        assert host.requests == []
+
+
+async def test_a_role_that_is_refused_is_a_failure_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_named: object) -> str:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRole")
+
+    async with open_host(replying()) as host, open_internet(settings(host), {}) as internet:
+        monkeypatch.setattr("botocore.signers.RequestSigner.generate_presigned_url", refuse)
+        assert fault(await internet.fetch("s3://images/cat.png")) == ImageFault.FETCH_FAILED
         assert host.requests == []
