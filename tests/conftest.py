@@ -1,5 +1,7 @@
 """Loads the servers that tests share, and lets hypothesis draw the same examples in every run."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ _TRAINING = (
     "tests/protector_models/detectors/test_plain_encoder.py",
     "tests/protector_models/test_language_model.py",
     "tests/protector_models/detectors/test_classifier_detector.py",
+    "tests/protector_models/guards/test_detector.py",
+    "tests/protector_models/guards/test_loading.py",
+    "tests/protector_models/mllms/test_vision_language_model.py",
     "tests/pipelines/commands/test_models_tiny.py",
     "tests/pipelines/bench/test_detector.py",
     "tests/pipelines/bench/test_detoxifier.py",
@@ -43,3 +48,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _trains(item.path):
             item.add_marker(pytest.mark.training)
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what writes a family's tiny checkpoint, once for all tests, and returns its configuration beside it."""
+    root = tmp_path_factory.mktemp("tiny")
+
+    @lru_cache
+    def write(name: str) -> Path:
+        from protector_models.tiny_checkpoints.folders import list_families, write_quietly  # noqa: PLC0415  # torch
+
+        (written,) = write_quietly([family for family in list_families() if family.name == name], root)
+        return written.config
+
+    return write

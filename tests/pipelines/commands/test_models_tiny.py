@@ -1,6 +1,7 @@
 """`weir models tiny`: what it writes runs through the commands that real checkpoints run through."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ def write(runner: CliRunner, root: Path, family: str) -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("family", _FAMILIES)
 def test_every_configuration_runs_through_moderation_and_evaluation(
-    runner: CliRunner, tmp_path: Path, family: str
+    runner: CliRunner, tiny_family: Callable[[str], Path], tmp_path: Path, family: str
 ) -> None:
-    config = write(runner, tmp_path / "tiny", family)
+    config = tiny_family(family)
     events = tmp_path / "events.jsonl"
     events.write_text("".join(f"{json.dumps(event)}\n" for event in _EVENTS))
     out = tmp_path / "out.jsonl"

@@ -42,16 +42,10 @@ Build = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Return what writes each family's checkpoint once."""
-    folder = tmp_path_factory.mktemp("guards")
+def build(tiny_family: Callable[[str], Path]) -> Build:
+    """Return what gives the folder of each family's checkpoint."""
     torch.set_num_threads(1)
-
-    def write_once(family: str) -> Path:
-        directory = folder / family
-        return directory if directory.exists() else FAMILIES[family](directory)
-
-    return write_once
+    return lambda family: tiny_family(family).parent
 
 
 def settings(family: str, directory: Path, **fields: Any) -> DetectorSettings:
