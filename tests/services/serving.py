@@ -11,10 +11,12 @@ from protector_models.detectors.detectors import ThreadedDetector
 from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeTextEditor
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.verdict import Assessment, ItemFailure
 from services.remote import NamedHandle, RemoteHarmDetector
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
+from tests.protector_models.open_image_reader import OpenFakeImageReader
 from tests.protector_models.synchronous_detector import PlainDetector, load_threaded
 
 BREAK = "break yourself"
@@ -35,6 +37,20 @@ class BreakableDetector(PlainDetector):
         if self._broken:
             return [ItemFailure(error="Broken", message="the model is broken") for _ in exchanges]
         return super().assess(exchanges)
+
+
+DEADLY = b"deadly"
+"""An image that ends the process that reads it."""
+
+
+class MortalImageReader(OpenFakeImageReader):
+    """Reads images of bytes other than `DEADLY`."""
+
+    async def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
+        """Read each image, or die."""
+        if DEADLY in contents:
+            os._exit(1)
+        return await super().read(contents)
 
 
 async def connect(application: str, deployment: str = "DetectorReplica") -> RemoteHarmDetector:

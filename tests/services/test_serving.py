@@ -12,19 +12,22 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.fakes import POISON
+from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import DetectorSettings
 from services.app import bind_detector, deploy, run_application
-from services.remote import NamedHandle, RemoteDetoxifier, ServeHandle
-from services.replicas import DetectorReplica, DetoxifierReplica
+from services.remote import NamedHandle, RemoteDetoxifier, RemoteImageReader, ServeHandle
+from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
 from tests.protector_models.synchronous_detector import DIE_ONCE, load_plain
 from tests.services.serving import (
     BREAK,
+    DEADLY,
     QUICK,
     DrainingConsumer,
+    MortalImageReader,
     connect,
     load_breakable,
     load_fake_detoxifier,
@@ -57,6 +60,22 @@ def test_a_call_whose_replica_dies_is_made_again_on_another(tmp_path: Path) -> N
     assert (tmp_path / "died").exists()
     assert isinstance(second, Assessment)
     assert second.harmfulness == 0.7
+
+
+def test_an_image_that_every_replica_dies_of_is_unread_and_the_others_are_read() -> None:
+    run_application(deploy(ImageReaderReplica, QUICK, MortalImageReader), name="mortal")
+
+    async def read() -> list[ImageReading | ItemFailure]:
+        handle = NamedHandle("mortal", "ImageReaderReplica")
+        reader = await RemoteImageReader.connect(handle, connect_timeout_s=60, timeout_s=120, calls=CallSettings())
+        return await reader.read([b"one", DEADLY, b"two"])
+
+    first, deadly, last = asyncio.run(read())
+    serve.delete("mortal")
+
+    assert isinstance(deadly, ItemFailure)
+    assert deadly.error == "TextNotRead"
+    assert [reading.text for reading in (first, last) if isinstance(reading, ImageReading)] == ["one", "two"]
 
 
 def test_a_detoxifier_edits_in_its_replica() -> None:
