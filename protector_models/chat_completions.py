@@ -114,20 +114,27 @@ def open_client(
         section: of the configuration, for the message.
 
     Raises:
-        ConfigurationError: `base_url` is no URL, or the key cannot stand in a header.
+        ConfigurationError: `base_url` is no URL that a path can follow, or the key cannot stand in a header.
     """
     # A line end from the file that held it, mostly. The message must not show it.
     if api_key is not None and not all("!" <= character <= "~" for character in api_key.get_secret_value()):
         raise ConfigurationError(f"{section}.api_key: expected visible ASCII characters alone, without line ends")
     try:
-        return httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {},
-            timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
-            limits=httpx.Limits(max_connections=max_connections),
-        )
+        url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"{section}.base_url: expected a URL, got {base_url!r}") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        # Some put a key into the query: it is not shown.
+        shown = url.copy_with(query=None, fragment=None)
+        raise ConfigurationError(
+            f"{section}.base_url: expected a URL as in http://HOST/v1, with nothing behind its path, got {str(shown)!r}"
+        )
+    return httpx.AsyncClient(
+        base_url=url,
+        headers={"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {},
+        timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
+        limits=httpx.Limits(max_connections=max_connections),
+    )
 
 
 def make_revision(model: str, *, client: httpx.AsyncClient, asked: Mapping[str, object] | Sequence[object]) -> str:

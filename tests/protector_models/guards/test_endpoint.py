@@ -122,6 +122,15 @@ def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_shown(key: str) 
     assert "sk-" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "base_url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://host/v1?key=sk-x", "http://host/#x"]
+)
+def test_a_base_url_that_no_path_can_follow_is_refused_and_its_query_not_shown(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"detector\.base_url: expected a URL") as caught:
+        load_detector(settings(base_url), num_threads=1, timeout_s=60)
+    assert "sk-" not in str(caught.value)
+
+
 async def test_probabilities_make_the_score() -> None:
     reply = with_probabilities(
         "unsafe\nS1", [("\n\n", {"\n\n": 1.0}), ("unsafe", {"unsafe": 0.5, " Unsafe": 0.1, "safe": 0.2, "no": 0.2})]
