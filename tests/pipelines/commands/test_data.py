@@ -136,6 +136,30 @@ def test_answers_and_questions_that_repeat_are_dropped(tmp_path: Path) -> None:
     assert summary["harmful_records"] == 1
 
 
+def test_questions_of_public_benchmarks_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protector_models.data_generation.recipe.is_excluded_text", lambda text: "near sail" in text)
+    with serve_chat(reply_by()) as server:
+        summary = json.loads(_run(server, tmp_path / "out").stdout)
+    # The first question of each of three scenarios has the words.
+    assert (summary["questions"], summary["excluded_questions"]) == (3, 3)
+    assert not any("near sail" in record["prompt"] for record in _records(tmp_path / "out"))
+
+
+def test_the_last_line_of_a_list_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    good = reply_by()
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        found = good(number, body)
+        if "different messages" in body["messages"][-1]["content"]:
+            assert isinstance(found.body, dict)
+            found.body["choices"][0]["finish_reason"] = "length"
+        return found
+
+    with serve_chat(reply) as server:
+        summary = json.loads(_run(server, tmp_path / "out").stdout)
+    assert summary["questions"] == 3
+
+
 def test_the_cost_stays_below_its_limit(tmp_path: Path) -> None:
     # An answer may be 512 tokens of 1,000 per million: each request may cost a half and more.
     prices = ("--prompt-price", 0, "--completion-price", 1_000, "--max-cost", 0.6)

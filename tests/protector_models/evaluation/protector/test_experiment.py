@@ -154,6 +154,17 @@ async def test_an_interrupted_run_goes_on_and_ends_with_the_same_report(tmp_path
     assert b"row" not in (tmp_path / "results.jsonl").read_bytes()
 
 
+async def test_a_trial_that_failed_is_run_again(tmp_path: Path) -> None:
+    attacks = _attacks("fine", f"{POISON} bad")
+    nums_moderated = []
+    for _ in range(2):
+        moderator = _BreaksDown(_experiment(), num_batches=9)
+        kept = KeptResults.open(tmp_path, identity="a")
+        await _measure(Experiment(moderator=moderator, judge=WordAnswerJudge(), results=kept), attacks)
+        nums_moderated.append(moderator.num_moderated)
+    assert nums_moderated == [2, 1]
+
+
 async def test_a_changed_trial_is_run_again(tmp_path: Path) -> None:
     for responses in (("harm=0.9", "fine"), ("fine", "fine")):
         kept = KeptResults.open(tmp_path, identity="a")
