@@ -10,7 +10,7 @@ from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, f
 from protector_models.moderation.omission import omit
 from protector_models.moderation.policy import Decision, TenantRules
 from protector_models.moderation.ports import Detoxifier, Metrics, RewriteRequest, Span, VerdictCache
-from protector_models.moderation.recall import Recall, Recalled
+from protector_models.moderation.recall import Recall, Recalled, require_revision
 from protector_models.moderation.recalled_detector import RecalledDetector
 from protector_models.moderation.rewrite_plan import Try, plan_tries
 from protector_models.moderation.verdict import (
@@ -152,10 +152,15 @@ class Rewriter:
         if detoxifier is None:
             return []  # nothing was planned that needs one
 
-        async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
-            return await detoxifier.rewrite([requests[position] for position in positions])
-
         revision = detoxifier.revision
+
+        async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
+            outcomes = await detoxifier.rewrite([requests[position] for position in positions])
+            for outcome in outcomes:
+                if isinstance(outcome, Rewrite):
+                    require_revision(outcome.detoxifier, revision)
+            return outcomes
+
         keys = [rewrite_key(revision, request, exchange_fingerprint(request.exchange)) for request in requests]
         return await self._rewrites.get_many(keys, rewrite)
 

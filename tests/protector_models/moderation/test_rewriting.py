@@ -1,5 +1,6 @@
 """Ways of rewriting are tried in order; what is made is looked at again before it is released."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from protector_models.moderation.verdict import (
     Action,
     Assessment,
     ItemFailure,
+    Rewrite,
     RewriteMethod,
     StageStatus,
     Verdict,
@@ -47,6 +49,18 @@ async def test_a_rewrite_that_passes_the_detector_is_delivered_with_its_assessme
     assert verdict.evaluation_status.rewrite is StageStatus.COMPLETE
     assert verdict.evaluation_status.verification is StageStatus.COMPLETE
     assert verdict.model_revisions == {"detector": "fake-detector@1", "detoxifier": "fake-detoxifier@1"}
+
+
+async def test_what_a_detoxifier_of_a_new_revision_wrote_is_not_kept_under_the_old_one() -> None:
+    class Rolling(FakeDetoxifier):
+        async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
+            self._revision = "fake-detoxifier@2"
+            return await super().rewrite(requests)
+
+    rig = build_rig(detoxifier=Rolling())
+    with pytest.raises(ModelUnavailableError, match=r"fake-detoxifier@1 .* fake-detoxifier@2"):
+        await _moderate(rig)
+    assert (await _moderate(rig)).model_revisions["detoxifier"] == "fake-detoxifier@2"
 
 
 async def test_the_detector_sees_the_rewrite_with_the_same_prompt_and_images() -> None:
