@@ -182,7 +182,7 @@ def test_a_deep_picture_takes_little_more_memory_than_another() -> None:
     finally:
         tracemalloc.stop()
 
-    # Two bytes a pixel as it is stored, one as it is shown, and the views; as numbers of eight bytes it took 32 a pixel.
+    # Two bytes a pixel as it is stored, one as it is shown, and the views; as eight-byte numbers it took 32.
     assert peak_bytes < 10 * 4_000 * 4_000
 
 
