@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.training.examples import Example, ExampleSplit, check_may_train_on, load_examples
+from protector_models.training.examples import Example, ExampleSplit, load_examples, name_training_sets
 from protector_models.training.excluded_texts import is_excluded_text
-from protector_models.training.records import RecordError, find_record_files
 from protector_models.training.sources import SOURCES, RowKind, SourcePlan
 
 _ANSWER_KINDS = (RowKind.ANSWER, RowKind.PREFERENCE)
 _OWN_SET = SourcePlan(kind=RowKind.ANSWER, group="own")
-_SUFFIXES = (".jsonl.gz", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,6 @@ def load_answers(directory: Path, *, validation_percent: int, seed: int) -> Exam
     Raises:
         RecordError: evaluation data, nothing to read, or a line that is no record.
     """
-    check_may_train_on(directory)
     split = load_examples(directory, validation_percent=validation_percent, seed=seed, sources=_find_sources(directory))
     return ExampleSplit(training=_keep_answers(split.training), validation=_keep_answers(split.validation))
 
@@ -93,15 +90,6 @@ def _keep_answers(examples: Sequence[Example]) -> list[Example]:
 
 
 def _find_sources(directory: Path) -> Mapping[str, SourcePlan]:
-    known = {
-        name: plan
-        for name, plan in SOURCES.items()
-        if plan.kind in _ANSWER_KINDS and any((directory / f"{name}{suffix}").is_file() for suffix in _SUFFIXES)
-    }
-    if known:
-        return known
-    files = [file.relative_to(directory).as_posix() for file in find_record_files(directory)]
-    names = {file.removesuffix(suffix) for file in files for suffix in _SUFFIXES if file.endswith(suffix)}
-    if not names:
-        raise RecordError(f"{directory}: expected record files, found none")
-    return dict.fromkeys(sorted(names), _OWN_SET)
+    names = name_training_sets(directory)
+    known = {name: plan for name, plan in SOURCES.items() if plan.kind in _ANSWER_KINDS and name in names}
+    return known or dict.fromkeys(names, _OWN_SET)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protector_models.training.category_map import label_categories
 from protector_models.training.excluded_texts import hash_text, is_excluded_text
-from protector_models.training.records import LabelledRecord, RecordError, read_records
+from protector_models.training.records import LabelledRecord, RecordError, find_record_files, read_records
 from protector_models.training.sources import (
     BENIGN_SETS,
     SOURCES,
@@ -23,6 +23,7 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _REFUSAL_START = re.compile(
     r"(i(?:'|’)?m sorry|i am sorry|sorry|i can(?:'|’)?t|i cannot|as an ai|i(?:'|’)?m not able)", re.I
 )
+_SUFFIXES = (".jsonl.gz", ".jsonl")
 _HUMAN_TURN = "Human:"
 
 # A group with ten safe rows to a harmful one would otherwise hand its few harmful rows the loudest voice in the loss.
@@ -104,6 +105,17 @@ def load_examples(
     return ExampleSplit(training=training, validation=validation)
 
 
+def name_training_sets(directory: Path) -> list[str]:
+    """Returns the names of all record files of a directory, as `read_training_set` takes them; sorted.
+
+    Raises:
+        RecordError: evaluation data, no such directory, or no record file in it.
+    """
+    check_may_train_on(directory)
+    files = [file.relative_to(directory).as_posix() for file in find_record_files(directory)]
+    return sorted({file.removesuffix(suffix) for file in files for suffix in _SUFFIXES if file.endswith(suffix)})
+
+
 def read_training_set(directory: Path, name: str) -> list[LabelledRecord]:
     """Reads one record file of the training data, whole.
 
@@ -114,7 +126,7 @@ def read_training_set(directory: Path, name: str) -> list[LabelledRecord]:
     Raises:
         RecordError: evaluation data, a missing set, or a line that is no record.
     """
-    candidates = [directory / f"{name}{suffix}" for suffix in (".jsonl.gz", ".jsonl")]
+    candidates = [directory / f"{name}{suffix}" for suffix in _SUFFIXES]
     file = next((path for path in candidates if path.is_file()), None)
     if file is None:
         raise RecordError(f"{candidates[0]}: missing, and so is {candidates[1].name}; the mix needs this set")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,15 @@ def test_an_endpoint_that_is_gone_ends_the_run_and_what_was_written_is_kept(tmp_
     assert not (tmp_path / "out/records.jsonl").read_text()
 
 
+@pytest.fixture
+def _listening_to_ctrl_c() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore the signal, and Python then does so, too."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_listening_to_ctrl_c")
 def test_ctrl_c_keeps_what_is_written_and_the_next_run_goes_on(tmp_path: Path) -> None:
     good = reply_by()
     written: list[int] = []

@@ -36,7 +36,7 @@ def test_options_are_required(runner: CliRunner) -> None:
         (("--recipe", "lora", "--base", ".", "--encoder", "."), "recipe lora: takes no --encoder"),
         (("--base", "."), "recipe encoder: takes no --base"),
         (("--lora-targets", "q_proj"), "recipe encoder: takes no --lora-targets"),
-        (("--dtype", "bfloat16"), "recipe encoder: takes --device cpu and --dtype float32"),
+        (("--dtype", "bfloat16"), "recipe encoder: expected --device cpu and --dtype float32, got cpu, bfloat16"),
     ],
 )
 def test_options_of_another_recipe_are_refused(
