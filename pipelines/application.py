@@ -24,7 +24,7 @@ from services.app import (
     run_application,
     shutdown,
 )
-from services.remote import NamedHandle, ServeHandle
+from services.remote_calls import NamedHandle, ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, MllmReplica
 
 APPLICATION = "weir"

@@ -20,7 +20,7 @@ from protector_models.mllms.mllm import load_mllm
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings, DetoxifierSettings, MllmSettings
 from services.autoscaling import scaling_options
-from services.remote import ServeHandle
+from services.remote_calls import ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, LoadedImageReader, MllmReplica
 from services.settings import DeploymentSettings, ServeSettings
 

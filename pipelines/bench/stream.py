@@ -32,7 +32,7 @@ from protector_models.moderation.memory_cache import MemoryVerdictCache
 from services.app import start_serve
 from services.local_redis import LocalRedis
 from services.metrics import PrometheusMetrics
-from services.remote import ServeHandle, ask
+from services.remote_calls import ServeHandle, ask
 
 _PARTITIONS = 4
 _WARM_UP_RECORDS = 64

@@ -15,7 +15,7 @@ from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, DependencyError, WeirError
 
 if TYPE_CHECKING:
-    from services.remote import ServeHandle
+    from services.remote_calls import ServeHandle
 
 _log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ def serve(
 def _watch(handle: "ServeHandle", interval_s: float) -> None:
     """Print what the consumers do, until one has stopped for good."""
     # Imported here, not above: see `serve`.
-    from services.remote import ask  # noqa: PLC0415
+    from services.remote_calls import ask  # noqa: PLC0415
 
     while True:
         time.sleep(interval_s)

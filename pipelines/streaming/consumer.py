@@ -25,7 +25,8 @@ from protector_models.moderation.policy import Policy
 from protector_models.moderation.ports import Metrics, VerdictCache
 from services.autoscaling import LAG_RECORDS, PARTITIONS
 from services.ray_metrics import RayMetrics
-from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader, ServeHandle
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader
+from services.remote_calls import ServeHandle
 
 _log = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeTextEditor
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.verdict import Assessment, ItemFailure
-from services.remote import NamedHandle, RemoteHarmDetector
+from services.remote import RemoteHarmDetector
+from services.remote_calls import NamedHandle
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
 from tests.protector_models.open_image_reader import OpenFakeImageReader

@@ -13,7 +13,8 @@ from protector_models.moderation.fakes import POISON, FakeGenerator, FakeTextEdi
 from protector_models.moderation.images import ImageReading
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
-from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader, ask
+from services.remote import RemoteDetoxifier, RemoteGenerator, RemoteHarmDetector, RemoteImageReader
+from services.remote_calls import ask
 from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica
 from services.settings import CallSettings
 from tests.builders import event, exchange

@@ -17,7 +17,8 @@ from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import Assessment, ItemFailure, Rewrite, RewriteMethod
 from protector_models.settings import DetectorSettings
 from services.app import bind_detector, deploy, run_application
-from services.remote import NamedHandle, RemoteDetoxifier, RemoteImageReader, ServeHandle
+from services.remote import RemoteDetoxifier, RemoteImageReader
+from services.remote_calls import NamedHandle, ServeHandle
 from services.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica
 from services.settings import CallSettings, DeploymentSettings
 from tests.builders import exchange
