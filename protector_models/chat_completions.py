@@ -1,22 +1,20 @@
 """Chat completions over HTTP: what every model behind an endpoint that speaks the OpenAI chat API shares."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import httpx
-from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from protector_models.chat_answers import Completion, read_completion
 from protector_models.chat_stream import read_pieces
 from protector_models.deadlines import within
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError, UnansweredError
+from protector_models.moderation.errors import ModelUnavailableError, UnansweredError
 from protector_models.moderation.verdict import ItemFailure
 
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -38,59 +36,6 @@ class ChatRequest:
     """Further fields of this request; the endpoint's own options give way to them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionToken:
-    """One token of what the model said."""
-
-    text: str
-    alternatives: Sequence[tuple[str, float]]
-    """The likeliest tokens in its place, itself mostly among them, each with the logarithm of its probability."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What the model said."""
-
-    text: str
-    """May be empty."""
-    refusal: str
-    """Where a model that declines says so; empty where it did not."""
-    finish_reason: str | None
-    """Why it stopped, in the API's words, such as "stop" or "length"."""
-    tokens: Sequence[CompletionToken] = ()
-    """What it said token by token; empty where nobody asked for `logprobs` or the endpoint gives none."""
-
-
-class _Alternative(BaseModel):
-    token: str
-    logprob: float
-
-
-class _Token(_Alternative):
-    top_logprobs: list[_Alternative] = []
-
-
-class _LogProbabilities(BaseModel):
-    content: list[_Token]
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: Any = None
-
-
-class _Answer(BaseModel):
-    """What is read of an answer; everything else in it is ignored."""
-
-    choices: list[_Choice]
-
-
 class _TryAgainError(Exception):
     """The endpoint was busy, failed, or could not be reached."""
 
@@ -99,48 +44,6 @@ class _TryAgainError(Exception):
         self.message = message
         self.status = status
         self.retry_after_s = retry_after_s
-
-
-def open_client(
-    base_url: str, *, api_key: SecretStr | None, timeout_s: float, max_connections: int, section: str
-) -> httpx.AsyncClient:
-    """Make a client; nothing is sent.
-
-    Args:
-        base_url: where the API begins.
-        api_key: None sends no key.
-        timeout_s: how long one request may take; every try has this time anew.
-        max_connections: at the same time.
-        section: of the configuration, for the message.
-
-    Raises:
-        ConfigurationError: `base_url` is no URL that a path can follow, or the key cannot stand in a header.
-    """
-    # A line end from the file that held it, mostly. The message must not show it.
-    if api_key is not None and not all("!" <= character <= "~" for character in api_key.get_secret_value()):
-        raise ConfigurationError(f"{section}.api_key: expected visible ASCII characters alone, without line ends")
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"{section}.base_url: expected a URL, got {base_url!r}") from error
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        # Some put a key into the query: it is not shown.
-        shown = url.copy_with(query=None, fragment=None)
-        raise ConfigurationError(
-            f"{section}.base_url: expected a URL as in http://HOST/v1, with nothing behind its path, got {str(shown)!r}"
-        )
-    return httpx.AsyncClient(
-        base_url=url,
-        headers={"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {},
-        timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
-        limits=httpx.Limits(max_connections=max_connections),
-    )
-
-
-def make_revision(model: str, *, client: httpx.AsyncClient, asked: Mapping[str, object] | Sequence[object]) -> str:
-    """Return "model@digest" of where a model is and how it is asked; the key takes no part in it."""
-    identity = json.dumps([str(client.base_url), asked], sort_keys=True)
-    return f"{model}@{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 class ChatCompletions:
@@ -166,10 +69,10 @@ class ChatCompletions:
         """Put a sender together; nothing is sent.
 
         Args:
-            client: has the base URL, the key and the timeout of one request; `open_client` makes one.
+            client: has the base URL, the key and the timeout of one request; `chat_connection` makes one.
             model: the model's name at the endpoint.
             options: further fields of each request.
-            revision: what the model is called in errors.
+            revision: "name@revision" of the model.
             concurrency: requests at the same time, over all calls.
             max_attempts: how often a request is made while the endpoint is busy or fails.
             deadline_s: how long a request may take, all tries and waits included.
@@ -181,6 +84,11 @@ class ChatCompletions:
         self._slots = asyncio.Semaphore(concurrency)
         self._max_attempts = max_attempts
         self._deadline_s = deadline_s
+
+    @property
+    def revision(self) -> str:
+        """What the model is called."""
+        return self._revision
 
     async def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | ItemFailure]:
         """Send each request.
@@ -239,7 +147,7 @@ class ChatCompletions:
     async def _complete(self, request: ChatRequest) -> Completion | ItemFailure:
         async with self._slots:
             response = await self._send(request)
-        return response if isinstance(response, ItemFailure) else _read(response)
+        return response if isinstance(response, ItemFailure) else read_completion(response.content)
 
     async def _stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         async with self._slots:
@@ -306,37 +214,6 @@ def _to_failure(response: httpx.Response) -> ItemFailure:
     if status in _CLOSED_TO_US:
         raise ModelUnavailableError(f"{response.url.copy_with(userinfo=b'')}: status {status}, expected 200")
     return ItemFailure(error="RefusedByEndpoint", message=f"status {status}, expected 200")
-
-
-def _read(response: httpx.Response) -> Completion | ItemFailure:
-    """Return the completion in a response of status 200."""
-    try:
-        answer = _Answer.model_validate_json(response.content)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return ItemFailure(error="InvalidAnswer", message=f"{place or 'body'}: {first['type']}")
-    if not answer.choices:
-        return ItemFailure(error="EmptyAnswer", message="expected at least one choice")
-    choice = answer.choices[0]
-    return Completion(
-        text=choice.message.content or "",
-        refusal=choice.message.refusal or "",
-        finish_reason=choice.finish_reason,
-        tokens=_read_tokens(choice.logprobs),
-    )
-
-
-def _read_tokens(logprobs: object) -> list[CompletionToken]:
-    """Return the tokens in the form of the chat API; none for any other form, since who needs none must not fail."""
-    try:
-        content = _LogProbabilities.model_validate(logprobs).content
-    except ValidationError:
-        return []
-    return [
-        CompletionToken(text=token.token, alternatives=[(other.token, other.logprob) for other in token.top_logprobs])
-        for token in content
-    ]
 
 
 def _retry_after_s(response: httpx.Response, now: datetime) -> float | None:

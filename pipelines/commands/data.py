@@ -232,7 +232,8 @@ def _plan(order: _Order) -> dict[str, object]:
 
 
 def _open_chat(order: _Order, meter: "Meter") -> "ChatCompletions":
-    from protector_models.chat_completions import ChatCompletions, open_client  # noqa: PLC0415  # heavy, see above
+    from protector_models.chat_completions import ChatCompletions  # noqa: PLC0415  # heavy, see above
+    from protector_models.chat_connection import open_client  # noqa: PLC0415  # heavy, see above
 
     endpoint, recipe = order.endpoint, order.recipe
     assert endpoint.base_url is not None

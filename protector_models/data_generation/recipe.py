@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion
+from protector_models.chat_answers import Completion
+from protector_models.chat_completions import ChatCompletions, ChatRequest
 from protector_models.data_generation.instructions import (
     SCENARIOS_PER_REQUEST,
     Messages,

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion, make_revision, open_client
+from protector_models.chat_answers import Completion
+from protector_models.chat_completions import ChatCompletions, ChatRequest
+from protector_models.chat_connection import connect_chat
 from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P, derive_seed
 from protector_models.detoxification.rewrite_faults import find_fault
 from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT, build_content
-from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import ItemFailure, Rewrite
 from protector_models.settings import GeneratorSettings
@@ -24,15 +25,13 @@ class EndpointDetoxifier:
     at `ChatCompletions`; pictures are not sent.
     """
 
-    def __init__(self, chat: ChatCompletions, *, revision: str) -> None:
+    def __init__(self, chat: ChatCompletions) -> None:
         """Put a detoxifier together; nothing is sent.
 
         Args:
             chat: sends the requests.
-            revision: of the model behind it.
         """
         self._chat = chat
-        self._revision = revision
 
     @classmethod
     def from_settings(cls, settings: GeneratorSettings) -> Self:
@@ -41,33 +40,15 @@ class EndpointDetoxifier:
         Raises:
             ConfigurationError: the settings name no endpoint, or its URL is none.
         """
-        if settings.base_url is None or settings.model is None:
-            raise ConfigurationError("detoxifier.generator: expected base_url and model to be set")
-        client = open_client(
-            settings.base_url,
-            api_key=settings.api_key,
-            timeout_s=settings.timeout_s,
-            max_connections=settings.concurrency,
-            section="detoxifier.generator",
-        )
         options = {"max_tokens": settings.max_new_tokens}
         asked = [REWRITE_LAYOUT, options, dict(_FIRST_ATTEMPT), dict(_LATER_ATTEMPTS)]
-        revision = make_revision(settings.model, client=client, asked=asked)
-        chat = ChatCompletions(
-            client=client,
-            model=settings.model,
-            options=options,
-            revision=revision,
-            concurrency=settings.concurrency,
-            max_attempts=settings.max_attempts,
-            deadline_s=settings.deadline_s,
-        )
-        return cls(chat, revision=revision)
+        chat = connect_chat(settings, section="detoxifier.generator", options=options, asked=asked)
+        return cls(chat)
 
     @property
     def revision(self) -> str:
         """The model's name, and a digest of where it is and how it is asked."""
-        return self._revision
+        return self._chat.revision
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response as a whole.
@@ -94,7 +75,7 @@ class EndpointDetoxifier:
             return ItemFailure(error="DeclinedRewrite", message="the model declined to rewrite")
         text, is_cut = completion.text.strip(), completion.finish_reason == "length"
         fault = find_fault(text, response=request.exchange.response, is_cut=is_cut)
-        return fault or Rewrite(text=text, detoxifier=self._revision)
+        return fault or Rewrite(text=text, detoxifier=self._chat.revision)
 
 
 def _ask(request: RewriteRequest) -> ChatRequest:

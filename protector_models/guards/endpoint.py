@@ -7,14 +7,9 @@ message; start the server with a chat template that passes it on as it is, `{{ m
 from collections.abc import Sequence
 from typing import Self
 
-from protector_models.chat_completions import (
-    ChatCompletions,
-    ChatRequest,
-    Completion,
-    CompletionToken,
-    make_revision,
-    open_client,
-)
+from protector_models.chat_answers import Completion, CompletionToken
+from protector_models.chat_completions import ChatCompletions, ChatRequest
+from protector_models.chat_connection import connect_chat
 from protector_models.detectors.checkpoint_description import load_description
 from protector_models.detectors.exchange_windows import Offsets
 from protector_models.guards.asking import Ask, AskedExchange, GuardAsking, require_generative
@@ -42,22 +37,18 @@ class EndpointGuard:
     late raises.
     """
 
-    def __init__(
-        self, chat: ChatCompletions, asking: GuardAsking, *, template: str | None, revision: str, threshold: float
-    ) -> None:
+    def __init__(self, chat: ChatCompletions, asking: GuardAsking, *, template: str | None, threshold: float) -> None:
         """Put a detector together; nothing is sent.
 
         Args:
             chat: sends the requests.
             asking: what is asked, and how answers become assessments.
             template: of a guard without a chat template.
-            revision: of the whole.
             threshold: the description's.
         """
         self._chat = chat
         self._asking = asking
         self._template = template
-        self._revision = revision
         self._threshold = threshold
 
     @classmethod
@@ -67,32 +58,16 @@ class EndpointGuard:
         Raises:
             ConfigurationError: the settings name no endpoint or no guard, or the URL is none.
         """
-        if settings.base_url is None or settings.model is None or settings.description is None:
-            raise ConfigurationError("detector: expected base_url, model and description to be set")
+        if settings.description is None:
+            raise ConfigurationError("detector: expected description to be set")
         description = load_description(settings.description)
         head = require_generative(description)
         template = read_template(head, settings.template, description=description.name)
-        client = open_client(
-            settings.base_url,
-            api_key=settings.api_key,
-            timeout_s=settings.timeout_s,
-            max_connections=settings.concurrency,
-            section="detector",
-        )
         options: dict[str, object] = {"max_tokens": head.max_new_tokens, "temperature": 0.0}
         if settings.logprobs:
             options |= {"logprobs": True, "top_logprobs": _NUM_ALTERNATIVES}
         asked = [description.model_dump(mode="json"), template, options, settings.max_windows]
-        revision = make_revision(settings.model, client=client, asked=asked)
-        chat = ChatCompletions(
-            client=client,
-            model=settings.model,
-            options=options,
-            revision=revision,
-            concurrency=settings.concurrency,
-            max_attempts=settings.max_attempts,
-            deadline_s=settings.deadline_s,
-        )
+        chat = connect_chat(settings, section="detector", options=options, asked=asked)
         asking = GuardAsking(
             description,
             head,
@@ -101,12 +76,12 @@ class EndpointGuard:
             max_tokens=description.window.max_tokens,
             max_windows=settings.max_windows,
         )
-        return cls(chat, asking, template=template, revision=revision, threshold=description.threshold)
+        return cls(chat, asking, template=template, threshold=description.threshold)
 
     @property
     def revision(self) -> str:
         """The model's name, and a digest of where it is and how it is asked."""
-        return self._revision
+        return self._chat.revision
 
     @property
     def threshold(self) -> float:
@@ -158,7 +133,7 @@ class EndpointGuard:
         return AnswerToken(text=token.text, log_probabilities=add_up(ask.grammar, token.alternatives))
 
     def _conclude(self, item: AskedExchange, answers: Sequence[GuardAnswer | ItemFailure]) -> Assessment | ItemFailure:
-        return self._asking.conclude(item, answers, detector=self._revision)
+        return self._asking.conclude(item, answers, detector=self._chat.revision)
 
 
 def _guess_tokens(text: str) -> Offsets:

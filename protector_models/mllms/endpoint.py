@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Self
 
-from protector_models.chat_completions import ChatCompletions, ChatRequest, Completion, make_revision, open_client
+from protector_models.chat_answers import Completion
+from protector_models.chat_completions import ChatCompletions, ChatRequest
+from protector_models.chat_connection import connect_chat
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.verdict import ItemFailure
 from protector_models.settings import MllmSettings
 
@@ -16,15 +17,13 @@ class ChatEndpointGenerator:
     Text and image parts are passed on as they are. What fails, and for whom, is said at `ChatCompletions`.
     """
 
-    def __init__(self, chat: ChatCompletions, *, revision: str) -> None:
+    def __init__(self, chat: ChatCompletions) -> None:
         """Put a generator together; nothing is sent.
 
         Args:
             chat: sends the requests.
-            revision: of the model behind it.
         """
         self._chat = chat
-        self._revision = revision
 
     @classmethod
     def from_settings(cls, settings: MllmSettings, *, deadline_s: float | None = None) -> Self:
@@ -37,32 +36,14 @@ class ChatEndpointGenerator:
         Raises:
             ConfigurationError: the settings name no endpoint, or its URL is none.
         """
-        if settings.base_url is None or settings.model is None:
-            raise ConfigurationError("mllm: expected base_url and model to be set")
-        client = open_client(
-            settings.base_url,
-            api_key=settings.api_key,
-            timeout_s=settings.timeout_s,
-            max_connections=settings.concurrency,
-            section="mllm",
-        )
         options = settings.model_dump(include={"max_tokens", "temperature", "top_p", "seed"}, exclude_none=True)
-        revision = make_revision(settings.model, client=client, asked=options)
-        chat = ChatCompletions(
-            client=client,
-            model=settings.model,
-            options=options,
-            revision=revision,
-            concurrency=settings.concurrency,
-            max_attempts=settings.max_attempts,
-            deadline_s=settings.deadline_s if deadline_s is None else deadline_s,
-        )
-        return cls(chat, revision=revision)
+        chat = connect_chat(settings, section="mllm", options=options, asked=options, deadline_s=deadline_s)
+        return cls(chat)
 
     @property
     def revision(self) -> str:
         """The model's name, and a digest of where it is and how it is asked."""
-        return self._revision
+        return self._chat.revision
 
     async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
         """Answer each conversation.
