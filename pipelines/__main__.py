@@ -13,13 +13,10 @@ from pipelines.commands import bench, data, dead_letters, evaluate, inspect, mod
 from pipelines.commands.answer import answer
 from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
+from pipelines.commands.exit_statuses import tell_and_find_status
 from pipelines.commands.moderate import moderate
 from pipelines.commands.rewrite import rewrite
 from pipelines.commands.serve import serve
-from protector_models.moderation.errors import ConfigurationError, WeirError
-
-EXIT_UNAVAILABLE = 1
-EXIT_MISCONFIGURED = 2
 
 app = typer.Typer(
     name="weir",
@@ -50,12 +47,11 @@ def main() -> None:
     """Run the command line; errors that Weir knows end in one line on standard error and an exit status."""
     try:
         app()
-    except ConfigurationError as error:
-        typer.echo(f"weir: {error}", err=True)
-        sys.exit(EXIT_MISCONFIGURED)
-    except WeirError as error:
-        typer.echo(f"weir: {error}", err=True)
-        sys.exit(EXIT_UNAVAILABLE)
+    except Exception as error:
+        status = tell_and_find_status(error, command="weir")
+        if status is None:
+            raise
+        sys.exit(status)
 
 
 if __name__ == "__main__":

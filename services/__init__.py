@@ -1,1 +1,1 @@
-"""Ray Serve deployments and the Redis verdict cache."""
+"""What HTTP, stream and backfill share above the core: the Moderator put together, deployments, stores, scaling."""

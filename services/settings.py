@@ -4,6 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from protector_models.moderation.memory_cache import MAX_BYTES as MEMORY_MAX_BYTES
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -28,6 +30,8 @@ class RedisSettings(_Section):
     """How long it is left alone, before one call finds out whether it is back."""
     memory_max_entries: Annotated[int, Field(ge=0)] = 100_000
     """Model outputs that a process without Redis keeps in memory."""
+    memory_max_bytes: Annotated[int, Field(ge=0)] = MEMORY_MAX_BYTES
+    """Bytes of memory that they take at most, their keys among them."""
 
 
 class DeploymentSettings(_Section):
@@ -103,7 +107,7 @@ class ModelDeadlines(_Section):
     """Above `detoxifier.generator.deadline_s`, where there is a generator."""
     generate_s: Seconds = 240.0
     """Above `mllm.deadline_s`, where there is an MLLM."""
-    images_s: Seconds = 120.0
+    images_s: Seconds = 200.0
     """Reading one image; above three times `images.time_limit_s`, after which one that does not end is given up."""
 
 
@@ -119,8 +123,6 @@ class CallSettings(_Section):
     max_concurrent: Annotated[int, Field(ge=1)] = 8
     """Calls of one process that are sent and not answered; the time of a further one begins when it is its turn. Enough
     to keep several replicas busy; with more, long texts would wait out their deadline in the queue."""
-    max_attempts: Annotated[int, Field(ge=1)] = 3
-    """How often a call is made while the replica that took it dies."""
 
 
 class ServeSettings(_Section):

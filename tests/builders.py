@@ -5,18 +5,21 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
-from protector_models.moderation.conversation import (
-    ConversationEvent,
-    Exchange,
+from protector_models.moderation.conversation import ConversationEvent, Exchange, SeenImage, UnreadPart
+from protector_models.moderation.messages.message import (
     ImagePart,
     ImageUrl,
     Message,
-    SeenImage,
     TextPart,
+    UnreadContent,
+    UnreadKind,
 )
-from protector_models.moderation.policy import Policy, Rule, TenantOverrides
-from protector_models.moderation.policy_texts import PolicyText
-from protector_models.moderation.verdict import Action, Assessment, Coverage, UnreadImage
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure, ScoredPiece, UnreadImage
+from protector_models.moderation.policy.policy import Policy, TenantOverrides
+from protector_models.moderation.policy.rules import Rule
+from protector_models.moderation.policy.texts import PolicyText
+from protector_models.moderation.ports import Answer
+from protector_models.moderation.verdict import Action
 
 SAFE_TEXT = "Let us talk about something else."
 """The default safe completion of `policy()`."""
@@ -63,16 +66,38 @@ def event(
 
 
 def exchange(
-    response: str = "Take the bus.", *, prompt: str = "How do I get home?", images: Sequence[str | SeenImage] = ()
+    response: str = "Take the bus.",
+    *,
+    prompt: str = "How do I get home?",
+    images: Sequence[str | SeenImage] = (),
+    unread_parts: Sequence[UnreadPart] = (),
 ) -> Exchange:
     """Build an exchange; a string among its images is the text in one."""
     seen = (image if isinstance(image, SeenImage) else SeenImage(text=image) for image in images)
-    return Exchange(prompt=prompt, images=tuple(seen), response=response)
+    return Exchange(prompt=prompt, images=tuple(seen), response=response, unread_parts=tuple(unread_parts))
+
+
+def unread_part(kind: UnreadKind = UnreadKind.AUDIO, *, position: int = 0) -> UnreadPart:
+    """Build a part that nothing reads."""
+    return UnreadPart(position=position, kind=kind)
+
+
+def audible(text: str = "Listen!") -> Message:
+    """Build a user's message with a text and a part that nothing reads."""
+    heard = UnreadContent(type="unread", kind=UnreadKind.AUDIO)
+    return Message(role="user", content=(TextPart(type="text", text=text), heard))
 
 
 def unread(reason: str = "ImagesNotRead") -> SeenImage:
     """Build an image that was not read."""
     return SeenImage(unread_reason=reason)
+
+
+def scored_piece(
+    harmfulness: float = 0.0, *, start: int = 0, end: int = 10, categories: Mapping[str, float] | None = None
+) -> ScoredPiece:
+    """Build a piece of a response as a detector judges it."""
+    return ScoredPiece(start=start, end=end, harmfulness=harmfulness, categories=dict(categories or {}))
 
 
 def assessment(
@@ -82,6 +107,8 @@ def assessment(
     detector: str = "detector@1",
     characters_unread: int = 0,
     images_unread: int = 0,
+    parts_unread: int = 0,
+    pieces: Sequence[ScoredPiece] | None = None,
 ) -> Assessment:
     """Build an assessment of an exchange with 100 characters and 2 images."""
     return Assessment(
@@ -95,7 +122,10 @@ def assessment(
             images_evaluated=2 - images_unread,
             images_total=2,
             unread_images=tuple(UnreadImage(position=at, reason="FetchFailed") for at in range(images_unread)),
+            unread_parts=(unread_part(),) * parts_unread,
+            unread_parts_total=parts_unread,
         ),
+        pieces=None if pieces is None else tuple(pieces),
     )
 
 
@@ -123,3 +153,8 @@ def policy(
             **fields,
         }
     )
+
+
+def texts_of(answers: Sequence[Answer | ItemFailure]) -> list[str | ItemFailure]:
+    """Return the texts of an MLLM's answers; failures stay as they are."""
+    return [answer.text if isinstance(answer, Answer) else answer for answer in answers]

@@ -19,7 +19,7 @@ def apache_kafka() -> Iterator[KafkaSettings]:
 
     Where neither is possible the test fails, with a message that says how to get one.
     """
-    from pipelines.streaming.apache_kafka import ApacheKafka  # noqa: PLC0415 - not before pytest_configure
+    from pipelines.streaming.kafka.apache_kafka import ApacheKafka  # noqa: PLC0415 - not before pytest_configure
 
     named = os.environ.get("WEIR_TEST_KAFKA")
     if named:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.local_redis import LocalRedis
+from services.stores.local_redis import LocalRedis
 
 
 @pytest.fixture(scope="session")

@@ -8,19 +8,19 @@ from typing import Protocol
 
 from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
-from protector_models.detectors.checkpoint_description import load_description
-from protector_models.detectors.classifier_detector import ClassifierDetector
-from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE, OnnxHarmDetector
-from protector_models.detectors.plain_classifier import PlainClassifier
-from protector_models.detectors.plain_encoder import PlainEncoder
-from protector_models.in_process import SynchronousHarmDetector
+from protector_models.descriptions.checkpoint_description import load_description
+from protector_models.detectors.classifiers.classifier_detector import ClassifierDetector
+from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE, OnnxHarmDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.running.model_threads import SynchronousHarmDetector
 from protector_models.settings import DetectorSettings
+from protector_models.speed_baselines.classifier import PlainClassifier
+from protector_models.speed_baselines.shipped_encoder import PlainShippedEncoder
 
 LENGTHS = (64, 128, 256)
-"""Of the texts, in tokens of the shipped tokenizer. An answer of 256 takes the shipped detector two overlapping
-windows, 296 tokens in all."""
+"""Of the texts, in tokens of the shipped tokenizer. An answer of 256 takes the shipped detector two windows or
+three, which share some tokens."""
 
 _PLAIN_BATCH = 8
 _WARM_UP_TEXTS = 16
@@ -100,7 +100,7 @@ def _load(detector: Path | DetectorSettings, *, num_threads: int) -> _Contest:
     if isinstance(detector, Path):
         return _Contest(
             served=OnnxHarmDetector.load(detector, num_threads=num_threads),
-            plain=PlainEncoder.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
+            plain=PlainShippedEncoder.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
             plain_type="fp32",
             device="cpu",
         )

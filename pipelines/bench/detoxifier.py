@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
 from protector_models.detoxification.edit_model import EDIT_TOKENIZER_FILE, EditModel
-from protector_models.plain_base_encoder import PlainBaseEncoder
+from protector_models.speed_baselines.base_encoder import PlainBaseEncoder
 
 LENGTH = 32
 """Of the texts, in tokens."""

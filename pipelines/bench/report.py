@@ -20,7 +20,8 @@ class Comparison(BaseModel):
     benchmark: str
     """What was measured."""
     ratio: float
-    """The median over the repeats of value / against; more than 1 means faster than what it is compared with."""
+    """The median over the repeats of value / against; of two speeds more than 1 means faster than what it is compared
+    with."""
     value: float
     """The median of what was measured."""
     against: float

@@ -1,47 +1,61 @@
-"""How fast the stream is: against the same Moderator in process (cold), and against a bare copy (all cached)."""
+"""How fast the stream is: on Ray Serve against the Moderator in process and a bare copy, and with backlogs."""
 
 import asyncio
-import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kafka import KafkaProducer  # type: ignore[import-untyped]  # kafka-python ships no type information
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from pipelines.application import run, stop
-from pipelines.bench.report import Comparison, Progress, compare
+from pipelines.bench.in_process import moderate_in_process
+from pipelines.bench.measurements import Measurements, Row
+from pipelines.bench.report import Progress
+from pipelines.bench.served import served_stream
+from pipelines.bench.slow_model import CALL_S, TRICKLE_PER_S, BurstBenchmark, burst_per_s
+from pipelines.bench.stream_events import (
+    BenchmarkError,
+    Conversation,
+    distinct_conversations,
+    make_records,
+    make_unseen_records,
+)
 from pipelines.bench.transactional_copy import copy_per_s
-from pipelines.codec import decode_event
-from pipelines.composition import in_process_moderator, load_policy_in_force, usable_cpus
-from pipelines.demo.conversations import load_records
-from pipelines.encoded import EncodedVerdict, moderate_encoded
 from pipelines.settings import WeirSettings
-from pipelines.streaming.apache_kafka import ApacheKafka
 from pipelines.streaming.broker import OutgoingRecord
-from pipelines.streaming.kafka_clients import build, close_producer, transaction_options
-from pipelines.streaming.settings import KafkaSettings
-from pipelines.streaming.topics import ensure_topics, produce, read_topic
-from protector_models.moderation.errors import InvalidEventError, WeirError
-from protector_models.moderation.fingerprint import exchange_fingerprint
-from protector_models.moderation.memory_cache import MemoryVerdictCache
-from services.app import start_serve
-from services.local_redis import LocalRedis
-from services.metrics import PrometheusMetrics
-from services.remote_calls import ServeHandle, ask
+from pipelines.streaming.kafka.apache_kafka import ApacheKafka
+from pipelines.streaming.kafka.broker_administration import ensure_topics, produce, read_topic
+from pipelines.streaming.settings import KafkaSettings, StreamSettings
+from services.moderators import usable_cpus
+from services.stores.local_redis import LocalRedis
+
+ROWS = {
+    "cold": Row(
+        benchmark="stream, cold cache, exactly once",
+        against_what="the same Moderator in process, same records and threads",
+        unit="events/s",
+    ),
+    "cached": Row(
+        benchmark="stream, all cached, exactly once",
+        against_what="bare kafka-python transactional copy of the same records",
+        unit="events/s",
+    ),
+    "burst": Row(
+        benchmark=f"burst after a trickle of {TRICKLE_PER_S} records/s, a model of {CALL_S:g} s a call, exactly once",
+        against_what="the same worker that began with the burst",
+        unit="events/s",
+    ),
+    "first_result": Row(
+        benchmark="first result of a backlog, cold cache, exactly once; less is better",
+        against_what="its last result",
+        unit="s",
+    ),
+}
+"""What is measured, in the order in which it is reported."""
 
 _PARTITIONS = 4
-_WARM_UP_RECORDS = 64
-_STATUS_S = 0.05
 _TIMEOUT_S = 900.0
-
-
-class BenchmarkError(WeirError):
-    """What was measured is not what was meant to be measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,71 +67,105 @@ class StreamBenchmark:
     """Distinct conversations for the comparison with the Moderator in process."""
     cached_records: int
     """Records, with these conversations again and again, for the comparison with a bare copy."""
+    backlog_records: int
+    """Records, none of them cached, whose first result is waited for."""
+    burst_records: int
+    """Records for the worker with a slow model."""
+    trickle_s: float
+    """How long it is shown a trickle before them."""
     repeats: int
 
 
-def run_stream_benchmark(benchmark: StreamBenchmark, progress: Progress) -> tuple[Comparison, Comparison]:
-    """Run the application on a real Kafka and Redis of its own; return the cold and the cached comparison.
+def run_stream_benchmark(benchmark: StreamBenchmark, measured: Measurements, progress: Progress) -> None:
+    """Run the application on a real Kafka and Redis of its own.
+
+    Args:
+        benchmark: what to measure.
+        measured: of `ROWS`; gets each pair as soon as there is one.
+        progress: told what is being measured.
 
     Raises:
         BenchmarkError: not every record came out, or some were not cached that should have been.
         ConfigurationError: Kafka or Redis cannot be started here.
     """
-    conversations = _distinct_conversations(benchmark.cold_records)
-    cold: list[float] = []
-    in_process: list[float] = []
-    cached: list[float] = []
-    copied: list[float] = []
+    conversations = distinct_conversations(benchmark.cold_records)
     with ExitStack() as stack:
         progress("starting Kafka and Redis")
         kafka = stack.enter_context(ApacheKafka()).settings
         redis = stack.enter_context(LocalRedis())
         for repeat in range(benchmark.repeats):
-            label = f"repeat {repeat + 1} of {benchmark.repeats}"
+
+            def tell(step: str, label: str = f"repeat {repeat + 1} of {benchmark.repeats}") -> None:
+                progress(f"{label}: {step}")
+
             settings = _settings(benchmark.settings, kafka, redis.url, repeat)
-            _make_topics(settings)
-            progress(f"{label}: the Moderator in process, {len(conversations)} conversations")
-            in_process.append(asyncio.run(_in_process_per_s(settings, conversations)))
-            redis.stop()
-            redis.start()  # an empty one
-            with _application(settings) as handle:
-                progress(f"{label}: Kafka to Kafka, nothing cached")
-                cold.append(_stream_per_s(settings, handle, _events(conversations, "cold", len(conversations))))
-                progress(f"{label}: Kafka to Kafka, everything cached, {benchmark.cached_records} records")
-                warm = list(_events(conversations, "warm", benchmark.cached_records))
-                cached.append(_stream_per_s(settings, handle, warm))
-            _require_cached(settings, benchmark.cached_records)
-            progress(f"{label}: bare transactional copy of the same records")
-            copied.append(_copy_per_s(settings, warm))
-    return (
-        compare(
-            "stream, cold cache, exactly once",
-            against_what="the same Moderator in process, same records and threads",
-            values=cold,
-            against=in_process,
-            unit="events/s",
-        ),
-        compare(
-            "stream, all cached, exactly once",
-            against_what="bare kafka-python transactional copy of the same records",
-            values=cached,
-            against=copied,
-            unit="events/s",
-        ),
-    )
+            _measure_served(benchmark, settings, redis, conversations, measured, tell)
+            _measure_bursts(benchmark, settings, conversations, measured, tell)
+
+
+def _measure_served(
+    benchmark: StreamBenchmark,
+    settings: WeirSettings,
+    redis: LocalRedis,
+    conversations: Sequence[Conversation],
+    measured: Measurements,
+    tell: Progress,
+) -> None:
+    """Measure the application: cold, cached, and until the first result of a backlog."""
+    _make_topics(settings.kafka, settings.stream)
+    tell(f"the Moderator in process, {len(conversations)} conversations")
+    in_process = asyncio.run(moderate_in_process(settings, conversations))
+    if in_process.never_kept:
+        tell(f"never cached, and left out of what is: {_list(in_process.never_kept)}")
+    redis.stop()
+    redis.start()  # an empty one
+    with served_stream(settings, timeout_s=_TIMEOUT_S) as stream:
+        tell("Kafka to Kafka, nothing cached")
+        cold = stream.show(make_records(conversations, "cold", len(conversations)))
+        measured.add("cold", cold.per_s, against=in_process.per_s)
+        tell(f"the first result of {benchmark.backlog_records} records, none of them cached")
+        backlog = stream.show(make_unseen_records(conversations, "backlog", benchmark.backlog_records))
+        measured.add("first_result", backlog.first_s, against=backlog.last_s)
+        tell(f"Kafka to Kafka, everything cached, {benchmark.cached_records} records")
+        warm = list(make_records(in_process.kept, "warm", benchmark.cached_records))
+        cached = stream.show(warm)
+    _require_cached(settings, len(warm))
+    tell("bare transactional copy of the same records")
+    measured.add("cached", cached.per_s, against=_copy_per_s(settings, warm))
+
+
+def _measure_bursts(
+    benchmark: StreamBenchmark,
+    settings: WeirSettings,
+    conversations: Sequence[Conversation],
+    measured: Measurements,
+    tell: Progress,
+) -> None:
+    """Measure a worker over a slow model: with a trickle before the burst, and without."""
+    per_s = []
+    for name, trickle_s in (("trickle", benchmark.trickle_s), ("burst", 0.0)):
+        tell(f"a slow model: {benchmark.burst_records} records at once after {trickle_s:g} s of a trickle")
+        stream = _apart(settings.stream, name)
+        _make_topics(settings.kafka, stream)
+        shown = BurstBenchmark(
+            kafka=settings.kafka,
+            stream=stream,
+            conversations=conversations,
+            burst_records=benchmark.burst_records,
+            trickle_s=trickle_s,
+            timeout_s=_TIMEOUT_S,
+        )
+        per_s.append(asyncio.run(burst_per_s(shown)))
+    measured.add("burst", per_s[0], against=per_s[1])
 
 
 def _settings(given: WeirSettings, kafka: KafkaSettings, redis_url: str, repeat: int) -> WeirSettings:
     """Return settings with topics and a group of this repeat alone, and the same threads in process and served."""
-    topics = {
-        "source_topic": f"bench.{repeat}.source",
-        "sink_topic": f"bench.{repeat}.sink",
-        "group": f"bench.{repeat}",
-    }
+    topics: dict[str, Any] = {"action_topics": {}, "deduplicate_event_ids": 0}
     return given.model_copy(
         update={
             "kafka": kafka,
-            "stream": given.stream.model_copy(update=topics),
+            "stream": _apart(given.stream.model_copy(update=topics), f"bench.{repeat}"),
             # Nothing here is about a slow Redis: on a busy machine a late answer would only blur what is measured.
             "redis": given.redis.model_copy(update={"url": SecretStr(redis_url), "timeout_s": 30.0}),
             "detector": given.detector.model_copy(update={"num_threads": given.detector.num_threads or usable_cpus()}),
@@ -125,84 +173,15 @@ def _settings(given: WeirSettings, kafka: KafkaSettings, redis_url: str, repeat:
     )
 
 
-def _make_topics(settings: WeirSettings) -> None:
-    stream = settings.stream
+def _apart(stream: StreamSettings, name: str) -> StreamSettings:
+    """Return settings with topics and a group that have their own name."""
+    stem = f"{stream.group}.{name}"
+    return stream.model_copy(update={"source_topic": f"{stem}.source", "sink_topic": f"{stem}.sink", "group": stem})
+
+
+def _make_topics(kafka: KafkaSettings, stream: StreamSettings) -> None:
     names = (stream.source_topic, stream.sink_topic, f"{stream.source_topic}.copy", f"{stream.sink_topic}.copy")
-    ensure_topics(settings.kafka, dict.fromkeys(names, _PARTITIONS) | {stream.dead_letters.topic: 1})
-
-
-def _distinct_conversations(number: int) -> list[dict[str, object]]:
-    """Return events with distinct exchanges from the conversations that Weir ships."""
-    distinct: dict[str, dict[str, object]] = {}
-    for record in load_records():
-        try:
-            event = decode_event(record.value, max_bytes=1_000_000)
-        except InvalidEventError:
-            continue
-        if event.response is not None:
-            distinct.setdefault(exchange_fingerprint(event.exchange(event.response)), json.loads(record.value))
-    if len(distinct) < number:
-        raise BenchmarkError(f"there are {len(distinct)} distinct conversations; expected at least {number}")
-    return list(distinct.values())[:number]
-
-
-def _events(conversations: Sequence[dict[str, object]], run: str, number: int) -> Iterator[OutgoingRecord]:
-    """Yield records with ids of their own, going round the conversations."""
-    for position in range(number):
-        event = conversations[position % len(conversations)] | {"event_id": f"{run}-{position}"}
-        value = json.dumps(event, ensure_ascii=False).encode()
-        yield OutgoingRecord(topic="", key=str(event["conversation_id"]).encode(), value=value)
-
-
-async def _in_process_per_s(settings: WeirSettings, conversations: Sequence[dict[str, object]]) -> float:
-    values = [record.value for record in _events(conversations, "cold", len(conversations))]
-    size = settings.stream.batch_max_records
-    policy, metrics = load_policy_in_force(settings), PrometheusMetrics(CollectorRegistry())
-    cache = MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
-    async with in_process_moderator(settings, policy, metrics, cache) as moderator:
-        await moderate_encoded(moderator, values[:_WARM_UP_RECORDS], max_bytes=settings.stream.event_max_bytes)
-    cache = MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
-    async with in_process_moderator(settings, policy, metrics, cache) as moderator:
-        started = time.perf_counter()
-        for start in range(0, len(values), size):
-            results = await moderate_encoded(
-                moderator, values[start : start + size], max_bytes=settings.stream.event_max_bytes
-            )
-            if not all(isinstance(result, EncodedVerdict) for result in results):
-                raise BenchmarkError("in process: some conversations could not be moderated")
-        return len(values) / (time.perf_counter() - started)
-
-
-@contextmanager
-def _application(settings: WeirSettings) -> Iterator[ServeHandle]:
-    try:
-        start_serve(settings.serve)
-        handle = run(settings)
-        _wait_until(handle, lambda status: bool(status["connected"]))
-        yield handle
-    finally:
-        stop()
-
-
-def _stream_per_s(settings: WeirSettings, handle: ServeHandle, records: Iterable[OutgoingRecord]) -> float:
-    """Show the stream all records at once; return records per second until the last one is published."""
-    number = 0
-    published = _status(handle)["records_published"]
-    producer = build(KafkaProducer, transaction_options(settings.kafka, settings.stream, member="bench"))
-    try:
-        # Records of an open transaction are there but unseen, so producing them is over when the clock starts.
-        producer.init_transactions()
-        producer.begin_transaction()
-        for record in records:
-            producer.send(settings.stream.source_topic, value=record.value, key=record.key)
-            number += 1
-        producer.flush()
-        started = time.perf_counter()
-        producer.commit_transaction()
-        _wait_until(handle, lambda status: status["records_published"] >= published + number)
-        return number / (time.perf_counter() - started)
-    finally:
-        close_producer(producer, timeout_s=5.0)
+    ensure_topics(kafka, dict.fromkeys(names, _PARTITIONS) | {stream.dead_letters.topic: 1})
 
 
 def _copy_per_s(settings: WeirSettings, records: Sequence[OutgoingRecord]) -> float:
@@ -225,20 +204,5 @@ def _require_cached(settings: WeirSettings, number: int) -> None:
         raise BenchmarkError(f"expected {number} cached results, got {seen[True]} cached and {seen[False]} others")
 
 
-def _wait_until(handle: ServeHandle, is_reached: Callable[[dict[str, Any]], bool]) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
-    while True:
-        status = _status(handle)
-        if status["stopped"]:
-            raise BenchmarkError(f"the consumer stopped: {status['stopped']}")
-        if is_reached(status):
-            return
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"not done within {_TIMEOUT_S:.0f} s: {status}")
-        time.sleep(_STATUS_S)
-
-
-def _status(handle: ServeHandle) -> dict[str, Any]:
-    """Return the consumer's status; before it is connected there are no counts."""
-    status: dict[str, Any] = asyncio.run(ask(handle, "status", timeout_s=60.0))
-    return status
+def _list(reasons: Counter[str]) -> str:
+    return ", ".join(f"{number} that end in {reason}" for reason, number in reasons.most_common())

@@ -5,7 +5,7 @@ import time
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata  # type: ignore[import-untyped]  # no type information
 from kafka import TopicPartition as KafkaTopicPartition
 
-from pipelines.streaming.kafka_clients import build, close_producer, consumer_options, transaction_options
+from pipelines.streaming.kafka.clients import build, close_producer, consumer_options, transaction_options
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
 
 

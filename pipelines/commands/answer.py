@@ -12,22 +12,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.interrupts import EXIT_INTERRUPTED
+from pipelines.commands.exit_statuses import ending_in_one_line
 from pipelines.commands.options import ConfigOption, JsonOption
-from pipelines.commands.terminal_texts import decode_argument, printable
-from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.images.formats import SIGNATURES_BYTES, sniff_media_type
-from protector_models.moderation.conversation import (
-    ContentPart,
-    ConversationEvent,
-    ImagePart,
-    ImageUrl,
-    Message,
-    TextPart,
-)
-from protector_models.moderation.errors import ConfigurationError, UnansweredError
+from pipelines.terminal.texts import decode_argument, printable
+from protector_models.images.formats import FORMATS_IN_WORDS, SIGNATURES_BYTES, sniff_media_type
+from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent
+from protector_models.moderation.messages.message import ContentPart, ImagePart, ImageUrl, TextPart
+from protector_models.moderation.one_turn import make_turn
+from services.logs import configure_logs
 
 EXIT_UNANSWERED = 3
 
@@ -61,13 +56,8 @@ def answer(
     configure_logs(settings.log)
     event = _ask(text, images or [])
     typer.echo(_NOTE, err=True)
-    try:
+    with ending_in_one_line("weir"):
         asyncio.run(_answer(settings, event, as_json=as_json))
-    except UnansweredError as error:
-        typer.echo(f"weir: {error}", err=True)
-        raise typer.Exit(EXIT_UNANSWERED) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _ask(text: str, images: Sequence[Path]) -> ConversationEvent:
@@ -75,13 +65,7 @@ def _ask(text: str, images: Sequence[Path]) -> ConversationEvent:
         *(ImagePart(type="image_url", image_url=ImageUrl(url=_read_image(path))) for path in images),
         TextPart(type="text", text=text),
     ]
-    return ConversationEvent(
-        schema_version=1,
-        event_id="answer",
-        conversation_id="answer",
-        occurred_at=datetime.now(UTC),
-        messages=(Message(role="user", content=tuple(parts)),),
-    )
+    return make_turn(parts, None, event_id="answer", occurred_at=datetime.now(UTC))
 
 
 def _read_image(path: Path) -> str:
@@ -96,14 +80,14 @@ def _read_image(path: Path) -> str:
         raise ConfigurationError(f"--image: {path}: {error.strerror}; expected a file that can be read") from error
     media_type = sniff_media_type(data[:SIGNATURES_BYTES])
     if media_type is None:
-        raise ConfigurationError(f"--image: {path}: expected a PNG, JPEG, GIF, WebP, BMP or TIFF image")
+        raise ConfigurationError(f"--image: {path}: expected a {FORMATS_IN_WORDS} image")
     return ImageContent(data=data, media_type=media_type, sha256=hashlib.sha256(data).hexdigest()).data_url()
 
 
 async def _answer(settings: WeirSettings, event: ConversationEvent, *, as_json: bool) -> None:
     # Imported here, not above: models and their libraries take seconds.
-    from pipelines.composition import usable_cpus  # noqa: PLC0415
     from protector_models.mllms.mllm import load_mllm  # noqa: PLC0415
+    from services.moderators import usable_cpus  # noqa: PLC0415
 
     mllm = load_mllm(
         settings.mllm, num_threads=usable_cpus(), timeout_s=settings.mllm.deadline_s, images=settings.images

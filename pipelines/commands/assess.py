@@ -14,14 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.options import JsonOption
-from pipelines.commands.terminal_texts import decode_argument, printable
-from protector_models.checkpoints import CheckpointCard
-from protector_models.in_process import SynchronousHarmDetector
+from pipelines.terminal.texts import decode_argument, printable
+from protector_models.checkpoints.cards import CheckpointCard
+from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
-from protector_models.moderation.recall import Recalled
-from protector_models.moderation.verdict import Assessment, ItemFailure, StageStatus
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.stages import StageStatus
+from protector_models.running.model_threads import SynchronousHarmDetector
 
 EXIT_NOT_READ = 3
 EXIT_HARMFUL = 4
@@ -99,7 +100,7 @@ def assess(
 
 def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_spans: bool) -> _Finding:
     # Imported here, not above: the engine takes a second, and every other command would pay for it.
-    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
 
     directory = weights or SHIPPED_WEIGHTS
     budgets = CheckpointCard.load(directory).budget_thresholds
@@ -126,8 +127,8 @@ def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_
 def _find_spans(
     exchange: Exchange, whole: Assessment, detector: SynchronousHarmDetector, *, threshold: float
 ) -> tuple[HarmfulSpan, ...] | ItemFailure:
-    async def assess(exchanges: Sequence[Exchange]) -> list[Recalled[Assessment]]:
-        return [Recalled(output=outcome, cached=False) for outcome in detector.assess(exchanges)]
+    async def assess(exchanges: Sequence[Exchange]) -> list[ObtainedOutput[Assessment]]:
+        return [ObtainedOutput(output=outcome, cached=False) for outcome in detector.assess(exchanges)]
 
     search = SpanSearch(
         exchange=exchange, whole=whole, is_harmful=lambda assessment: assessment.harmfulness >= threshold

@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.bench.report import Comparison, Progress
+from pipelines.commands.exit_statuses import ending_in_one_line
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
-from protector_models.checkpoints import CheckpointError
-from protector_models.moderation.errors import ConfigurationError, DependencyError
+from protector_models.moderation.errors import ConfigurationError
+
+_WHOLE_FROM = 10
+"""Larger figures are shown without a fraction."""
 
 app = typer.Typer(help="Measure speed, as a ratio against something in the same run.", no_args_is_help=True)
 
@@ -22,31 +25,63 @@ app = typer.Typer(help="Measure speed, as a ratio against something in the same 
 @app.command()
 def stream(
     config: ConfigOption = None,
-    cold_records: Annotated[int, typer.Option("--cold", min=64, help="Conversations for the cold comparison.")] = 1_000,
-    cached_records: Annotated[int, typer.Option("--cached", min=1_000, help="Records for the cached one.")] = 20_000,
+    cold_records: Annotated[int, typer.Option("--cold", min=1, help="Conversations for the cold comparison.")] = 1_000,
+    cached_records: Annotated[int, typer.Option("--cached", min=1, help="Records for the cached one.")] = 20_000,
+    backlog_records: Annotated[
+        int, typer.Option("--backlog", min=1, help="Records whose first result is waited for.")
+    ] = 4_000,
+    burst_records: Annotated[
+        int, typer.Option("--burst", min=1, help="Records of the burst on a slow model.")
+    ] = 20_000,
+    trickle_s: Annotated[
+        float, typer.Option("--trickle", metavar="SECONDS", min=0.0, help="How long the trickle before the burst is.")
+    ] = 25.0,
     repeats: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turn.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the stream on a real Apache Kafka, a Redis and Ray Serve that it starts here; exactly once.
 
     Cold: Kafka to Kafka against the same Moderator in process, same conversations and threads, nothing cached.
-    Cached: Kafka to Kafka with every assessment in Redis, against a bare kafka-python transactional copy.
+    Cached: Kafka to Kafka with every model output in Redis, against a bare kafka-python transactional copy.
+    Burst: a worker over a model of half a second a call, a trickle and then a burst against the burst alone.
+    First result: the time to the first result of a backlog as a share of that to its last one.
 
-    With --json the object holds the cold comparison, and the cached one under "cached".
+    With --json the object holds the cold comparison, and the others under "cached", "burst" and "first_result". What
+    was measured before a later part fails is shown all the same.
+
+    Exit codes: 0 done; 1 a part failed; 2 the configuration cannot be used, or Kafka or Redis cannot be started here.
     """
-    settings = load_settings(config)
-    # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
-    from pipelines.bench.stream import StreamBenchmark, run_stream_benchmark  # noqa: PLC0415
+    with ending_in_one_line("weir bench stream"):
+        settings = load_settings(config)
+        # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
+        from pipelines.bench.measurements import Measurements  # noqa: PLC0415
+        from pipelines.bench.stream import ROWS, StreamBenchmark, run_stream_benchmark  # noqa: PLC0415
 
-    benchmark = StreamBenchmark(
-        settings=settings, cold_records=cold_records, cached_records=cached_records, repeats=repeats
-    )
-    with _progress() as show:
-        cold, cached = run_stream_benchmark(benchmark, show)
+        benchmark = StreamBenchmark(
+            settings=settings,
+            cold_records=cold_records,
+            cached_records=cached_records,
+            backlog_records=backlog_records,
+            burst_records=burst_records,
+            trickle_s=trickle_s,
+            repeats=repeats,
+        )
+        measured = Measurements(ROWS)
+        try:
+            with _progress() as show:
+                run_stream_benchmark(benchmark, measured, show)
+        finally:
+            _print_stream(measured.comparisons(), as_json=as_json)
+
+
+def _print_stream(comparisons: dict[str, Comparison], *, as_json: bool) -> None:
+    """Print what there is, be it nothing."""
     if as_json:
-        typer.echo(json.dumps({**cold.model_dump(), "cached": cached.model_dump()}, indent=2))
-    else:
-        Console().print(_table([cold, cached]))
+        cold = comparisons.pop("cold", None)
+        rows = {name: row.model_dump() for name, row in comparisons.items()}
+        typer.echo(json.dumps({**({} if cold is None else cold.model_dump()), **rows}, indent=2))
+    elif comparisons:
+        Console().print(_table(list(comparisons.values())))
 
 
 @app.command()
@@ -69,22 +104,22 @@ def detector(
 
     With --json the object holds the length with the smallest ratio, and each length under its number of tokens.
 
-    Exit codes: 0 done; 1 the weights or the configuration cannot be used.
+    Exit codes: 0 done; 1 a model is gone; 2 the weights or the configuration cannot be used.
     """
-    # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
-    from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
-    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
-
-    try:
+    with ending_in_one_line("weir bench detector"):
         if weights is not None and config is not None:
             raise ConfigurationError("--weights and --config: expected one of them")
-        measured = load_settings(config).detector if config is not None else weights or SHIPPED_WEIGHTS
+        configured = None if config is None else load_settings(config).detector
+
+        # Imported here, not above: torch and transformers take seconds, and every other command, and a wrong
+        # configuration, would wait for them.
+        from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
+        from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+
+        measured = configured or weights or SHIPPED_WEIGHTS
         benchmark = DetectorBenchmark(detector=measured, num_threads=threads, num_texts=texts, repeats=repeats)
         with _progress() as show:
             comparisons = run_detector_benchmark(benchmark, show)
-    except (ConfigurationError, DependencyError) as error:
-        Console(stderr=True).print(f"weir bench detector: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
     if as_json:
         slowest = min(comparisons.values(), key=lambda row: row.ratio)
         rows = {str(length): row.model_dump() for length, row in comparisons.items()}
@@ -107,7 +142,7 @@ def detoxifier(
 
     Against one pass of its encoder in fp32 as transformers and torch run it: batches, the same number of threads.
 
-    Exit codes: 0 done; 1 the weights cannot be used.
+    Exit codes: 0 done; 2 the weights cannot be used.
     """
     # Imported here, not above: torch and transformers take seconds, and every other command would pay for them.
     from pipelines.bench.detoxifier import DetoxifierBenchmark, run_detoxifier_benchmark  # noqa: PLC0415
@@ -116,12 +151,8 @@ def detoxifier(
     benchmark = DetoxifierBenchmark(
         weights=weights or SHIPPED_EDIT_MODEL, num_threads=threads, num_texts=texts, repeats=repeats
     )
-    try:
-        with _progress() as show:
-            comparison = run_detoxifier_benchmark(benchmark, show)
-    except CheckpointError as error:
-        Console(stderr=True).print(f"weir bench detoxifier: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+    with ending_in_one_line("weir bench detoxifier"), _progress() as show:
+        comparison = run_detoxifier_benchmark(benchmark, show)
     if as_json:
         typer.echo(json.dumps(comparison.model_dump(), indent=2))
     else:
@@ -147,9 +178,13 @@ def _table(comparisons: list[Comparison]) -> Table:
     for row in comparisons:
         table.add_row(
             row.benchmark,
-            f"{row.value:,.0f} {row.unit}",
-            f"{row.against:,.0f} {row.unit}: {row.against_what}",
+            _figure(row.value, row.unit),
+            f"{_figure(row.against, row.unit)}: {row.against_what}",
             f"{row.ratio:.2f}",
             f"{row.ratio_lowest:.2f} to {row.ratio_highest:.2f}",
         )
     return table
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= _WHOLE_FROM else f"{value:.1f} {unit}"

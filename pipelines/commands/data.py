@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.commands.exit_statuses import ending_in_one_line
 from pipelines.commands.interrupts import EXIT_INTERRUPTED
 from pipelines.commands.options import ConfigOption
 from pipelines.settings import load_settings
-from protector_models.moderation.errors import ConfigurationError, DependencyError
-from protector_models.settings import MllmSettings
-from protector_models.training.records import RecordError
+from protector_models.mllms.settings import MllmSettings
+from protector_models.moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from protector_models.chat_completions import ChatCompletions
     from protector_models.data_generation.generated_records import GeneratedRecords
     from protector_models.data_generation.recipe import Question, Recipe, Tally
     from protector_models.data_generation.spending import Limits, Meter, Prices
+    from protector_models.endpoints.chat_completions import ChatCompletions
 
 app = typer.Typer(no_args_is_help=True, help="Training data.")
 
@@ -79,32 +79,30 @@ def generate(
     construction: what was asked for, checked by nobody. What declines or is empty is counted, and never labelled as
     harmful. Every text is on disk as soon as it is there. docs/data-generation.md has the files and the figures.
 
-    Exit codes: 0 done; 1 the data or the configuration cannot be used, or the endpoint is gone: what was written is
-    kept; 3 stopped by --max-cost or --max-requests; 130 interrupted.
+    Exit codes: 0 done; 1 the endpoint is gone: what was written is kept; 2 data or configuration cannot be used;
+    3 stopped by --max-cost or --max-requests; 130 interrupted.
     """
-    try:
-        order = _Order(
-            endpoint=_choose_endpoint(config, base_url, model),
-            recipe=_make_recipe(
-                category,
-                num_scenarios=scenarios,
-                num_questions=questions,
-                seed=seed,
-                temperature=temperature,
-                max_tokens=max_tokens,
-            ),
-            questions=None if prompts is None else _read_questions(prompts),
-            out=out,
-            prices=_make_prices(prompt_price, completion_price),
-            limits=_make_limits(max_cost, max_requests),
-        )
-        summary = asyncio.run(_generate(order))
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is written is kept in {out}, and the same command goes on", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except (RecordError, ConfigurationError, DependencyError) as error:
-        Console(stderr=True).print(f"weir data generate: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+    with ending_in_one_line("weir data generate"):
+        try:
+            order = _Order(
+                endpoint=_choose_endpoint(config, base_url, model),
+                recipe=_make_recipe(
+                    category,
+                    num_scenarios=scenarios,
+                    num_questions=questions,
+                    seed=seed,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                ),
+                questions=None if prompts is None else _read_questions(prompts),
+                out=out,
+                prices=_make_prices(prompt_price, completion_price),
+                limits=_make_limits(max_cost, max_requests),
+            )
+            summary = asyncio.run(_generate(order))
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; what is written is kept in {out}, and the same command goes on", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
@@ -232,8 +230,8 @@ def _plan(order: _Order) -> dict[str, object]:
 
 
 def _open_chat(order: _Order, meter: "Meter") -> "ChatCompletions":
-    from protector_models.chat_completions import ChatCompletions  # noqa: PLC0415  # heavy, see above
-    from protector_models.chat_connection import open_client  # noqa: PLC0415  # heavy, see above
+    from protector_models.endpoints.chat_completions import ChatCompletions  # noqa: PLC0415  # heavy, see above
+    from protector_models.endpoints.chat_connection import open_client  # noqa: PLC0415  # heavy, see above
 
     endpoint, recipe = order.endpoint, order.recipe
     assert endpoint.base_url is not None

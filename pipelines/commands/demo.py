@@ -14,10 +14,11 @@ from rich.table import Table
 
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.demo.conversations import load_records
-from pipelines.demo.tally import DemoResult, Example, Tally
-from pipelines.logs import configure_logs
-from pipelines.settings import LogSettings, load_settings
+from pipelines.demo.tally import DemoResult, DilutedAnswers, Example, Tally
+from pipelines.settings import load_settings
 from protector_models.moderation.verdict import Action, RewriteMethod
+from services.configuration import LogSettings
+from services.logs import configure_logs
 
 _EXAMPLES = 6
 _DELIVERED = {
@@ -99,7 +100,18 @@ def _report(result: DemoResult) -> Group:
         )
         for example in _choose_examples(result.examples)
     ]
-    return Group(_outcomes(result), _methods(result), _speed(result), *examples)
+    return Group(_outcomes(result), _methods(result), _speed(result), *examples, *_show_dilution(result.diluted))
+
+
+def _show_dilution(diluted: DilutedAnswers) -> list[Panel]:
+    """Return an answer that is harmful in one sentence, with the sentence that the detector names; none without one."""
+    if diluted.example is None:
+        return []
+    found = diluted.example
+    sentence = f"[red]{escape(found.sentence)}[/red] [dim]<- {found.harmfulness}[/dim]"
+    answer = f"{escape(found.before)} {sentence} {escape(found.after)}".strip()
+    title = f"one toxic sentence in a harmless answer: {diluted.acted_on} of {diluted.sent} acted on"
+    return [Panel(answer, title=escape(title), title_align="left")]
 
 
 def _choose_examples(examples: Sequence[Example]) -> list[Example]:

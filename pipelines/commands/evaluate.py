@@ -7,34 +7,36 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.commands.drawn_files import require_drawable, write_drawing
+from pipelines.commands.evaluate_behaviours import behaviours
 from pipelines.commands.evaluate_cascade import cascade
 from pipelines.commands.evaluate_detoxifier import blind_pairs, detoxifier
 from pipelines.commands.evaluate_images import images
 from pipelines.commands.evaluate_protector import protector
 from pipelines.commands.evaluation_tables import print_overlaps, print_report
-from pipelines.settings import load_settings
-from protector_models.moderation.errors import ConfigurationError, DependencyError
+from pipelines.commands.exit_statuses import BAD_FILES, ending_in_one_line
+from pipelines.commands.measured_detector import (
+    TIMEOUT_S,
+    DetectorOption,
+    ThreadsOption,
+    ThresholdOption,
+    WeightsOption,
+    choose_detector,
+)
 from protector_models.settings import DetectorSettings
-from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.baselines import BaselineJudge
-    from protector_models.evaluation.harness import EvaluatedSet
+    from protector_models.evaluation.detector.baselines import BaselineJudge
+    from protector_models.evaluation.detector.harness import EvaluatedSet
     from protector_models.evaluation.report import EvaluationReport
 
-_TIMEOUT_S = 3_600.0
-"""Nobody waits for a batch of records: this only ends a run that hangs."""
-
 app = typer.Typer(no_args_is_help=True, help="Measure the models on labelled records.")
+app.command()(behaviours)
 app.command()(cascade)
 app.command()(detoxifier)
 app.command()(blind_pairs)
 app.command()(images)
 app.command()(protector)
-
-
-class _OutputError(Exception):
-    """The HTML file cannot be made; the message says why."""
 
 
 @app.callback()
@@ -50,18 +52,10 @@ def detector(
     more_data: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE_OR_DIR]...", help="Further ones, as in --data a b c.")
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Harmfulness that counts as flagged; default: the detector's own."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="Configuration file whose `detector` is measured, of whatever kind."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threshold: ThresholdOption = None,
+    config: DetectorOption = None,
+    weights: WeightsOption = None,
+    threads: ThreadsOption = 2,
     max_rows: Annotated[
         int | None, typer.Option(min=1, help="Score at most so many labelled rows of each set, drawn at random.")
     ] = None,
@@ -82,15 +76,15 @@ def detector(
     not scored. A record that is only a prompt is judged as a text standing alone. Figures of other guards stand beside
     ours where the set is one that they published on. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 the data, the configuration or the weights cannot be used (the message names file and line), a
-    detector behind an endpoint is gone, or no report can be written.
+    Exit codes: 0 done; 1 a detector behind an endpoint is gone; 2 data, configuration or weights cannot be used
+    (the message names file and line), or no report can be written.
     """
-    try:
+    with ending_in_one_line("weir eval detector"):
         if html is not None:
-            _check_can_write(html)
+            require_drawable(html, option="--html", drawn_by="protector_models.evaluation.detector.html_report")
         report, evaluated = _evaluate(
             [*data, *(more_data or ())],
-            _choose_detector(config, weights),
+            choose_detector(config, weights),
             threshold=threshold,
             num_threads=threads,
             max_rows=max_rows,
@@ -102,10 +96,10 @@ def detector(
         else:
             print_report(report)
         if html is not None:
-            _write_html(html, report, evaluated)
-    except (RecordError, ConfigurationError, DependencyError, _OutputError) as error:
-        Console(stderr=True).print(f"weir eval detector: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+            # Imported here, not above: it takes seconds, and needs the "eval" extra.
+            from protector_models.evaluation.detector.html_report import render_html  # noqa: PLC0415
+
+            write_drawing(html, render_html(report, evaluated), option="--html")
 
 
 @app.command()
@@ -118,30 +112,19 @@ def overlap(
 ) -> None:
     """Find texts of the training mix that are in the sets to be measured on, whatever their case and punctuation.
 
-    Training leaves out what is listed in protector_models/training/excluded_texts.txt: write that file to renew the
+    Training leaves out what is listed in protector_models/records/excluded_texts.txt: write that file to renew the
     list after data was added. No text of any record is printed or written.
 
-    Exit codes: 0 done, whatever was found; 1 the data cannot be used, and the message names file and line, or the file
+    Exit codes: 0 done, whatever was found; 2 the data cannot be used, and the message names file and line, or the file
     cannot be written.
     """
-    from protector_models.evaluation.overlaps import find_overlaps  # noqa: PLC0415  # heavy, see below
+    from protector_models.records.overlaps import find_overlaps  # noqa: PLC0415  # heavy, see below
 
-    try:
+    with ending_in_one_line("weir eval overlap", also=BAD_FILES):
         found = find_overlaps(training, data)
         print_overlaps(found)
         if write is not None:
             write.write_text("".join(f"{text_hash}\n" for text_hash in sorted({each.text_hash for each in found})))
-    except (RecordError, OSError) as error:
-        Console(stderr=True).print(f"weir eval overlap: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
-
-
-def _choose_detector(config: Path | None, weights: Path | None) -> DetectorSettings:
-    if config is None:
-        return DetectorSettings(checkpoint=weights)
-    if weights is not None:
-        raise ConfigurationError("expected one of --config and --weights")
-    return load_settings(config).detector
 
 
 def _evaluate(
@@ -155,13 +138,15 @@ def _evaluate(
     num_worst: int,
 ) -> "tuple[EvaluationReport, dict[str, EvaluatedSet]]":
     # Imported here, not above: the model's libraries take a second, and every other command would pay for them.
-    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
-    from protector_models.evaluation import harness, perturbations, record_sets, report  # noqa: PLC0415
-    from protector_models.evaluation.blocking_detector import BlockingDetector  # noqa: PLC0415
+    from protector_models.detectors.choice import load_detector  # noqa: PLC0415
+    from protector_models.evaluation import report  # noqa: PLC0415
+    from protector_models.evaluation.detector import harness, perturbations  # noqa: PLC0415
+    from protector_models.evaluation.detector.blocking_detector import BlockingDetector  # noqa: PLC0415
+    from protector_models.records import record_sets  # noqa: PLC0415
 
     # All data is read before any is scored: a fault in the last file shows at once, and the bar knows its end.
     sets = [record_sets.read_rows(found, max_rows=max_rows) for found in record_sets.find_sets(data)]
-    loaded = load_detector(settings, num_threads=num_threads, timeout_s=_TIMEOUT_S)
+    loaded = load_detector(settings, num_threads=num_threads, timeout_s=TIMEOUT_S)
     plan = harness.EvaluationPlan(
         threshold=loaded.threshold if threshold is None else threshold,
         baselines=_compose_learned_rows(settings),
@@ -190,37 +175,7 @@ def _compose_learned_rows(settings: DetectorSettings) -> "list[BaselineJudge]":
     """Returns the learned rows that a detector's weights have the components for."""
     if settings.kind != "onnx":
         return []
-    from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
-    from protector_models.evaluation.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
+    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+    from protector_models.evaluation.detector.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
 
     return [BagOfWordsJudge.load(settings.checkpoint or SHIPPED_WEIGHTS)]
-
-
-def _check_can_write(html: Path) -> None:
-    """Finds out before the work whether there will be a report."""
-    try:
-        from protector_models.evaluation import html_report  # noqa: F401, PLC0415  # is it installed?
-    except ModuleNotFoundError as error:
-        raise _OutputError(f'--html needs {error.name}: install the "eval" extra of weir') from error
-    try:
-        if not html.parent.is_dir() or html.is_dir():
-            raise _OutputError(f"--html: expected a file in a directory that exists, got {html}")
-        is_new = not html.exists()
-        html.open("ab").close()  # a report that is there keeps its content until there is another
-        if is_new:
-            html.unlink()
-    except OSError as error:
-        raise _cannot_write(html, error) from error
-
-
-def _write_html(html: Path, report: "EvaluationReport", evaluated: "dict[str, EvaluatedSet]") -> None:
-    from protector_models.evaluation.html_report import render_html  # noqa: PLC0415  # heavy, see above
-
-    try:
-        html.write_text(render_html(report, evaluated), encoding="utf-8")
-    except OSError as error:
-        raise _cannot_write(html, error) from error
-
-
-def _cannot_write(html: Path, error: OSError) -> _OutputError:
-    return _OutputError(f"--html: {html} cannot be written: {error.strerror}")

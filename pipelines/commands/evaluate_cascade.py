@@ -14,18 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.evaluation_tables import FILE_COLUMNS, format_figure, make_table
+from pipelines.commands.exit_statuses import BAD_VALUES, ending_in_one_line
 from pipelines.commands.interrupts import EXIT_INTERRUPTED
 from pipelines.commands.options import JsonOption
 from pipelines.settings import load_settings
 from protector_models.detectors.cascade import Band
-from protector_models.moderation.errors import ConfigurationError, DependencyError
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings
-from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
-    from protector_models.detectors.detectors import LoadedDetector
-    from protector_models.evaluation.cascade import BandReport, CascadeReport
-    from protector_models.training.examples import Example
+    from protector_models.detectors.loaded_detector import LoadedDetector
+    from protector_models.evaluation.detector.cascade import BandReport, CascadeReport
+    from protector_models.records.examples import Example
 
 _TIMEOUT_S = 3_600.0
 _HELD_OUT_PERCENT, _SPLIT_SEED = 8, 17
@@ -72,10 +72,10 @@ def cascade(
     --validation. All three are asked in turn, batch by batch, so their times are of the same run. Ctrl-C prints what
     is done. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 data, configuration or a detector cannot be used; 130 interrupted.
+    Exit codes: 0 done; 1 a model is gone; 2 data, configuration or a detector cannot be used; 130 interrupted.
     """
     errors = Console(stderr=True)
-    try:
+    with ending_in_one_line("weir eval cascade", also=BAD_VALUES):
         report, is_whole = asyncio.run(
             _evaluate(
                 [*data, *(more_data or ())],
@@ -86,11 +86,6 @@ def cascade(
                 max_rows=max_rows,
             )
         )
-    except (RecordError, ConfigurationError, DependencyError, ValueError) as error:
-        errors.print(f"weir eval cascade: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -125,9 +120,9 @@ async def _evaluate(
     """Returns the report, and whether it has every set: Ctrl-C ends it after the last whole one."""
     # Imported here, not above: the models' libraries take a second, and every other command would pay for them.
     from protector_models.detectors.cascade import CascadeDetector  # noqa: PLC0415
-    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
-    from protector_models.evaluation import cascade as evaluation  # noqa: PLC0415
-    from protector_models.evaluation.record_sets import find_sets, read_rows  # noqa: PLC0415
+    from protector_models.detectors.choice import load_detector  # noqa: PLC0415
+    from protector_models.evaluation.detector import cascade as evaluation  # noqa: PLC0415
+    from protector_models.records.record_sets import find_sets, read_rows  # noqa: PLC0415
 
     if (band.validation is None) == (band.band is None):
         raise ConfigurationError("expected one of --validation and --band")
@@ -176,8 +171,8 @@ async def _evaluate(
 
 
 def _read_held_out(directory: Path, max_rows: int | None) -> "list[Example]":
-    from protector_models.training.examples import load_examples  # noqa: PLC0415  # heavy, as above
-    from protector_models.training.held_out import select_answers  # noqa: PLC0415
+    from protector_models.records.examples import load_examples  # noqa: PLC0415  # heavy, as above
+    from protector_models.training.detector.held_out import select_answers  # noqa: PLC0415
 
     split = load_examples(directory, validation_percent=_HELD_OUT_PERCENT, seed=_SPLIT_SEED)
     return select_answers(split.validation)[:max_rows]
@@ -191,9 +186,9 @@ async def _find_band(
     advance: Callable[[int], None],
 ) -> "BandReport":
     from protector_models.detectors.cascade import Alignment  # noqa: PLC0415  # heavy, as above
-    from protector_models.evaluation.band_choice import BAND_RULE, choose_band  # noqa: PLC0415
-    from protector_models.evaluation.cascade import BandReport, assess_twice  # noqa: PLC0415
-    from protector_models.training.held_out import to_exchange  # noqa: PLC0415
+    from protector_models.evaluation.detector.band_choice import BAND_RULE, choose_band  # noqa: PLC0415
+    from protector_models.evaluation.detector.cascade import BandReport, assess_twice  # noqa: PLC0415
+    from protector_models.training.detector.held_out import to_exchange  # noqa: PLC0415
 
     if choice.band is not None:
         low, high = choice.band

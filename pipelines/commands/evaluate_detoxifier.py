@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.commands.detoxifier_tables import print_detoxifier_report
+from pipelines.commands.exit_statuses import BAD_FILES, ending_in_one_line
 from pipelines.commands.options import ConfigOption
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.base_encoder import find_base_encoder
-from protector_models.moderation.errors import ConfigurationError, DependencyError
-from protector_models.training.records import RecordError
+from protector_models.checkpoints.minilm_wheel import find_base_encoder
+from protector_models.moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from protector_models.detoxification.detoxifier import TextEditor
@@ -49,9 +49,9 @@ def detoxifier(
     answers (jbb_family_eval, harmbench_response, xstest_response, mllm_recorded), which go through the whole Moderator
     as configured. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 the data, the weights or the configuration cannot be used, or a model is gone.
+    Exit codes: 0 done; 1 a model is gone; 2 the data, the weights or the configuration cannot be used.
     """
-    try:
+    with ending_in_one_line("weir eval detoxifier"):
         report = _evaluate(
             data,
             settings=_choose_weights(load_settings(config), weights),
@@ -59,9 +59,6 @@ def detoxifier(
             num_threads=threads,
             max_rows=max_rows,
         )
-    except (RecordError, ConfigurationError, DependencyError) as error:
-        Console(stderr=True).print(f"weir eval detoxifier: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -86,9 +83,9 @@ def blind_pairs(
 
     Only texts that the two rows rewrite differently are drawn. The table holds texts of the records.
 
-    Exit codes: 0 done; 1 the data or the weights cannot be used, or a file cannot be written.
+    Exit codes: 0 done; 2 the data or the weights cannot be used, or a file cannot be written.
     """
-    try:
+    with ending_in_one_line("weir eval blind-pairs", also=BAD_FILES):
         _write_blind_pairs(
             data,
             out=out,
@@ -100,9 +97,6 @@ def blind_pairs(
             judges=judges,
             num_threads=threads,
         )
-    except (RecordError, ConfigurationError, OSError) as error:
-        Console(stderr=True).print(f"weir eval blind-pairs: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
 
 
 def _choose_weights(settings: WeirSettings, weights: Path | None) -> WeirSettings:
@@ -124,22 +118,17 @@ def _evaluate(
     data: list[Path], *, settings: WeirSettings, judges: Path | None, num_threads: int, max_rows: int | None
 ) -> "DetoxifierReport":
     # Imported here, not above: the models' libraries take seconds, and every other command would pay for them.
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
-
-    from pipelines.composition import detector_checkpoint, in_process_moderator, load_policy_in_force  # noqa: PLC0415
-    from protector_models.detectors.harm_detector import OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector  # noqa: PLC0415
     from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier  # noqa: PLC0415
     from protector_models.evaluation.detoxification.harness import Bench  # noqa: PLC0415
-    from protector_models.evaluation.detoxification.judges import SHIPPED_JUDGES, load_judges  # noqa: PLC0415
     from protector_models.evaluation.detoxification.record_kinds import read_sets  # noqa: PLC0415
-    from protector_models.moderation.memory_cache import MemoryVerdictCache  # noqa: PLC0415
-    from services.metrics import PrometheusMetrics  # noqa: PLC0415
+    from protector_models.judges.shipped_judges import SHIPPED_JUDGES, load_judges  # noqa: PLC0415
+    from services.moderators import detector_checkpoint, trial_moderator  # noqa: PLC0415
+    from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
 
     # All data is read before any is measured: a fault in the last file shows at once, and the bar knows its end.
     sets = read_sets(data, max_rows=max_rows)
     policy = load_policy_in_force(settings)
-    metrics = PrometheusMetrics(CollectorRegistry())
-    cache = MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
     found = load_judges(judges or SHIPPED_JUDGES, encoder_directory=find_base_encoder(), num_threads=num_threads)
     editor = _load_editor(settings, num_threads)
     detector = OnnxHarmDetector.load(
@@ -157,7 +146,7 @@ def _evaluate(
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        async with in_process_moderator(settings, policy, metrics, cache) as moderator:
+        async with trial_moderator(settings, policy) as moderator:
             bench = Bench(
                 editor=editor,
                 moderator=moderator,
@@ -192,7 +181,6 @@ def _write_blind_pairs(
     num_threads: int,
 ) -> None:
     from protector_models.evaluation.detoxification.blind_pairs import TSV_HEADER, draw_blind_pairs  # noqa: PLC0415
-    from protector_models.evaluation.detoxification.judges import SHIPPED_JUDGES, TOXIC_WORDS_FILE  # noqa: PLC0415
     from protector_models.evaluation.detoxification.pair_sets import (  # noqa: PLC0415
         ROWS,
         WEIR,
@@ -200,8 +188,9 @@ def _write_blind_pairs(
         group_pairs,
         write_rows,
     )
-    from protector_models.evaluation.detoxification.toxic_words import ToxicWords  # noqa: PLC0415
-    from protector_models.evaluation.record_sets import find_sets, read_rows  # noqa: PLC0415
+    from protector_models.judges.shipped_judges import SHIPPED_JUDGES, TOXIC_WORDS_FILE  # noqa: PLC0415
+    from protector_models.judges.toxic_words import ToxicWords  # noqa: PLC0415
+    from protector_models.records.record_sets import find_sets, read_rows  # noqa: PLC0415
 
     names = rows.split(",")
     if len(set(names)) != 2 or not set(names) <= set(ROWS):

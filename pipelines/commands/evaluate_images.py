@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.commands.evaluation_tables import format_figure, make_table
-from pipelines.commands.interrupts import EXIT_INTERRUPTED
+from pipelines.commands.exit_statuses import ending_in_one_line
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.moderation.errors import ConfigurationError, DependencyError
-from protector_models.training.records import RecordError
+from protector_models.moderation.batch_cuts import split_by_count
+from protector_models.moderation.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.image_rows import ImageRows
-    from protector_models.evaluation.images import ImagesReport
+    from protector_models.evaluation.images.figures import ImagesReport
+    from protector_models.evaluation.images.rows import ImageRows
     from protector_models.moderation.conversation import Exchange
-    from protector_models.moderation.verdict import Assessment, ItemFailure
+    from protector_models.moderation.model_outputs import Assessment, ItemFailure
 
 _TIMEOUT_S = 3_600.0
 """Nobody waits for a batch of records: this only ends a run that hangs."""
@@ -43,19 +43,14 @@ def images(
     picture below it; an image that could not be read adds nothing here, where the policy would send it to review. No
     text of any record is printed or written. Five hundred pictures of 760 x 760 take about four minutes on two cores.
 
-    Exit codes: 0 done; 1 the data or the configuration cannot be used, or a model is gone; 130 interrupted.
+    Exit codes: 0 done; 1 a model is gone; 2 the data or the configuration cannot be used; 130 interrupted.
     """
-    try:
+    with ending_in_one_line("weir eval images"):
         # Imported here, not above: every other command would pay for it.
-        from protector_models.evaluation.image_rows import read_image_rows  # noqa: PLC0415
+        from protector_models.evaluation.images.rows import read_image_rows  # noqa: PLC0415
 
         settings = load_settings(config)
         report = _evaluate(read_image_rows(data, benign, max_images=max_images), settings, num_threads=threads)
-    except (RecordError, ConfigurationError, DependencyError) as error:
-        Console(stderr=True).print(f"weir eval images: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -63,7 +58,7 @@ def images(
 
 
 def _evaluate(rows: "ImageRows", settings: WeirSettings, *, num_threads: int) -> "ImagesReport":
-    from protector_models.evaluation import images as evaluation  # noqa: PLC0415
+    from protector_models.evaluation.images import figures as evaluation  # noqa: PLC0415
     from protector_models.images.reader import SynchronousImageReader  # noqa: PLC0415
 
     if settings.images.read == "off":
@@ -97,14 +92,13 @@ async def _assess(
     report_texts: Callable[[int], object],
 ) -> "tuple[str, dict[str, list[Assessment | ItemFailure]]]":
     """Returns the detector's revision, and what it says of every text."""
-    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415  # heavy, see above
+    from protector_models.detectors.choice import load_detector  # noqa: PLC0415  # heavy, see above
 
     detector = load_detector(settings.detector, num_threads=num_threads, timeout_s=_TIMEOUT_S)
     try:
         outcomes: dict[str, list[Assessment | ItemFailure]] = {name: [] for name in exchanges}
         for name, texts in exchanges.items():
-            for start in range(0, len(texts), _BATCH_SIZE):
-                batch = texts[start : start + _BATCH_SIZE]
+            for batch in split_by_count(texts, _BATCH_SIZE):
                 outcomes[name] += await detector.assess(batch)
                 report_texts(len(batch))
         return detector.revision, outcomes

@@ -13,20 +13,21 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.commands.drawn_files import require_drawable, write_drawing
+from pipelines.commands.exit_statuses import ending_in_one_line
 from pipelines.commands.interrupts import EXIT_INTERRUPTED
 from pipelines.commands.options import ConfigOption
 from pipelines.commands.protector_tables import print_protector_report
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.moderation.errors import ConfigurationError, DependencyError
+from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings
-from protector_models.training.records import RecordError
 
 if TYPE_CHECKING:
     from protector_models.evaluation.protector.answer_judges import AnswerJudge
     from protector_models.evaluation.protector.experiment import Experiment
     from protector_models.evaluation.protector.report import ProtectorReport
     from protector_models.evaluation.protector.trials import TrialSet
-    from protector_models.moderation.policy import Policy
+    from protector_models.moderation.policy.policy import Policy
 
 _ALL_VARIANTS = "SD,TYPO,SD+TYPO"
 _JUDGE_TIMEOUT_S = 3_600.0
@@ -83,48 +84,49 @@ def protector(
     has no recorded answer is put to the configured MLLM. Who judged stands in the result; it is never the detector
     under test. docs/evaluation-protector.md says what each figure means. No text of any record is printed or written.
 
-    Exit codes: 0 done; 1 the data or the configuration cannot be used, or a model is gone; 130 interrupted.
+    Exit codes: 0 done; 1 a model is gone; 2 the data or the configuration cannot be used; 130 interrupted.
     """
-    try:
-        if plot is not None:
-            _require_writable(plot)
-            if not (data or mm_safetybench or figstep):
-                raise ConfigurationError(
-                    "--plot: expected --data, --mm-safetybench or --figstep: there is nothing to draw"
-                )
-        settings = load_settings(config)
-        plan = _Plan(
-            settings=settings,
-            sets=_read_sets(
-                settings,
-                data=data or [],
-                benign=benign or [],
-                sources=source or [],
-                mm_safetybench=mm_safetybench,
-                variants=variants,
-                figstep=figstep,
-                figstep_prompt=figstep_prompt,
+    with ending_in_one_line("weir eval protector"):
+        try:
+            if plot is not None:
+                require_drawable(plot, option="--plot", drawn_by="protector_models.evaluation.protector.plot")
+                if not (data or mm_safetybench or figstep):
+                    raise ConfigurationError(
+                        "--plot: expected --data, --mm-safetybench or --figstep: there is nothing to draw"
+                    )
+            settings = load_settings(config)
+            plan = _Plan(
+                settings=settings,
+                sets=_read_sets(
+                    settings,
+                    data=data or [],
+                    benign=benign or [],
+                    sources=source or [],
+                    mm_safetybench=mm_safetybench,
+                    variants=variants,
+                    figstep=figstep,
+                    figstep_prompt=figstep_prompt,
+                    max_rows=max_rows,
+                ),
+                judge_config=judge_config,
+                work=work,
+                num_threads=threads,
                 max_rows=max_rows,
-            ),
-            judge_config=judge_config,
-            work=work,
-            num_threads=threads,
-            max_rows=max_rows,
-        )
-        report = asyncio.run(_measure(plan))
-        if as_json:
-            typer.echo(report.model_dump_json(indent=2))
-        else:
-            print_protector_report(report)
-        if plot is not None:
-            _draw(plot, report)
-    except KeyboardInterrupt:
-        where = "without --work nothing is kept" if work is None else f"what is done is kept in {work}"
-        typer.echo(f"interrupted; {where}", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except (RecordError, ConfigurationError, DependencyError) as error:
-        Console(stderr=True).print(f"weir eval protector: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+            )
+            report = asyncio.run(_measure(plan))
+            if as_json:
+                typer.echo(report.model_dump_json(indent=2))
+            else:
+                print_protector_report(report)
+            if plot is not None:
+                # Imported here, not above: it takes seconds, and needs the "eval" extra.
+                from protector_models.evaluation.protector.plot import draw_before_and_after  # noqa: PLC0415
+
+                write_drawing(plot, draw_before_and_after(report) + "\n", option="--plot")
+        except KeyboardInterrupt:
+            where = "without --work nothing is kept" if work is None else f"what is done is kept in {work}"
+            typer.echo(f"interrupted; {where}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _read_sets(
@@ -167,26 +169,21 @@ def _read_sets(
 
 async def _measure(plan: _Plan) -> "ProtectorReport":
     # Imported here, not above: the models' libraries take seconds, and every other command would pay for them.
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
-
-    from pipelines.composition import in_process_moderator, load_policy_in_force  # noqa: PLC0415
     from protector_models.evaluation.protector.experiment import Experiment  # noqa: PLC0415
     from protector_models.evaluation.protector.trial_results import KeptResults, MemoryResults  # noqa: PLC0415
-    from protector_models.moderation.memory_cache import MemoryVerdictCache  # noqa: PLC0415
-    from services.metrics import PrometheusMetrics  # noqa: PLC0415
+    from services.moderators import trial_moderator  # noqa: PLC0415
+    from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
 
     # Rewritten and withheld answers are judged as they were, so the Moderator has to give them.
     output = plan.settings.output.model_copy(update={"include_original_response": True})
     settings = plan.settings.model_copy(update={"output": output})
     policy = load_policy_in_force(settings)
-    metrics = PrometheusMetrics(CollectorRegistry())
-    cache = MemoryVerdictCache(max_entries=settings.redis.memory_max_entries)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(_open_judge(plan))
         results = MemoryResults()
         if plan.work is not None:
             results = KeptResults.open(plan.work, identity=_identify(settings, policy, judge))
-        moderator = await stack.enter_async_context(in_process_moderator(settings, policy, metrics, cache))
+        moderator = await stack.enter_async_context(trial_moderator(settings, policy))
         experiment = Experiment(moderator=moderator, judge=judge, results=results)
         return await _run_all(experiment, plan, policy)
 
@@ -209,16 +206,16 @@ async def _run_all(experiment: "Experiment", plan: _Plan, policy: "Policy") -> "
 
 @asynccontextmanager
 async def _open_judge(plan: _Plan) -> "AsyncIterator[AnswerJudge]":
-    from protector_models.evaluation.detoxification.judges import SHIPPED_JUDGES  # noqa: PLC0415  # heavy, see above
     from protector_models.evaluation.protector.answer_judges import (  # noqa: PLC0415
         CharacterAnswerJudge,
         DetectorAnswerJudge,
     )
+    from protector_models.judges.shipped_judges import SHIPPED_JUDGES  # noqa: PLC0415  # heavy, see above
 
     if plan.judge_config is None:
         yield CharacterAnswerJudge.load(SHIPPED_JUDGES)
         return
-    from protector_models.detectors.detectors import load_detector  # noqa: PLC0415
+    from protector_models.detectors.choice import load_detector  # noqa: PLC0415
 
     settings = load_settings(plan.judge_config).detector
     if settings in _name_parts(plan.settings.detector):
@@ -244,22 +241,3 @@ def _identify(settings: WeirSettings, policy: "Policy", judge: "AnswerJudge") ->
     asked = settings.model_dump(mode="json", include={"detector", "detoxifier", "mllm", "images"})
     identity = [asked, policy.model_dump(mode="json"), judge.revision]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _require_writable(plot: Path) -> None:
-    """Finds out before the work whether there will be a drawing."""
-    try:
-        from protector_models.evaluation.protector import plot as drawing  # noqa: F401, PLC0415  # is it installed?
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f'--plot needs {error.name}: install the "eval" extra of weir') from error
-    if not plot.parent.is_dir() or plot.is_dir():
-        raise ConfigurationError(f"--plot: expected a file in a directory that exists, got {plot}")
-
-
-def _draw(plot: Path, report: "ProtectorReport") -> None:
-    from protector_models.evaluation.protector.plot import draw_before_and_after  # noqa: PLC0415  # heavy, see above
-
-    try:
-        plot.write_text(draw_before_and_after(report) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--plot: {plot} cannot be written: {error.strerror}") from error

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.overlaps import Overlap
     from protector_models.evaluation.report import EvaluationReport, SetReport
+    from protector_models.records.overlaps import Overlap
 
 _METRICS = {
     "f1": "F1",

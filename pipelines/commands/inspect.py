@@ -9,10 +9,10 @@ import yaml
 from pydantic import BaseModel
 
 from pipelines.commands.options import ConfigOption, JsonOption
-from pipelines.jsonl import ErrorRecord
+from pipelines.files.jsonl import ErrorRecord
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.verdict import ModeratedConversation
 
 config_app = typer.Typer(help="Show what is configured.", no_args_is_help=True)

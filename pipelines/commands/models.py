@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipelines.commands.evaluation_tables import FILE_COLUMNS
 from pipelines.commands.options import JsonOption
-from protector_models.detectors.checkpoint_description import CheckpointDescription, list_descriptions
+from protector_models.descriptions.checkpoint_description import CheckpointDescription, list_descriptions
 from protector_models.moderation.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, help="What can be configured as a model.")

@@ -4,12 +4,10 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import IO, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from prometheus_client import CollectorRegistry
@@ -19,15 +17,27 @@ from rich.table import Table
 
 from pipelines.commands.interrupts import EXIT_INTERRUPTED, read_interruptibly
 from pipelines.commands.options import ConfigOption, JsonOption
-from pipelines.encoded import EncodedVerdict, FailedValue, moderate_encoded
-from pipelines.jsonl import Line, LineReader, output_line
-from pipelines.logs import configure_logs
+from pipelines.files.jsonl import Line, LineReader, output_line
+from pipelines.files.jsonl_files import STANDARD_STREAM, open_jsonl
+from pipelines.files.resumable_output import OutputChoice, choose_output, open_output
+from pipelines.files.sidecar import Origin, describe_origin
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import ConfigurationError
-from services.metrics import PrometheusMetrics
+from protector_models.moderation.wire.codec import DecodedEvent
+from protector_models.moderation.wire.encoded import (
+    EncodedVerdict,
+    FailedValue,
+    decode_values,
+    moderate_decoded,
+)
+from services.counters.process_counters import PrometheusMetrics
+from services.logs import configure_logs
+from services.patience import Patience
+
+if TYPE_CHECKING:
+    from protector_models.moderation.moderator import Moderator
 
 EXIT_WITH_ERROR_RECORDS = 3
-_STANDARD_STREAM = Path("-")
 
 
 @dataclass(slots=True)
@@ -36,6 +46,8 @@ class _Summary:
 
     results: Counter[str] = field(default_factory=Counter)
     cached: int = 0
+    fields_ignored: int = 0
+    """Fields of messages, and parts with a model's thoughts, that were passed over: nobody judged what is in them."""
     resumed_after: int = 0
     """Lines that an earlier run had written."""
 
@@ -50,15 +62,19 @@ class _Summary:
 
 def moderate(
     source: Annotated[
-        Path, typer.Argument(metavar="IN.jsonl", help="Events, one JSON object a line; - is standard input.")
+        Path,
+        typer.Argument(
+            metavar="IN.jsonl", help="Events, one JSON object a line, plain, gzip or zstd; - is standard input."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Moderated conversations; - is standard output.")
-    ] = _STANDARD_STREAM,
+    ] = STANDARD_STREAM,
     config: ConfigOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last whole line of an --out that an earlier run left.")
+        bool, typer.Option("--resume", help="Go on after what an earlier run left in --out, if it began as this one.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with status 3 if any line became an error record.")
     ] = False,
@@ -67,50 +83,49 @@ def moderate(
     """Moderate the events of a JSONL file: one line out for each line in, in order.
 
     A line that cannot be moderated becomes an error record in its place, with its line number. Blank lines are skipped
-    and counted. The same input gives the same output, apart from "cached" after --resume or with a Redis (redis.url).
+    and counted, and so are the fields of messages that nobody judged. The same input gives the same output, apart from
+    "cached" after --resume or with a Redis (redis.url).
 
-    Ends with 0 when every line is written, 1 when a model or service is gone, 2 for a wrong call or configuration,
-    130 when interrupted; what is written so far is whole lines, and --resume goes on from there.
+    Beside OUT.jsonl lies OUT.jsonl.weir.json: how far it goes, from which lines, policy and models. --resume goes on
+    from there, also when IN has grown since, and refuses an output that was made from anything else. While a run writes
+    to OUT.jsonl, another one on it is refused.
+
+    A model or service that is gone, as an endpoint may be, is waited for (stream.retry_give_up_s); what was asked of it
+    is kept. Ends with 0 when every line is written, 1 when it stays away, 2 for a wrong call or configuration, or
+    an input that is damaged or of another form, 130 when interrupted; --resume goes on from what is written so far.
     """
     settings = load_settings(config)
     configure_logs(settings.log)
-    if resume and _STANDARD_STREAM in {source, out}:
-        raise ConfigurationError("--resume: expected IN and --out to be files, not -")
-    if source.is_file() and out.is_file() and source.samefile(out):
-        raise ConfigurationError(f"--out: expected another file than IN, got {out}")
     summary = _Summary()
+    reader: LineReader | None = None
     is_interrupted = False
     try:
-        with ExitStack() as stack:
-            lines = stack.enter_context(source.open("rb")) if source != _STANDARD_STREAM else sys.stdin.buffer
-            reader = LineReader(stream=lines, max_bytes=settings.stream.event_max_bytes)
-            open_sink = partial(_open_sink, out, reader, summary, resume=resume)
-            size_bytes = source.stat().st_size if source.is_file() else None
-            try:
-                asyncio.run(_moderate_all(settings, reader, open_sink, summary, size_bytes))
-            except KeyboardInterrupt:
-                is_interrupted = True
+        choice = choose_output(source, out, resume=resume, overwrite=overwrite)
+        try:
+            with open_jsonl(source) as lines:
+                reader = LineReader(stream=lines.stream, max_bytes=settings.stream.event_max_bytes)
+                asyncio.run(_moderate_all(settings, reader, choice, summary, lines.size_bytes))
+        except KeyboardInterrupt:
+            is_interrupted = True
     except BrokenPipeError:
         raise  # whoever read our output has enough; the command line ends quietly then
     except OSError as error:
         raise ConfigurationError(f"{error.filename or f'{source} to {out}'}: {error.strerror}") from error
-    _print_summary(summary, reader, as_json=as_json, out=out)
+    if reader is not None:
+        _print_summary(summary, reader, as_json=as_json, out=out)
     if is_interrupted:
-        typer.echo("interrupted; --resume goes on after the last line written", err=True)
+        typer.echo(f"interrupted{'; --resume goes on from there' if choice.is_recorded else ''}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED)
     if strict and summary.results["error"]:
         raise typer.Exit(EXIT_WITH_ERROR_RECORDS)
 
 
 async def _moderate_all(
-    settings: WeirSettings,
-    reader: LineReader,
-    open_sink: Callable[[], AbstractContextManager[IO[bytes]]],
-    summary: _Summary,
-    size_bytes: int | None,
+    settings: WeirSettings, reader: LineReader, choice: OutputChoice, summary: _Summary, size_bytes: int | None
 ) -> None:
     # Imported here, not above: models and Redis take a second, and every other command would pay for it.
-    from pipelines.composition import in_process_moderator, load_policy_in_force, verdict_cache  # noqa: PLC0415
+    from services.moderators import in_process_moderator, verdict_cache  # noqa: PLC0415
+    from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
 
     metrics = PrometheusMetrics(CollectorRegistry())
     policy = load_policy_in_force(settings)
@@ -127,62 +142,63 @@ async def _moderate_all(
         task = progress.add_task("moderating", total=size_bytes, lines=0)
         async with (
             verdict_cache(settings, metrics) as cache,
-            in_process_moderator(settings, policy, metrics, cache) as moderator,
+            in_process_moderator(
+                settings, policy, metrics, cache, patience=Patience.from_settings(settings.stream)
+            ) as moderator,
         ):
+
+            def describe(models: Collection[str]) -> Origin:
+                revisions = _find_revisions(moderator, models)
+                return describe_origin(settings, policy=policy.revision, models=revisions)
+
             # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
-            with open_sink() as sink:
+            with open_output(choice, reader, describe) as output:
+                summary.resumed_after = output.resumed_after
                 for batch in read_interruptibly(_batches(reader, settings)):
-                    results = await moderate_encoded(
-                        moderator, [line.content for line in batch], max_bytes=settings.stream.event_max_bytes
-                    )
-                    for line, result in zip(batch, results, strict=True):
-                        sink.write(output_line(line, result))
+                    contents = [line.content for line in batch]
+                    decoded = await decode_values(contents, max_bytes=settings.stream.event_max_bytes)
+                    results = await moderate_decoded(moderator, decoded, metrics=metrics)
+                    summary.fields_ignored += _count_ignored(decoded)
+                    for result in results:
                         summary.add(result)
-                    sink.flush()
+                    lines = [output_line(line, result) for line, result in zip(batch, results, strict=True)]
+                    output.write(lines, reader, _revisions_in(results))
                     progress.update(task, completed=reader.bytes_read, lines=summary.results.total())
+
+
+def _count_ignored(decoded: Sequence[DecodedEvent | FailedValue]) -> int:
+    return sum(entry.ignored for entry in decoded if isinstance(entry, DecodedEvent))
+
+
+def _find_revisions(moderator: "Moderator", also: Collection[str]) -> dict[str, str]:
+    """Return the revisions of the models that stand ready, and of others by name: the image reader is slow to load."""
+    found = {name: moderator.find_revision(name) for name in ("detector", "detoxifier", "mllm", *also)}
+    return {name: revision for name, revision in found.items() if revision is not None}
+
+
+def _revisions_in(results: Sequence[EncodedVerdict | FailedValue]) -> Mapping[str, str]:
+    verdicts = (result.verdict for result in results if isinstance(result, EncodedVerdict))
+    return {name: revision for verdict in verdicts for name, revision in verdict.model_revisions.items()}
 
 
 def _batches(reader: LineReader, settings: WeirSettings) -> Iterator[list[Line]]:
     """Cut the input into batches whose bounds depend on nothing but the input, so that a run can be repeated."""
     batch: list[Line] = []
     num_bytes = 0
-    for line in reader:
-        batch.append(line)
-        num_bytes += len(line.content)
-        if len(batch) >= settings.stream.batch_max_records or num_bytes >= settings.stream.batch_max_bytes:
+    try:
+        for line in reader:
+            batch.append(line)
+            num_bytes += len(line.content)
+            if len(batch) >= settings.stream.batch_max_records or num_bytes >= settings.stream.batch_max_bytes:
+                yield batch
+                batch, num_bytes = [], 0
+    except ConfigurationError:
+        # A packed file that is damaged: what could be read before that is moderated.
+        if batch:
             yield batch
-            batch, num_bytes = [], 0
+        raise
     if batch:
         yield batch
-
-
-@contextmanager
-def _open_sink(out: Path, reader: LineReader, summary: _Summary, *, resume: bool) -> Iterator[IO[bytes]]:
-    """Open the output; when resuming, keep its whole lines and skip as many lines of the input."""
-    if out == _STANDARD_STREAM:
-        yield sys.stdout.buffer
-    elif resume and out.exists():
-        with out.open("r+b") as sink:
-            _skip_what_is_done(sink, out, reader, summary)
-            yield sink
-    else:
-        with out.open("wb") as sink:
-            yield sink
-
-
-def _skip_what_is_done(sink: IO[bytes], out: Path, reader: LineReader, summary: _Summary) -> None:
-    whole_bytes = 0
-    for line in sink:
-        if line.endswith(b"\n"):
-            whole_bytes += len(line)
-            summary.resumed_after += 1
-    skipped = sum(1 for _ in zip(range(summary.resumed_after), reader, strict=False))
-    if skipped < summary.resumed_after:
-        raise ConfigurationError(
-            f"{out}: has {summary.resumed_after} lines, more than the input: expected the same input"
-        )
-    sink.truncate(whole_bytes)
-    sink.seek(whole_bytes)
 
 
 def _print_summary(summary: _Summary, reader: LineReader, *, as_json: bool, out: Path) -> None:
@@ -193,9 +209,10 @@ def _print_summary(summary: _Summary, reader: LineReader, *, as_json: bool, out:
         "resumed_after": summary.resumed_after,
         **{name: summary.results[name] for name in ("allow", "rewrite", "review", "block", "error")},
         "cached": summary.cached,
+        "fields_ignored": summary.fields_ignored,
     }
     if as_json:
-        typer.echo(json.dumps(facts), err=out == _STANDARD_STREAM)
+        typer.echo(json.dumps(facts), err=out == STANDARD_STREAM)
         return
     table = Table(title="weir moderate", show_header=False)
     for name, number in facts.items():

@@ -16,13 +16,15 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.commands.interrupts import EXIT_INTERRUPTED, read_interruptibly
 from pipelines.commands.options import ConfigOption
+from pipelines.commands.rewritten import Rewritten, allow_only, edit_texts, moderate_texts
 from pipelines.commands.rewritten_texts import as_json, print_rewritten
-from pipelines.commands.terminal_texts import decode_argument
-from pipelines.logs import configure_logs
-from pipelines.rewritten import Rewritten, allow_only, edit_texts, moderate_texts
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.moderation.policy import Policy
+from pipelines.terminal.texts import decode_argument
+from protector_models.images.settings import ImageSettings
+from protector_models.mllms.settings import MllmSettings
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.verdict import RewriteMethod
+from services.logs import configure_logs
 
 EXIT_FAILED = 1
 EXIT_HELD_BACK = 3
@@ -143,36 +145,30 @@ async def _rewrite_all(
 async def _load(request: _Request, stack: AsyncExitStack) -> _Rewrite:
     """Return what rewrites texts as requested; the models are given up when the stack ends."""
     # Imported here, not above: models and their libraries take a second, and every other command would pay for them.
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
-
-    from pipelines.composition import in_process_models, in_process_moderator, require_fitting_policy  # noqa: PLC0415
-    from protector_models.moderation.memory_cache import MemoryVerdictCache  # noqa: PLC0415
-    from services.metrics import PrometheusMetrics  # noqa: PLC0415
+    from services.moderators import in_process_models, trial_moderator  # noqa: PLC0415
+    from services.policies_in_force import require_fitting_policy  # noqa: PLC0415
 
     settings = request.settings
     policy = _policy(request)
     require_fitting_policy(policy, settings)
     if request.method is RewriteMethod.EDIT:
-        models = await stack.enter_async_context(in_process_models(settings))
+        models = await stack.enter_async_context(in_process_models(_for_texts_alone(settings)))
         detoxifier = models.detoxifier
         assert detoxifier is not None  # the policy needs one and fits
         return lambda texts: edit_texts(
             models.detector, detoxifier, policy.for_tenant(request.tenant), texts, prompt=request.prompt
         )
-    # A cache of its own, whatever the configuration says: a trial by hand leaves no traces.
-    moderator = await stack.enter_async_context(
-        in_process_moderator(
-            settings,
-            policy,
-            PrometheusMetrics(CollectorRegistry()),
-            MemoryVerdictCache(max_entries=settings.redis.memory_max_entries),
-        )
-    )
+    moderator = await stack.enter_async_context(trial_moderator(settings, policy))
     return lambda texts: moderate_texts(moderator, texts, prompt=request.prompt, tenant=request.tenant)
 
 
+def _for_texts_alone(settings: WeirSettings) -> WeirSettings:
+    """Return settings without the models that an edit does not ask: they may take long to load."""
+    return settings.model_copy(update={"images": ImageSettings(read="off"), "mllm": MllmSettings()})
+
+
 def _policy(request: _Request) -> Policy:
-    from protector_models.policy_file import load_policy  # noqa: PLC0415  # takes YAML along
+    from protector_models.policies.policy_file import load_policy  # noqa: PLC0415  # takes YAML along
 
     policy = load_policy(request.settings.policy)
     return policy if request.method is None else allow_only(policy, request.method)

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.commands.terminal_texts import printable
-from pipelines.rewritten import Rewritten
-from pipelines.word_edits import find_word_edits
-from protector_models.moderation.verdict import Action, Assessment
+from pipelines.commands.rewritten import Rewritten
+from pipelines.terminal.texts import printable
+from pipelines.terminal.word_edits import find_word_edits
+from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.verdict import Action
 
 _MAX_SHOWN_CHARACTERS = 4_000
 _DELETED = "red strike"

@@ -1,21 +1,24 @@
 """`weir serve`: the application on Ray Serve, in the foreground."""
 
-import asyncio
+import logging
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
 from pipelines.commands.options import ConfigOption
-from pipelines.logs import configure_logs
 from pipelines.settings import WeirSettings, load_settings
-from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, DependencyError, WeirError
+from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, WeirError
+from services.logs import configure_logs
 
 if TYPE_CHECKING:
-    from services.remote_calls import ServeHandle
+    from pipelines.application.deployment import Broadcasts
 
 _log = structlog.get_logger(__name__)
 
@@ -51,43 +54,77 @@ def serve(
     """
     settings = load_settings(config)
     configure_logs(settings.log)
-    # Imported here, not above: Ray takes seconds, and every other command would pay for them.
-    from pipelines.application import run, stop  # noqa: PLC0415
-    from services.app import start_serve  # noqa: PLC0415
-
     signal.signal(signal.SIGTERM, _terminate)
+    has_begun = False
+    ray_thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
     try:
+        _log.info("weir is starting")
         _prepare_topics(settings, create_topics)
-        start_serve(settings.serve, show_replica_logs=True)
-        signal.signal(signal.SIGTERM, _terminate)  # once more: Ray has put its own in place
-        handle = run(settings)
+        has_begun = True
+        consumers = _start(settings, ray_thread)
         _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
-        _watch(handle, status_interval_s)
+        _watch(consumers, status_interval_s)
     except (KeyboardInterrupt, _Terminated):
         _log.info("draining")
     finally:
         # Said once is enough: the drain has its own bound.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop()
+        _ignore_signals()
+        if has_begun:
+            _stop()
+        ray_thread.shutdown()
     _log.info("stopped")
 
 
-def _watch(handle: "ServeHandle", interval_s: float) -> None:
+def _start(settings: WeirSettings, ray_thread: Executor) -> "Broadcasts":
+    """Start Ray, and the application on it; return a handle to its consumers.
+
+    Ray is imported and started on a thread of its own: on the main one it would put its own handler in the place of
+    ours, and a signal in the middle of it would leave half of it running. So a signal is heeded once Ray has started.
+    The thread must live as long as Ray: the kernel ends Ray's processes with the thread that has started them.
+    """
+    with _noting_signals() as noted:
+        starting = ray_thread.submit(_start_ray, settings)
+        wait([starting])
+    if noted:
+        raise _Terminated
+    starting.result()
+    # Imported here, not above: see `_start_ray`.
+    from pipelines.application.deployment import run  # noqa: PLC0415
+
+    return run(settings)
+
+
+def _start_ray(settings: WeirSettings) -> None:
+    # Imported here, not above: Ray takes seconds, and every other command would pay for them.
+    import pipelines.application.deployment  # noqa: F401, PLC0415  # what comes next, to be whole before a signal comes
+    from services.deployments.application import start_serve  # noqa: PLC0415
+
+    # It warns that it has no handler for SIGTERM.
+    logging.getLogger("ray._private.worker").addFilter(lambda record: "SIGTERM handler" not in record.getMessage())
+    start_serve(settings.serve, show_replica_logs=True)
+
+
+def _stop() -> None:
+    # Imported here, not above: see `_start_ray`.
+    from pipelines.application.deployment import stop  # noqa: PLC0415
+
+    stop()
+
+
+def _watch(consumers: "Broadcasts", interval_s: float) -> None:
     """Print what the consumers do, until one has stopped for good."""
-    # Imported here, not above: see `serve`.
-    from services.remote_calls import ask  # noqa: PLC0415
+    # Imported here, not above: see `_start_ray`.
+    from pipelines.application.deployment import ask_consumers  # noqa: PLC0415
 
     while True:
         time.sleep(interval_s)
-        try:
-            status: dict[str, Any] = asyncio.run(ask(handle, "status", timeout_s=_STATUS_TIMEOUT_S))
-        except DependencyError as error:
-            _log.warning("no status", reason=str(error))
-            continue
-        _log.info("status", **status)
-        if status["stopped"]:
-            raise ConsumerStoppedError(f"a consumer stopped: {status['stopped']}")
+        found = ask_consumers(consumers, timeout_s=_STATUS_TIMEOUT_S)
+        for reason in found.silent:
+            _log.warning("no status", reason=reason)
+        for status in found.statuses:
+            _log.info("status", **status)
+        if stopped := [status for status in found.statuses if status["stopped"]]:
+            raise ConsumerStoppedError(f"a consumer stopped: {stopped[0]['stopped']}")
 
 
 def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:
@@ -97,10 +134,11 @@ def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:
         ConfigurationError: topics are missing and nobody asked for them to be made.
     """
     # Imported here, not above: see `serve`.
-    from pipelines.streaming.topics import ensure_topics, missing_topics  # noqa: PLC0415
+    from pipelines.streaming.kafka.broker_administration import ensure_topics, missing_topics  # noqa: PLC0415
+    from pipelines.streaming.outlets import Outlets  # noqa: PLC0415
 
     stream = settings.stream
-    names = (stream.source_topic, stream.sink_topic, stream.dead_letters.topic)
+    names = (stream.source_topic, *Outlets.of(stream).topics())
     if num_partitions is not None:
         ensure_topics(settings.kafka, dict.fromkeys(names, num_partitions))
         return
@@ -113,6 +151,24 @@ def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:
         raise ConfigurationError(
             f"Kafka has no topic {', '.join(missing)}; expected it to be there, or --create-topics"
         )
+
+
+@contextmanager
+def _noting_signals() -> Iterator[list[int]]:
+    """Yield the signals that come meanwhile; they interrupt nothing."""
+    noted: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.signal(number, lambda number, _frame: noted.append(number)) for number in numbers]
+    try:
+        yield noted
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.commands.exit_statuses import FAILED_TRAINING, ending_in_one_line
 from pipelines.commands.training_bars import adapter_bars
-from protector_models.base_encoder import find_base_encoder
-from protector_models.moderation.errors import ConfigurationError
+from protector_models.checkpoints.minilm_wheel import find_base_encoder
 from protector_models.settings import Device, Dtype
 
 if TYPE_CHECKING:
-    from protector_models.checkpoints import WeightsCard
+    from protector_models.checkpoints.cards import WeightsCard
 
 
 class Recipe(StrEnum):
@@ -73,7 +73,7 @@ def train_detoxifier(
     "generate" writes: `model` names the base, `adapter` the directory; `detoxifier.checkpoint` serves what "edit"
     writes. On two cores "edit" takes about half an hour.
 
-    Exit codes: 0 done; 1 the data, the base or the checkpoint cannot be used.
+    Exit codes: 0 done; 1 training failed; 2 the data, the base or the checkpoint cannot be used.
     """
     changes: dict[str, Any] = {
         "num_epochs": epochs,
@@ -81,7 +81,7 @@ def train_detoxifier(
         "identity_share": identity_share,
         "max_tokens": max_tokens,
     }
-    try:
+    with ending_in_one_line("weir train detoxifier", also=FAILED_TRAINING):
         match recipe:
             case Recipe.EDIT:
                 if unfit := [name for name, value in changes.items() if value is not None]:
@@ -102,19 +102,16 @@ def train_detoxifier(
                     device=device,
                     dtype=dtype,
                 )
-    except (ConfigurationError, ValueError, FloatingPointError, OSError, RuntimeError) as error:
-        Console(stderr=True).print(f"weir train detoxifier: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
     Console().print(_tabulate(card, out))
 
 
 def _train_edit(encoder: Path, data: Path, out: Path, *, num_threads: int, num_steps: int | None) -> "WeightsCard":
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
-    from protector_models.training.detector_recipe import load_training_tokenizer  # noqa: PLC0415
-    from protector_models.training.edit_batches import encode_edits  # noqa: PLC0415
-    from protector_models.training.edit_examples import load_edit_examples  # noqa: PLC0415
-    from protector_models.training.edit_packaging import count_measured_texts, package_edit_model  # noqa: PLC0415
-    from protector_models.training.edit_recipe import EditRecipe, train_edit_network  # noqa: PLC0415
+    from protector_models.training.detector.detector_recipe import load_training_tokenizer  # noqa: PLC0415
+    from protector_models.training.detoxification.edit_batches import encode_edits  # noqa: PLC0415
+    from protector_models.training.detoxification.edit_examples import load_edit_examples  # noqa: PLC0415
+    from protector_models.training.detoxification.edit_packaging import count_measured_texts, package_edit_model  # noqa: PLC0415
+    from protector_models.training.detoxification.edit_recipe import EditRecipe, train_edit_network  # noqa: PLC0415
     from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
 
     recipe = EditRecipe() if num_steps is None else EditRecipe(num_steps=num_steps)
@@ -156,10 +153,10 @@ def _train_generate(
     dtype: Dtype,
 ) -> "WeightsCard":
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
-    from protector_models.training.generative_packaging import train_answer_rewriter  # noqa: PLC0415
-    from protector_models.training.generative_recipe import GenerativeRecipe  # noqa: PLC0415
+    from protector_models.training.detoxification.generative_packaging import train_answer_rewriter  # noqa: PLC0415
+    from protector_models.training.detoxification.generative_recipe import GenerativeRecipe  # noqa: PLC0415
+    from protector_models.training.detoxification.rewritten_answers import load_rewritten_answers  # noqa: PLC0415
     from protector_models.training.resumable import set_threads  # noqa: PLC0415
-    from protector_models.training.rewritten_answers import load_rewritten_answers  # noqa: PLC0415
 
     recipe = replace(GenerativeRecipe(), **changes)
     set_threads(num_threads)

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from protector_models.base_encoder import find_base_encoder
+from pipelines.commands.exit_statuses import FAILED_TRAINING, ending_in_one_line
+from protector_models.checkpoints.minilm_wheel import find_base_encoder
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.detoxification.judges import JudgesCard
+    from protector_models.judges.shipped_judges import JudgesCard
 
 
 def train_judges(
@@ -31,13 +32,10 @@ def train_judges(
     Each is measured on held-out training data; the figures stand in the card. About a quarter of an hour on two cores.
     Evaluation data is refused: a directory named "eval" is never trained on.
 
-    Exit codes: 0 done; 1 the data or the encoder cannot be used.
+    Exit codes: 0 done; 1 training failed; 2 the data or the encoder cannot be used.
     """
-    try:
+    with ending_in_one_line("weir train judges", also=FAILED_TRAINING):
         card = _train_judges(data, out, encoder=encoder or find_base_encoder(), num_threads=threads, num_steps=steps)
-    except (ValueError, FloatingPointError, OSError, RuntimeError) as error:
-        Console(stderr=True).print(f"weir train judges: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
     table = Table(title=f"{card.make_revision()} in {out}, held-out texts", show_header=False)
     table.add_row("threshold of harm", f"{card.harm_threshold}")
     for name, value in card.validation.items():

@@ -8,7 +8,7 @@ from pipelines.commands.training_bars import adapter_bars
 from protector_models.settings import Device, Dtype
 
 if TYPE_CHECKING:
-    from protector_models.adapter_cards import AdapterCard
+    from protector_models.checkpoints.trained_adapters import AdapterCard
 
 
 def train_lora(
@@ -39,9 +39,9 @@ def train_lora(
         ValueError: data, checkpoint, device or dtype cannot be used.
     """
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
-    from protector_models.training.answer_pairs import load_answers  # noqa: PLC0415
-    from protector_models.training.lora_detector import LoraDetectorRecipe  # noqa: PLC0415
-    from protector_models.training.lora_detector_packaging import train_lora_detector  # noqa: PLC0415
+    from protector_models.training.detector.answer_pairs import load_answers  # noqa: PLC0415
+    from protector_models.training.detector.lora_detector import LoraDetectorRecipe  # noqa: PLC0415
+    from protector_models.training.detector.lora_detector_packaging import train_lora_detector  # noqa: PLC0415
     from protector_models.training.resumable import set_threads  # noqa: PLC0415
 
     recipe = replace(LoraDetectorRecipe(), **changes)

@@ -1,6 +1,6 @@
 """The bars of a training run on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,29 @@ if TYPE_CHECKING:
     from protector_models.training.resumable import TrainingProgress
 
 
+def make_bars() -> Progress:
+    """Make bars on standard error, none yet, to be entered."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def add_training(progress: Progress, num_steps: int) -> "Callable[[TrainingProgress], None]":
+    """Add the bar of a training run; returns what is called after each of its steps."""
+    training = progress.add_task("training", total=num_steps)
+
+    def report(state: "TrainingProgress") -> None:
+        progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
+
+    return report
+
+
 @contextmanager
 def adapter_bars() -> "Iterator[AdapterProgress]":
     """Show the steps of an adapter's training, and the held-out rows that are measured, on standard error."""
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
     from protector_models.training.adapter_training import AdapterProgress  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with make_bars() as progress:
         training = progress.add_task("reading the base", total=None)
         measuring = progress.add_task("measuring the held-out slice", total=None)
 

@@ -53,9 +53,9 @@ def malformed_records() -> Iterator[bytes]:
         {"event_id": ""},
         {"occurred_at": "2026-01-12T09:30:00"},
         {"occurred_at": 1_768_210_200},
-        {"messages": []},
-        {"messages": [{"role": "customer", "content": "When does the library open?"}]},
-        {"response": ["It opens at nine in the morning."]},
+        {"messages": "When does the library open?"},
+        {"messages": [["user", "When does the library open?"]]},
+        {"response": 9},
         {"answer": "It opens at nine in the morning."},
     )
     for number, change in enumerate(changes, start=12):

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from pipelines.application import run, stop
-from pipelines.composition import usable_cpus
+from pipelines.application.deployment import run, stop
 from pipelines.demo.conversations import DemoRecord
 from pipelines.demo.tally import DemoResult, Tally
 from pipelines.settings import WeirSettings
 from pipelines.streaming.broker import OutgoingRecord
-from pipelines.streaming.embedded_broker import EmbeddedBroker
+from pipelines.streaming.kafka.broker_administration import ensure_topics, produce
+from pipelines.streaming.kafka.embedded_broker import EmbeddedBroker
+from pipelines.streaming.kafka.tail import TopicTail
 from pipelines.streaming.settings import KafkaSettings
-from pipelines.streaming.tail import TopicTail
-from pipelines.streaming.topics import ensure_topics, produce
 from protector_models.moderation.errors import DependencyError
-from services.app import start_serve
-from services.local_redis import LocalRedis
+from services.deployments.application import start_serve
+from services.moderators import usable_cpus
+from services.stores.local_redis import LocalRedis
 
 _OUTSTANDING = 128
 """Events sent and not yet answered: enough to keep every part busy, so few that latency is not just a queue."""
@@ -136,6 +136,8 @@ def _demo_settings(settings: WeirSettings, kafka: KafkaSettings, redis_url: str)
             "source_topic": f"{run_id}.conversations",
             "sink_topic": f"{run_id}.moderated",
             "group": run_id,
+            "action_topics": {},
+            "deduplicate_event_ids": 0,
             "dead_letters": settings.stream.dead_letters.model_copy(update={"topic": f"{run_id}.dead-letters"}),
         }
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
-from pipelines.word_edits import find_word_edits
+from pipelines.terminal.word_edits import find_word_edits
 from protector_models.moderation.verdict import Action, ModeratedConversation, RewriteMethod
 
 _BEFORE_CHARACTERS = 160
@@ -30,6 +30,30 @@ class Example(BaseModel):
     harmfulness: float | None
     before: str
     after: str | None
+
+
+class NamedSentence(BaseModel):
+    """An answer, and the sentence in it that the detector finds most harmful."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sentence: str
+    harmfulness: float
+    before: str
+    """What stands before it in the answer; empty where it is the first."""
+    after: str
+
+
+class DilutedAnswers(BaseModel):
+    """Harmless answers into which one toxic sentence was put."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sent: int
+    acted_on: int
+    """Not simply allowed."""
+    example: NamedSentence | None
+    """The longest answer of those that were acted on; None where there is none."""
 
 
 class DemoResult(BaseModel):
@@ -54,6 +78,7 @@ class DemoResult(BaseModel):
     latency_ms: dict[str, float]
     """From producing an event to reading its verdict: p50, p95, p99."""
     examples: tuple[Example, ...]
+    diluted: DilutedAnswers
 
 
 @dataclass(slots=True)
@@ -64,6 +89,9 @@ class Tally:
     """When each event was produced, by event_id; monotonic seconds."""
     originals: dict[str, str] = field(default_factory=dict)
     """The response of each event, by event_id."""
+    diluted: set[str] = field(default_factory=set)
+    """The events into whose harmless answer a toxic sentence was put, by event_id."""
+    diluted_acted_on: dict[str, ModeratedConversation] = field(default_factory=dict)
     actions: Counter[Action] = field(default_factory=Counter)
     categories: dict[str, Counter[Action]] = field(default_factory=dict)
     methods: Counter[RewriteMethod] = field(default_factory=Counter)
@@ -77,11 +105,14 @@ class Tally:
         try:
             event = json.loads(value)
             event_id, response = event["event_id"], event["response"]
-        except (ValueError, TypeError, KeyError):
+            is_diluted = "inserted_sentence" in event.get("metadata", {})
+        except (ValueError, TypeError, KeyError, AttributeError):
             return
         if isinstance(event_id, str):
             self.sent_at[event_id] = now
             self.originals[event_id] = response if isinstance(response, str) else ""
+            if is_diluted:
+                self.diluted.add(event_id)
 
     def note_verdict(self, record: Record, now: float) -> None:
         """Count a moderated conversation."""
@@ -91,6 +122,8 @@ class Tally:
         self.latencies_s.append(now - self.sent_at[verdict.event_id])
         if verdict.action is Action.ALLOW:
             return
+        if verdict.event_id in self.diluted:
+            self.diluted_acted_on[verdict.event_id] = verdict
         category = verdict.category or _unread(verdict)
         counts = self.categories.setdefault(category, Counter())
         method = verdict.rewrite_method
@@ -122,7 +155,24 @@ class Tally:
             events_per_s=round(self.results() / elapsed_s, 1),
             latency_ms={f"p{percent}": _percentile_ms(self.latencies_s, percent) for percent in (50, 95, 99)},
             examples=tuple(self.examples),
+            diluted=DilutedAnswers(
+                sent=len(self.diluted), acted_on=len(self.diluted_acted_on), example=self._name_sentence()
+            ),
         )
+
+    def _name_sentence(self) -> NamedSentence | None:
+        by_length = sorted(self.diluted_acted_on, key=lambda event_id: len(self.originals[event_id]))
+        for event_id in reversed(by_length):
+            assessment, text = self.diluted_acted_on[event_id].assessment, self.originals[event_id]
+            if assessment is not None and assessment.pieces:
+                worst = max(assessment.pieces, key=lambda piece: piece.harmfulness)
+                return NamedSentence(
+                    sentence=shorten(text[worst.start : worst.end]),
+                    harmfulness=worst.harmfulness,
+                    before=" ".join(text[: worst.start].split()),
+                    after=" ".join(text[worst.end :].split()),
+                )
+        return None
 
     def _example(self, verdict: ModeratedConversation) -> Example:
         before, after = self.originals[verdict.event_id], verdict.response
@@ -161,6 +211,8 @@ def _unread(verdict: ModeratedConversation) -> str:
     coverage = verdict.assessment.coverage if verdict.assessment else None
     if coverage is None:
         return "(not assessed)"
+    if coverage.unread_parts:
+        return "(part not read)"
     return "(image not read)" if coverage.images_evaluated < coverage.images_total else "(text not read)"
 
 

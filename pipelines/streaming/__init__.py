@@ -1,1 +1,1 @@
-"""From conversation events on a Kafka topic to moderated conversations on another."""
+"""From conversation events on a topic to moderated conversations on another, whatever the broker is."""

@@ -1,158 +1,118 @@
-"""What was read and is not yet published: bounds, order, and the offsets that may be committed."""
+"""What was read and is not yet published: who works at it, its bounds and its order."""
 
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 
-from pipelines.streaming.broker import OutgoingRecord, Record, TopicPartition
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What became of one record."""
-
-    outgoing: OutgoingRecord
-    is_dead_letter: bool
-
-
-class Batch:
-    """A micro-batch on its way."""
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        *,
-        process: Callable[[Sequence[Record]], Awaitable[list[Result]]],
-        gate: asyncio.Semaphore,
-    ) -> None:
-        """Take a batch in; it is processed as soon as the gate lets it, batches in the order they were made.
-
-        Args:
-            records: at least one, in the order they were read.
-            process: returns one result for each record, in their order.
-            gate: bounds how many batches are processed at the same time.
-        """
-        self.records = records
-        self.size_bytes = sum(record.size_bytes() for record in records)
-        self._sources = {record.source for record in records}
-        self._lost: set[TopicPartition] = set()
-        self._is_started = False
-        self._results = asyncio.create_task(self._run(process, gate))
-
-    async def _run(
-        self, process: Callable[[Sequence[Record]], Awaitable[list[Result]]], gate: asyncio.Semaphore
-    ) -> list[Result]:
-        async with gate:
-            self._is_started = True
-            return await process(self.records)
-
-    def is_done(self) -> bool:
-        """Tell whether every record has its result, or nobody wants it any more."""
-        return self._results.done()
-
-    def kept(self) -> list[tuple[Record, Result]]:
-        """Return records and results of partitions that are still ours. Call it when the batch is done.
-
-        Raises:
-            Exception: what processing raised.
-        """
-        if self._sources <= self._lost:
-            return []
-        pairs = zip(self.records, self._results.result(), strict=True)
-        return [(record, result) for record, result in pairs if record.source not in self._lost]
-
-    def lose(self, partitions: Collection[TopicPartition], *, only_unstarted: bool) -> int:
-        """Give up the records of some partitions; return how many. Work that nobody wants any more is cancelled."""
-        if only_unstarted and self._is_started:
-            return 0
-        fresh = (self._sources & set(partitions)) - self._lost
-        self._lost |= fresh
-        if self._sources <= self._lost:
-            self.cancel()
-        return sum(record.source in fresh for record in self.records)
-
-    def holds(self, partitions: Collection[TopicPartition]) -> bool:
-        """Tell whether a record of these partitions still waits to be published."""
-        return not (self._sources - self._lost).isdisjoint(partitions)
-
-    def cancel(self) -> None:
-        """Stop working. May be called when all is done."""
-        self._results.cancel()
-        # Nobody will ask for the result: say so, or asyncio reports an exception that was never retrieved.
-        self._results.add_done_callback(lambda task: task.cancelled() or task.exception())
+from pipelines.streaming.broker import Record, TopicPartition
+from pipelines.streaming.lanes import Entry, Lanes
+from pipelines.streaming.results import Decide, Rewrite, Unwritten
+from pipelines.streaming.settings import StreamSettings
+from pipelines.streaming.turns import Turns
 
 
 class InFlight:
-    """A queue of micro-batches in the order they were read.
+    """Records on their way to a result.
 
-    Results leave it only from the front, so that per partition they are published in offset order and only a finished
-    prefix is ever committed.
+    They wait in lanes until a turn is free, which then takes as many as a micro-batch holds. What of it is to be
+    rewritten leaves that turn and waits for one of its own, so that it holds up only what is behind it in its
+    partition. Results leave in offset order, partition by partition, and only a finished prefix is ever committed.
     """
 
-    def __init__(self, *, max_records: int, max_bytes: int) -> None:
-        self._batches: deque[Batch] = deque()
-        self._max_records = max_records
-        self._max_bytes = max_bytes
-        self.num_records = 0
+    def __init__(self, *, settings: StreamSettings, decide: Decide, rewrite: Rewrite) -> None:
+        """Begin with nothing.
+
+        Args:
+            settings: bounds of what is in flight, of micro-batches and how many there are, and of what is published.
+            decide: see there.
+            rewrite: see there.
+        """
+        self._settings = settings
+        self._decide = decide
+        self._rewrite = rewrite
+        self._lanes = Lanes()
+        self._unwritten: deque[Entry] = deque()
+        """What waits to be rewritten."""
+        self._deciding = Turns(num_turns=settings.concurrent_batches, take=self._begin, work=self._decide_entries)
+        self._rewriting = Turns(
+            num_turns=settings.concurrent_batches, take=self._begin_rewriting, work=self._rewrite_entries
+        )
+
+    @property
+    def num_records(self) -> int:
         """Records read and not yet published."""
-        self._num_bytes = 0
+        return self._lanes.num_records
 
     def room(self) -> int:
         """Return how many more records may be read; 0 or less when records or bytes are at their bound."""
-        return self._max_records - self.num_records if self._num_bytes < self._max_bytes else 0
+        is_full = self._lanes.num_bytes >= self._settings.in_flight_max_bytes
+        return 0 if is_full else self._settings.in_flight_max_records - self._lanes.num_records
 
-    def add(self, batch: Batch) -> None:
-        """Append a batch. A single batch may exceed the bounds; the next one waits then."""
-        self._batches.append(batch)
-        self.num_records += len(batch.records)
-        self._num_bytes += batch.size_bytes
+    def add(self, records: Iterable[Record]) -> None:
+        """Take records in, per partition in offset order; what turns are free for is begun at once."""
+        self._lanes.add(records)
+        self._deciding.fill()
 
-    def finished(self, *, max_records: int) -> list[Batch]:
-        """Return the batches at the front that are done: at least one if there is one, more up to a bound."""
-        batches: list[Batch] = []
-        num_records = 0
-        for batch in self._batches:
-            if not batch.is_done() or (batches and num_records + len(batch.records) > max_records):
-                break
-            batches.append(batch)
-            num_records += len(batch.records)
-        return batches
+    def finished(self) -> list[Entry]:
+        """Return what may be published next, at least one entry if there is one and no more than the settings allow.
 
-    def remove(self, batches: Collection[Batch]) -> None:
-        """Remove batches from the front, which must be these."""
-        for batch in batches:
-            removed = self._batches.popleft()
-            assert removed is batch
-            self.num_records -= len(batch.records)
-            self._num_bytes -= batch.size_bytes
+        Raises:
+            Exception: what ended the work at an entry that would be the next of its partition.
+        """
+        return self._lanes.finished(
+            max_records=self._settings.publish_max_records, max_bytes=self._settings.publish_max_bytes
+        )
 
-    def lose(self, partitions: Collection[TopicPartition], *, only_unstarted: bool = False) -> int:
+    def is_finished(self) -> bool:
+        """Tell whether nothing is in flight that has no result yet."""
+        return self._lanes.is_finished()
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Remove entries that were finished and are published."""
+        self._lanes.remove(entries)
+
+    def lose(self, partitions: Collection[TopicPartition]) -> int:
         """Give up the records of partitions; return how many. They are read again from the committed offset."""
-        return sum(batch.lose(partitions, only_unstarted=only_unstarted) for batch in self._batches)
+        number = self._lanes.lose(partitions)
+        if number:
+            self._deciding.cancel_unwanted()
+            self._rewriting.cancel_unwanted()
+        return number
 
-    def lose_unstarted(self) -> int:
-        """Give up everything that is not being worked at yet; return how many records."""
-        everywhere = {record.source for batch in self._batches for record in batch.records}
-        return self.lose(everywhere, only_unstarted=True)
+    def lose_waiting(self, partitions: Collection[TopicPartition] | None = None) -> int:
+        """Give up the records of partitions, or of all, that nobody has begun to work at; return how many."""
+        return self._lanes.lose_waiting(self._lanes.partitions() if partitions is None else partitions)
 
     def holds(self, partitions: Collection[TopicPartition]) -> bool:
         """Tell whether a record of these partitions still waits to be published."""
-        return any(batch.holds(partitions) for batch in self._batches)
+        return self._lanes.holds(partitions)
 
     def abandon(self) -> int:
-        """Cancel and drop everything; return the number of records."""
-        number = self.num_records
-        for batch in self._batches:
-            batch.cancel()
-        self._batches.clear()
-        self.num_records = self._num_bytes = 0
-        return number
+        """Give up everything; return how many records."""
+        return self.lose(self._lanes.partitions())
 
+    def _begin(self) -> list[Entry]:
+        settings = self._settings
+        return self._lanes.begin(max_records=settings.batch_max_records, max_bytes=settings.batch_max_bytes)
 
-def next_offsets(records: Collection[Record]) -> dict[TopicPartition, int]:
-    """Return, for each partition, the offset after the last of these records."""
-    offsets: dict[TopicPartition, int] = {}
-    for record in records:
-        offsets[record.source] = max(offsets.get(record.source, 0), record.offset + 1)
-    return offsets
+    async def _decide_entries(self, entries: Sequence[Entry]) -> None:
+        for entry, decided in zip(entries, await self._decide([entry.record for entry in entries]), strict=True):
+            if isinstance(decided, Unwritten):
+                entry.unwritten = decided
+                self._unwritten.append(entry)
+            else:
+                entry.finish(decided)
+        self._rewriting.fill()
+
+    def _begin_rewriting(self) -> list[Entry]:
+        begun: list[Entry] = []
+        while self._unwritten and len(begun) < self._settings.batch_max_records:
+            entry = self._unwritten.popleft()
+            if entry.is_wanted:
+                begun.append(entry)
+        return begun
+
+    async def _rewrite_entries(self, entries: Sequence[Entry]) -> None:
+        unwritten = [entry.unwritten for entry in entries if entry.unwritten is not None]
+        for entry, result in zip(entries, await self._rewrite(unwritten), strict=True):
+            entry.unwritten = None
+            entry.finish(result)

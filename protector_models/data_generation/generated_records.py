@@ -10,9 +10,9 @@ from protector_models.data_generation.instructions import Stage
 from protector_models.data_generation.ledger import Ending, Ledger, WrittenText
 from protector_models.data_generation.near_duplicates import NearDuplicates
 from protector_models.data_generation.recipe import Question, answer_key, question_of_prompt
-from protector_models.training.excluded_texts import is_excluded_text
-from protector_models.training.records import RecordError, find_record_files, read_records
-from protector_models.training.sources import TRAINABLE_PROMPT_MARK
+from protector_models.records.excluded_texts import is_excluded_text
+from protector_models.records.labelled_records import RecordError, find_record_files, read_records
+from protector_models.records.mix import TRAINABLE_PROMPT_MARK
 
 RECORDS_FILE = "records.jsonl"
 _USABLE = frozenset({Ending.WRITTEN, Ending.CUT})

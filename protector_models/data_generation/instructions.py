@@ -1,10 +1,10 @@
-"""What the writing model is asked for, and how its lists are read."""
+"""Instructions for the writing model, and the lists that it answers with."""
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from protector_models.detectors.harm_categories import HARM_CATEGORIES
+from protector_models.moderation.harm_categories import HARM_CATEGORIES
 
 SCENARIOS_PER_REQUEST = 10
 

@@ -1,4 +1,4 @@
-"""What the model has written, on disk as soon as it is there: nothing is paid for twice."""
+"""The ledger of all that the model has written, on disk as soon as it is there: nothing is paid for twice."""
 
 import json
 from collections.abc import Mapping

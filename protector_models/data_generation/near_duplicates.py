@@ -1,4 +1,4 @@
-"""Finds texts that say the same with other words here and there.
+"""Texts that say the same with other words here and there.
 
 Two texts are near-duplicates if at least 70% of their pieces of five characters are common to both (Jaccard), case,
 white space and punctuation aside. Texts that may be are found by MinHash: 32 bands of 4 values.

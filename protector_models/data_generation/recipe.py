@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from protector_models.chat_answers import Completion
-from protector_models.chat_completions import ChatCompletions, ChatRequest
 from protector_models.data_generation.instructions import (
     SCENARIOS_PER_REQUEST,
     Messages,
@@ -20,10 +18,13 @@ from protector_models.data_generation.instructions import (
 from protector_models.data_generation.ledger import Ending, Ledger, WrittenText
 from protector_models.data_generation.near_duplicates import NearDuplicates
 from protector_models.data_generation.spending import Meter
-from protector_models.evaluation.baselines import is_refusal
+from protector_models.endpoints.chat_answers import Completion
+from protector_models.endpoints.chat_completions import ChatCompletions
+from protector_models.endpoints.chat_sender import ChatRequest
+from protector_models.judges.refusals import is_refusal
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.training.excluded_texts import is_excluded_text
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.records.excluded_texts import is_excluded_text
 
 _WAVE_REQUESTS = 32
 

@@ -1,4 +1,4 @@
-"""What requests cost, over all runs into one folder, and how many more may be made."""
+"""The cost of requests, over all runs into one folder, and how many more may be made."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Harm detectors: the shipped one, classifiers, cascades, and what all kinds share."""
+"""Harm detectors: the choice among them, and two in a row."""

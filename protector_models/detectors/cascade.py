@@ -11,24 +11,21 @@ It does not make the two equally calibrated: a policy with a threshold of its ow
 """
 
 import asyncio
-import hashlib
-import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from protector_models.detectors.loaded_detector import LoadedDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.verdict import Assessment, ItemFailure, StageStatus
-
-if TYPE_CHECKING:
-    from protector_models.detectors.detectors import LoadedDetector
+from protector_models.moderation.model_outputs import Assessment, ItemFailure, ScoredPiece
+from protector_models.moderation.revisions import make_revision
+from protector_models.moderation.stages import StageStatus
 
 # Changed with every change of what is sent on and of what becomes of scores.
 _RULE = "log-odds shift, band inclusive, unread and failed on"
 _STEPS = 10_000.0
-_REVISION_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +99,7 @@ class CascadeDetector:
     of the two detectors do not.
     """
 
-    def __init__(self, first: "LoadedDetector", second: "LoadedDetector", *, band: Band) -> None:
+    def __init__(self, first: LoadedDetector, second: LoadedDetector, *, band: Band) -> None:
         """Put two loaded detectors together; they are closed with the cascade.
 
         Raises:
@@ -150,23 +147,40 @@ class CascadeDetector:
     def _conclude(
         self, first: Assessment | ItemFailure, second: Assessment | ItemFailure | None
     ) -> Assessment | ItemFailure:
+        if isinstance(second, ItemFailure):
+            return second
         if second is None:
             assert isinstance(first, Assessment), "what failed is never settled"
-            scores = {name: self._alignment.shift(score) for name, score in first.categories.items()}
-            judged, harmfulness = first, self._alignment.shift(first.harmfulness)
-        elif isinstance(second, ItemFailure):
-            return second
+            judged = self._align(first)
         else:
-            judged, harmfulness, scores = second, second.harmfulness, second.categories
+            judged = second
+        pieces = judged.pieces and tuple(
+            piece.model_copy(update={"categories": self._keep_common(piece.categories)}) for piece in judged.pieces
+        )
         return judged.model_copy(
             update={
-                "harmfulness": harmfulness,
-                # Where the first settles only what is safe, it is safe in the categories that only the second knows.
-                "categories": {name: scores.get(name, 0.0) for name in sorted(self._categories)},
+                "categories": self._keep_common(judged.categories),
+                "pieces": pieces,
                 "detector": self._revision,
                 "judged_by": judged.judged_by or judged.detector,
             }
         )
+
+    def _align(self, settled: Assessment) -> Assessment:
+        """Put all scores of what the first detector settled on the second's scale."""
+        pieces = settled.pieces and tuple(piece.model_copy(update=self._shift(piece)) for piece in settled.pieces)
+        return settled.model_copy(update={**self._shift(settled), "pieces": pieces})
+
+    def _shift(self, scored: Assessment | ScoredPiece) -> dict[str, object]:
+        shift = self._alignment.shift
+        return {
+            "harmfulness": shift(scored.harmfulness),
+            "categories": {name: shift(score) for name, score in scored.categories.items()},
+        }
+
+    def _keep_common(self, scores: Mapping[str, float]) -> dict[str, float]:
+        # Where the first settles only what is safe, it is safe in the categories that only the second knows.
+        return {name: scores.get(name, 0.0) for name in sorted(self._categories)}
 
     def warm_up(self) -> None:
         """Warm up both, one after the other.
@@ -195,17 +209,16 @@ class CascadeDetector:
             await self._second.close()
 
 
-def _make_revision(first: "LoadedDetector", second: "LoadedDetector", band: Band) -> str:
-    identity = json.dumps(
+def _make_revision(first: LoadedDetector, second: LoadedDetector, band: Band) -> str:
+    return make_revision(
+        "cascade",
         {
             "first": [first.revision, first.threshold, sorted(first.categories)],
             "second": [second.revision, second.threshold, sorted(second.categories)],
             "band": [band.low, band.high],
             "rule": _RULE,
         },
-        sort_keys=True,
     )
-    return f"cascade@{hashlib.sha256(identity.encode()).hexdigest()[:_REVISION_LENGTH]}"
 
 
 def _logit(score: float) -> float:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from protector_models.detoxification.generative_detoxifier import OpenDetoxifier, load_generator
-from protector_models.in_process import ModelThreads
+from protector_models.detoxification.replaced_ranges import replace_ranges
+from protector_models.detoxification.settings import DetoxifierSettings
 from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.model_outputs import ItemFailure, Rewrite
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
-from protector_models.settings import DetoxifierSettings
-from protector_models.text_ranges import replace_ranges
+from protector_models.moderation.verdict import RewriteMethod
+from protector_models.running.model_threads import ModelThreads
+from protector_models.running.split_runs import is_total_failure
 
 _OWN_TEXTS = ["You are a stupid idiot. " * length for length in (1, 4, 16, 64)]
 """Short and long ones: the first run on each length of input is the slow one."""
@@ -39,7 +41,7 @@ class ModelDetoxifier:
         Args:
             editor: for requests with `EDIT`.
             generator: for those with `GENERATE`; has deadlines of its own.
-            timeout_s: how long the edits of one batch may take, waiting for those of another included.
+            timeout_s: how long the edits of one batch may take once it is their turn.
         """
         if editor is None and generator is None:
             raise ValueError("expected an editor, a generator or both, got neither")
@@ -77,13 +79,15 @@ class ModelDetoxifier:
             _require_texts(self._editor.revision, self._editor.edit(_OWN_TEXTS))
 
     async def check_health(self, *, timeout_s: float) -> None:
-        """Run the edit model, on the thread that calls run on. A generative model is not run: that may cost money.
+        """Run the edit model, unless its calls tell that it is well. A generative model is not run: it may cost money.
 
         Raises:
-            ModelUnavailableError: it gave no text, or none in time.
+            ModelUnavailableError: the edit model gave no text, or none in time; or a generative model's device failed.
         """
+        if self._generator is not None:
+            await self._generator.check_health(timeout_s=timeout_s)
         if self._editor is not None:
-            edited = await self._threads.run(
+            edited = await self._threads.try_out(
                 self._editor.edit, _OWN_TEXTS[:1], timeout_s=timeout_s, waiting_for=self._editor.revision
             )
             _require_texts(self._editor.revision, edited)
@@ -99,10 +103,15 @@ class ModelDetoxifier:
         if editor is None:
             return [_no_model(request) for request in requests]
         texts = [request.exchange.response[span.start : span.end] for request in requests for span in request.spans]
-        edited = iter(
-            await self._threads.run(editor.edit, texts, timeout_s=self._timeout_s, waiting_for=editor.revision)
-        )
-        return [self._splice(request, [next(edited) for _ in request.spans]) for request in requests]
+        edited = await self._run(editor, texts)
+        if texts and is_total_failure(edited):
+            # A text of ours tells whether that is their fault.
+            _require_texts(editor.revision, await self._run(editor, _OWN_TEXTS[:1]))
+        spans = iter(edited)
+        return [self._splice(request, [next(spans) for _ in request.spans]) for request in requests]
+
+    async def _run(self, editor: TextEditor, texts: Sequence[str]) -> list[str | ItemFailure]:
+        return await self._threads.run(editor.edit, texts, timeout_s=self._timeout_s, waiting_for=editor.revision)
 
     async def _generate(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         if self._generator is None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from protector_models.detoxification.edit_words import DELETE, KEEP, Word, append_tag, apply_tags, replace_tag
+from protector_models.detoxification.tagged_words import DELETE, KEEP, Word, append_tag, apply_tags, replace_tag
 
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]

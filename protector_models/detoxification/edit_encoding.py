@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from protector_models.detoxification.edit_words import Word, split_words
-from protector_models.normalisation import normalise
+from protector_models.detoxification.tagged_words import Word, split_words
+from protector_models.reading.normal_form import normalise
 
 EDIT_LAYOUT = "edit-1"
 """Name of the way of reading; part of the model's revision."""

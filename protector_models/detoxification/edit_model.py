@@ -17,16 +17,16 @@ import onnxruntime  # type: ignore[import-untyped]  # ships no types
 from pydantic import Field
 from tokenizers import Tokenizer
 
-from protector_models.checkpoints import CheckpointError, WeightsCard
-from protector_models.code_blocks import find_code, is_within
+from protector_models.checkpoints.cards import CheckpointError, WeightsCard
 from protector_models.detoxification.edit_decoding import DecodingPlan, SentenceScores, edit_sentence
 from protector_models.detoxification.edit_encoding import EDIT_LAYOUT, encode_words
-from protector_models.languages import LANGUAGE_RULES, LanguageIdentifier
+from protector_models.detoxification.replaced_ranges import replace_ranges
+from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.sentences import split_sentences
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.normalisation import NORMALISATION
-from protector_models.onnx_session import SLOW_FUSIONS, load_session
-from protector_models.text_ranges import replace_ranges
+from protector_models.reading.code_blocks import find_code, is_within
+from protector_models.reading.languages import LANGUAGE_RULES, LanguageIdentifier
+from protector_models.reading.normal_form import NORMALISATION
+from protector_models.running.onnx_sessions import SLOW_FUSIONS, load_session
 
 SHIPPED_EDIT_MODEL = Path(__file__).parents[1] / "weights" / "edit_model"
 """The weights directory that ships with the project."""
@@ -53,8 +53,8 @@ class EditModelCard(WeightsCard):
     """How far the figures of a repeated training run may lie from these."""
 
     def make_revision(self) -> str:
-        """Returns "name@hash": equal revisions give equal edits of equal texts."""
-        return self.hash_identity(
+        """Returns "name@revision": equal revisions give equal edits of equal texts."""
+        return self.make_revision_of(
             {
                 "layout": self.layout,
                 "tags": self.tags,
@@ -114,7 +114,7 @@ class EditModel:
 
     @property
     def revision(self) -> str:
-        """Name and revision as `name@hash`."""
+        """Its "name@revision"."""
         return self._revision
 
     def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:

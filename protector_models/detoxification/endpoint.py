@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from protector_models.chat_answers import Completion
-from protector_models.chat_completions import ChatCompletions, ChatRequest
-from protector_models.chat_connection import connect_chat
 from protector_models.detoxification.rewrite_attempts import TEMPERATURE, TOP_P, derive_seed
 from protector_models.detoxification.rewrite_faults import find_fault
 from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT, build_content
+from protector_models.detoxification.settings import GeneratorSettings
+from protector_models.endpoints.chat_answers import Completion
+from protector_models.endpoints.chat_completions import ChatCompletions
+from protector_models.endpoints.chat_connection import connect_chat
+from protector_models.endpoints.chat_sender import ChatRequest
+from protector_models.moderation.model_outputs import ItemFailure, Rewrite
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite
-from protector_models.settings import GeneratorSettings
 
 _FIRST_ATTEMPT: Mapping[str, object] = {"temperature": 0.0}
 _LATER_ATTEMPTS: Mapping[str, object] = {"temperature": TEMPERATURE, "top_p": TOP_P}
@@ -60,6 +61,9 @@ class EndpointDetoxifier:
         return [
             self._to_rewrite(request, completion) for request, completion in zip(requests, completions, strict=True)
         ]
+
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Do nothing: its health is the endpoint's, which may be paid for by the call."""
 
     async def close(self) -> None:
         """Close the connections."""

@@ -3,59 +3,18 @@
 Importing this module is fast; a model of kind "transformers" brings torch with it once it is loaded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
+from protector_models.detoxification.answer_writer import AnswerWriter, Draft, WritingTask
 from protector_models.detoxification.endpoint import EndpointDetoxifier
 from protector_models.detoxification.rewrite_attempts import derive_seed
 from protector_models.detoxification.rewrite_faults import find_fault
+from protector_models.detoxification.settings import GeneratorSettings
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.model_outputs import ItemFailure, Rewrite
 from protector_models.moderation.ports import Detoxifier, RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite
-from protector_models.settings import GeneratorSettings
-from protector_models.writing_thread import WritingThread
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WritingTask:
-    """What a model is to write once."""
-
-    prompt: str
-    response: str
-    seed: int | None
-    """None: the likeliest text. Else a drawn one, which equal seeds give again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What a model wrote."""
-
-    text: str
-    """Without control tokens; may be empty."""
-    is_cut: bool
-    """The budget of tokens was used up before the model had finished."""
-
-
-class AnswerWriter(Protocol):
-    """A language model that computes on the thread that calls it; one call at a time."""
-
-    @property
-    def revision(self) -> str:
-        """Its "name@revision": equal revisions give equal drafts of equal tasks."""
-
-    def write(
-        self, tasks: Sequence[WritingTask], *, is_wanted: Callable[[], bool]
-    ) -> Iterator[tuple[int, Draft | ItemFailure]]:
-        """Write an answer for each task; yield the task's place and the answer as soon as it is finished, in any order.
-
-        Args:
-            tasks: what to write.
-            is_wanted: asked between tokens; once it says no, nobody waits for further drafts and the call ends soon.
-
-        Raises:
-            ModelUnavailableError: the device failed, its memory does not suffice for now, or nobody waits any more.
-        """
+from protector_models.running.writing_thread import WritingThread
 
 
 class GenerativeDetoxifier:
@@ -69,10 +28,10 @@ class GenerativeDetoxifier:
 
         Args:
             writer: the model.
-            deadline_s: how long a call may take, waiting for the calls before it included; above 0.
+            deadline_s: how long a call may take once it is its turn; above 0.
         """
         self._writer = writer
-        self._thread = WritingThread("detoxifier", deadline_s=deadline_s)
+        self._thread: WritingThread[Draft] = WritingThread("detoxifier", deadline_s=deadline_s)
 
     @property
     def revision(self) -> str:
@@ -82,21 +41,25 @@ class GenerativeDetoxifier:
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response as a whole.
 
-        What a late call has finished is returned, and the rest of it is late.
-
         Raises:
-            ModelUnavailableError: no text was written in time, or the device failed.
+            ModelUnavailableError: some text was not written in time, or the device failed. What was written is kept
+                for the next try.
         """
-        if not requests:
-            return []
-        tasks = [_to_task(request) for request in requests]
         drafts = await self._thread.write(
-            lambda is_wanted: self._writer.write(tasks, is_wanted=is_wanted),
-            num_texts=len(tasks),
-            late="LateRewrite",
+            lambda tasks, is_wanted: self._writer.write(tasks, is_wanted=is_wanted),
+            [_to_task(request) for request in requests],
+            key=repr,
             waiting_for=self.revision,
         )
         return [self._to_rewrite(request, draft) for request, draft in zip(requests, drafts, strict=True)]
+
+    async def check_health(self, *, timeout_s: float) -> None:  # noqa: ARG002  # nothing is waited for
+        """Look whether the device has failed or a call does not end; nothing is computed.
+
+        Raises:
+            ModelUnavailableError: so it is.
+        """
+        self._thread.require_hope(self.revision)
 
     async def close(self) -> None:
         """Give the thread up without waiting for what it computes."""
@@ -113,6 +76,16 @@ class GenerativeDetoxifier:
 class OpenDetoxifier(Detoxifier, Protocol):
     """A detoxifier that holds threads or connections."""
 
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Look whether starting the model again would mend it; nothing is computed and no endpoint is called.
+
+        Args:
+            timeout_s: how long this may take.
+
+        Raises:
+            ModelUnavailableError: it would.
+        """
+
     async def close(self) -> None:
         """Give them up; the detoxifier is of no use afterwards."""
 
@@ -126,7 +99,7 @@ def load_generator(settings: GeneratorSettings) -> OpenDetoxifier:
     match settings.kind:
         case "transformers":
             # Imported here, not above: torch and transformers take ten seconds.
-            from protector_models.language_model import LanguageModel  # noqa: PLC0415
+            from protector_models.detoxification.language_model import LanguageModel  # noqa: PLC0415
 
             return GenerativeDetoxifier(LanguageModel.load(settings), deadline_s=settings.deadline_s)
         case "openai":

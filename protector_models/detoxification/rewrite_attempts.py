@@ -1,4 +1,4 @@
-"""How a generative detoxifier tries again: the first attempt takes the likeliest text, later ones draw with a seed."""
+"""Attempts of a generative detoxifier: the first takes the likeliest text, later ones draw with a seed."""
 
 import hashlib
 import json

@@ -1,9 +1,9 @@
-"""What makes a generated rewrite none: it is empty, goes round in circles, was cut, or is the harmful answer again."""
+"""Faults that make a generated rewrite none: it is empty, goes round in circles, was cut, or is the harmful answer."""
 
 import re
 from collections.abc import Sequence
 
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 _UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 """A word, or a character of a script that puts no spaces between words."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from protector_models.control_tokens import break_up, find_control_tokens
+from protector_models.transformer_models.control_tokens import break_up, find_control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

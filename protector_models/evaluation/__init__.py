@@ -1,1 +1,1 @@
-"""Measuring the models on labelled records: metrics with intervals, trivial rows to beat, the harness."""
+"""Measuring the models on labelled records: metrics with intervals, and one room for each thing that is measured."""

@@ -1,4 +1,4 @@
-"""What an evaluation says: the report that is printed, written as JSON, and drawn as HTML."""
+"""The report of an evaluation: it is printed, written as JSON, and drawn as HTML."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from protector_models.detectors.checkpoint_description import CheckpointDescription
-from protector_models.detectors.exchange_windows import ExchangeWindow, Offsets, cover_exchange
-from protector_models.guards.generative_head import GenerativeHead
+from protector_models.descriptions.checkpoint_description import CheckpointDescription
+from protector_models.descriptions.generative_head import GenerativeHead
 from protector_models.guards.prompts import separate, stands_alone
 from protector_models.guards.verdicts import GuardAnswer, VerdictGrammar, combine
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure
+from protector_models.reading.exchange_windows import ExchangeWindow, Offsets, cover_exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class GuardAsking:
         self.head = head
         self._overlap = description.window.overlap
         self._categories = description.categories
-        self._forbidden = forbidden
+        self._forbidden = list(forbidden)
         self._tokenise = tokenise
         self._find_unread = find_unread
         self._max_tokens = max_tokens

@@ -12,7 +12,7 @@ from protector_models.guards.loading import load_guard
 from protector_models.guards.verdicts import AnswerToken, GuardAnswer, VerdictGrammar, read_answer
 from protector_models.guards.writer import GuardWriter
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.settings import DetectorSettings
 
 

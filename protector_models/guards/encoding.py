@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protector_models.control_tokens import find_control_tokens
-from protector_models.detectors.exchange_encoding import tokenise
-from protector_models.detectors.exchange_windows import ExchangeWindow, Offsets
-from protector_models.guards.generative_head import GenerativeHead
-from protector_models.guards.prompts import build_messages, fill_template
+from protector_models.descriptions.generative_head import GenerativeHead
+from protector_models.descriptions.templates import fill_template
+from protector_models.guards.prompts import build_messages
+from protector_models.reading.exchange_windows import ExchangeWindow, Offsets
+from protector_models.transformer_models.control_tokens import find_control_tokens
+from protector_models.transformer_models.exchange_encoding import tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

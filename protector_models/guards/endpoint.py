@@ -7,17 +7,19 @@ message; start the server with a chat template that passes it on as it is, `{{ m
 from collections.abc import Sequence
 from typing import Self
 
-from protector_models.chat_answers import Completion, CompletionToken
-from protector_models.chat_completions import ChatCompletions, ChatRequest
-from protector_models.chat_connection import connect_chat
-from protector_models.detectors.checkpoint_description import load_description
-from protector_models.detectors.exchange_windows import Offsets
+from protector_models.descriptions.checkpoint_description import load_description
+from protector_models.descriptions.templates import fill_template
+from protector_models.endpoints.chat_answers import Completion, CompletionToken
+from protector_models.endpoints.chat_completions import ChatCompletions
+from protector_models.endpoints.chat_connection import connect_chat
+from protector_models.endpoints.chat_sender import ChatRequest
 from protector_models.guards.asking import Ask, AskedExchange, GuardAsking, require_generative
-from protector_models.guards.prompts import build_messages, fill_template, read_template
+from protector_models.guards.prompts import build_messages, read_template
 from protector_models.guards.verdicts import UNREADABLE_VERDICT, AnswerToken, GuardAnswer, add_up, read_answer
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.reading.exchange_windows import Offsets
 from protector_models.settings import DetectorSettings
 
 _CHARACTERS_PER_TOKEN = 2

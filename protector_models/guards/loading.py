@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from protector_models.adapter_cards import check_base
-from protector_models.detectors.checkpoint_description import CheckpointDescription, load_description
+from protector_models.checkpoints.model_folders import hash_folder, locate_adapter, locate_model
+from protector_models.checkpoints.trained_adapters import check_base
+from protector_models.descriptions.checkpoint_description import CheckpointDescription, load_description
+from protector_models.descriptions.generative_head import GenerativeHead
 from protector_models.guards.asking import require_generative
 from protector_models.guards.encoding import GuardEncoding
-from protector_models.guards.generative_head import GenerativeHead
 from protector_models.guards.prompts import read_template
-from protector_models.language_model_files import hash_choices, hash_folder, locate_adapter, locate_model
-from protector_models.language_model_loading import (
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.revisions import make_revision
+from protector_models.settings import DetectorSettings, Device
+from protector_models.transformer_models.base_models import (
     DTYPES,
     BaseModel,
     load_base_model,
@@ -27,8 +30,6 @@ from protector_models.language_model_loading import (
     put_adapter,
     require_device,
 )
-from protector_models.moderation.errors import ConfigurationError
-from protector_models.settings import DetectorSettings, Device
 
 _TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
 _SPARE_TOKENS = 8
@@ -110,7 +111,7 @@ def load_guard(settings: DetectorSettings, *, num_threads: int) -> LoadedGuard:
         generation=generation,
         room=room,
         tokens_per_run=tokens_per_run,
-        revision=f"{name}@{hash_choices(choices)}",
+        revision=make_revision(name, choices),
     )
 
 

@@ -1,18 +1,20 @@
-"""What a generative guard is shown: the messages, or the filled template, of one window of an exchange.
+"""Prompts for a generative guard: the messages, or the filled template, of one window of an exchange.
 
 Where only one of prompt and response is there, it is shown as a text that stands alone: what a user said. Nothing in a
-text can pass for a mark of the template or for a control token: a space breaks them there.
+text can pass for a mark of the template or of a thought, or for a control token: a space breaks them there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from protector_models.control_tokens import break_up
-from protector_models.detectors.exchange_windows import ExchangeWindow
-from protector_models.guards.generative_head import FIELD, GenerativeHead, GuardMessage
+from protector_models.descriptions.generative_head import FIELD, GenerativeHead, GuardMessage
+from protector_models.descriptions.templates import fill
+from protector_models.guards.thoughts import break_up_marks
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.reading.exchange_windows import ExchangeWindow
+from protector_models.transformer_models.control_tokens import break_up
 
 _TEMPLATE_FIELDS = {"prompt", "response"}
 
@@ -23,11 +25,12 @@ def stands_alone(exchange: Exchange) -> bool:
 
 
 def separate(exchange: Exchange, forbidden: Iterable[str]) -> tuple[str, str]:
-    """Return question and response as a guard is shown them, with forbidden marks broken up.
+    """Return question and response as a guard is shown them, with forbidden marks and those of thoughts broken up.
 
     What stands alone is returned as the question, which is where a guard looks at it.
     """
-    question, response = (break_up(text, forbidden) for text in (exchange.question(), exchange.response))
+    texts = (exchange.question(), exchange.response)
+    question, response = (break_up_marks(break_up(text, forbidden)) for text in texts)
     if not stands_alone(exchange):
         return question, response
     return (question, "") if question.strip() else (response, "")
@@ -45,11 +48,6 @@ def build_messages(head: GenerativeHead, window: ExchangeWindow, *, alone: bool)
     return [
         _fill_message(message, values, head.content) for message in (head.messages_alone if alone else head.messages)
     ]
-
-
-def fill_template(template: str, window: ExchangeWindow) -> str:
-    """Return a template with a window in it; a text that stands alone takes the prompt's place."""
-    return _fill(template, {"prompt": window.prompt, "response": window.response})
 
 
 def read_template(head: GenerativeHead, file: Path | None, *, description: str) -> str | None:
@@ -86,11 +84,6 @@ def read_template(head: GenerativeHead, file: Path | None, *, description: str) 
 
 
 def _fill_message(message: GuardMessage, values: Mapping[str, str], form: str) -> dict[str, Any]:
-    text = _fill(message.content, values)
+    text = fill(message.content, values)
     content: str | Sequence[Mapping[str, str]] = text if form == "text" else [{"type": "text", "text": text}]
     return {"role": message.role, "content": content}
-
-
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    # In one pass: what looks like a field in a text that was put in is none.
-    return FIELD.sub(lambda match: values[match[1]], template)

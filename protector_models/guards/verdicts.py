@@ -1,11 +1,13 @@
-"""What a generative guard wrote, read as harmfulness and categories: one algorithm for guards here and behind HTTP.
+"""Verdicts that a guard wrote, read as harmfulness and categories: one algorithm for guards here and behind HTTP.
 
 A regular expression finds the verdict in the text. The probabilities of all verdicts' first tokens at the place where
 it begins give harmfulness: each verdict's weight, weighted by its probability among the verdicts. A token belongs to a
 verdict if it is the beginning of that verdict's text and of no other's, in whatever case: "Un" and " unsafe" are of
 "unsafe". Where no probabilities are known, harmfulness is the weight of the verdict that was written.
 
-What holds no verdict is a failure, and a failure is never "safe".
+What holds no verdict is a failure, and a failure is never "safe"; so is what holds verdicts that contradict each other.
+A guard that reasons first writes its verdict behind what it thought (`thoughts`): nothing in there is one, and an
+answer that ends in there holds none.
 """
 
 import math
@@ -14,14 +16,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from protector_models.guards.generative_head import GenerativeHead
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.descriptions.generative_head import GenerativeHead
+from protector_models.guards.thoughts import find_end_of_thought
+from protector_models.moderation.model_outputs import ItemFailure
 
 SCORE_DECIMALS = 4
 """Of every score that is reported."""
 
 UNREADABLE_VERDICT = "UnreadableVerdict"
-"""The error of an answer that holds no verdict."""
+"""The error of an answer that holds no verdict, or several that differ."""
+
+_ELSEWHERE = "x\nx "
+"""Stands before what shall be found in another place than the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ class VerdictGrammar:
         self._labels = {label.casefold(): label for label in weights}
         self._weights = dict(weights)
         self._categories = {name.casefold(): ours for name, ours in categories.items()}
+        labels = "|".join(re.escape(label) for label in sorted(weights, key=len, reverse=True))
+        self._words = re.compile(rf"(?<!\w)(?:{labels})(?!\w)", re.IGNORECASE)
         # The longest first: "violent" stands in "non-violent" as well.
         names = "|".join(re.escape(name) for name in sorted(categories, key=len, reverse=True))
         self._names = re.compile(rf"(?<!\w)(?:{names})(?!\w)" if names else r"(?!)", re.IGNORECASE)
@@ -91,17 +99,53 @@ class VerdictGrammar:
         return list(self._weights)
 
     def find(self, text: str) -> WrittenVerdict | None:
-        """Return the verdict in a text, None where there is none."""
-        match = self._pattern.search(text)
-        label = self._labels.get(match["verdict"].casefold()) if match and match["verdict"] else None
-        if match is None or label is None:
+        """Return the verdict in a text, behind what was thought there; None where there is none, or several differ."""
+        begin = find_end_of_thought(text)
+        if begin is None:
+            return None
+        # A slice, not a position: a pattern may be anchored to the beginning.
+        answer = text[begin:]
+        match = self._pattern.search(answer)
+        label = self._label(match)
+        if match is None or label is None or self._contradicts(answer, match, label):
             return None
         named = match["categories"] if "categories" in self._pattern.groupindex else None
         return WrittenVerdict(
             label=label,
-            start=match.start("verdict"),
+            start=begin + match.start("verdict"),
             categories=frozenset(self._categories[name.casefold()] for name in self._names.findall(named or "")),
         )
+
+    def is_contradictory(self, text: str) -> bool:
+        """Tell whether a text holds verdicts that differ, behind what was thought there."""
+        answer = text[find_end_of_thought(text) or 0 :]
+        match = self._pattern.search(answer)
+        label = self._label(match)
+        return match is not None and label is not None and self._contradicts(answer, match, label)
+
+    def _contradicts(self, answer: str, match: re.Match[str], label: str) -> bool:
+        """Tell whether something behind the first verdict of an answer takes it back."""
+        place = match.end("verdict")
+        # Where it could not stand elsewhere, the pattern finds no second verdict: then any word for more harm is one.
+        if self._pattern.search(_ELSEWHERE + answer[match.start() :]) is None:
+            words = (self._labels.get(word.casefold(), label) for word in self._words.findall(answer, place))
+            return self._stands_first_in_a_line(answer[place:], label) or any(
+                self._weights[word] > self._weights[label] for word in words
+            )
+        # From behind the verdict, not behind the match: what follows a verdict may swallow the next one.
+        while (other := self._pattern.search(answer, place)) is not None:
+            if other["verdict"] and self._label(other) != label:
+                return True
+            place = max(place + 1, other.end("verdict"))
+        return False
+
+    def _stands_first_in_a_line(self, rest: str, label: str) -> bool:
+        """Tell whether some later line begins with another verdict than the one before."""
+        found = (self._label(self._pattern.match(line)) for line in rest.split("\n")[1:])
+        return any(other not in {None, label} for other in found)
+
+    def _label(self, match: re.Match[str] | None) -> str | None:
+        return self._labels.get(match["verdict"].casefold()) if match and match["verdict"] else None
 
     def label_of_token(self, token: str) -> str | None:
         """Return the verdict that a token can only be the beginning of; None where it begins none, or several."""
@@ -151,11 +195,13 @@ def read_answer(
     """
     written = grammar.find(text)
     if written is None:
+        found = "verdicts that contradict each other" if grammar.is_contradictory(text) else "no verdict"
         expected = ", ".join(grammar.labels)
         return ItemFailure(
-            error=UNREADABLE_VERDICT, message=f"the guard's answer holds no verdict; expected {expected}"
+            error=UNREADABLE_VERDICT,
+            message=f"the guard's answer holds {found}{_place_of_verdict(text)}; expected {expected}",
         )
-    harmfulness = grammar.weigh(written.label, _find_probabilities(grammar, written.label, list(tokens)))
+    harmfulness = grammar.weigh(written.label, _find_probabilities(grammar, text, written, list(tokens)))
     if math.isnan(harmfulness):
         return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
     if category is not None:
@@ -178,18 +224,40 @@ def add_up(grammar: VerdictGrammar, alternatives: Iterable[tuple[str, float]]) -
     return {label: _add_logarithms(values) for label, values in found.items()}
 
 
-def _find_probabilities(grammar: VerdictGrammar, label: str, tokens: Sequence[AnswerToken]) -> Mapping[str, float]:
+def _place_of_verdict(text: str) -> str:
+    end = find_end_of_thought(text)
+    if end is None:
+        return ": it ends within a thought"
+    return " behind the thought" if end else ""
+
+
+def _find_probabilities(
+    grammar: VerdictGrammar, text: str, written: WrittenVerdict, tokens: Sequence[AnswerToken]
+) -> Mapping[str, float]:
     """Return the probabilities where the verdict begins; none where the tokens do not hold it in a place of its own."""
-    written = grammar.find("".join(token.text for token in tokens))
-    if written is None or written.label != label:
+    start = _find_start(grammar, text, written, "".join(token.text for token in tokens))
+    if start is None:
         return {}
     end = 0
     for token in tokens:
         end += len(token.text)
-        if end > written.start:
+        if end > start:
             # A token that holds more than the beginning of the verdict says nothing of the others' probabilities.
-            return token.log_probabilities if grammar.label_of_token(token.text) == label else {}
+            return token.log_probabilities if grammar.label_of_token(token.text) == written.label else {}
     return {}
+
+
+def _find_start(grammar: VerdictGrammar, text: str, written: WrittenVerdict, joined: str) -> int | None:
+    """Return where the verdict of a text begins in the tokens of it.
+
+    A server may give the tokens of a thought that it has taken out of the text, with its marks or without: the text is
+    then what the tokens end with.
+    """
+    place = joined.rfind(text.strip())
+    if place >= 0:
+        return place + written.start - (len(text) - len(text.lstrip()))
+    found = grammar.find(joined)
+    return found.start if found is not None and found.label == written.label else None
 
 
 def _add_logarithms(values: Sequence[float]) -> float:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from protector_models.detectors.exchange_encoding import plan_token_runs
+from protector_models.guards.thoughts import is_mark_of_thought
 from protector_models.guards.verdicts import AnswerToken, VerdictGrammar
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.text_generation import run_or_split
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.running.split_runs import TRANSFORMERS_ERRORS, run_or_split
+from protector_models.transformer_models.exchange_encoding import plan_token_runs
 
 TokenIds = Sequence[int]
 
@@ -52,6 +53,7 @@ class GuardWriter:
         self._revision = revision
         self._tokens_per_run = tokens_per_run
         self._ids_by_verdict = _find_beginnings(tokenizer, grammar)
+        self._textless = _find_textless(tokenizer)
 
     def write(self, prompts: Sequence[TokenIds]) -> list[list[AnswerToken] | ItemFailure]:
         """Write an answer to each prompt, the token that ends it left out.
@@ -71,6 +73,7 @@ class GuardWriter:
                 self._generate,
                 revision=self._revision,
                 num_tokens=len(prompts[run[-1]]),
+                also=TRANSFORMERS_ERRORS,
             )
             answers |= zip(run, written, strict=True)
         return [answers[place] for place in range(len(prompts))]
@@ -110,7 +113,8 @@ class GuardWriter:
         ]
 
     def _decode(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ids = [token for token in ids if token not in self._textless]
+        text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
 
@@ -125,6 +129,15 @@ class _VerdictRecorder(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002  # transformers' signature
         self.scores_BL.append(torch.stack([scores[:, ids].double().logsumexp(dim=1) for ids in self._ids], dim=1))
         return scores
+
+
+def _find_textless(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the special tokens, which have no text in an answer; marks of a thought have some, special or not."""
+    return frozenset(
+        token
+        for token, added in tokenizer.added_tokens_decoder.items()
+        if added.special and not is_mark_of_thought(added.content)
+    )
 
 
 def _find_beginnings(tokenizer: Any, grammar: VerdictGrammar) -> dict[str, list[int]]:

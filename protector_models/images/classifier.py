@@ -9,13 +9,15 @@ from typing import Any, Self
 
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
+from protector_models.checkpoints.model_folders import hash_folder, locate_model
 from protector_models.images.decoding import Pixels
 from protector_models.images.settings import ImageClassifierSettings
-from protector_models.language_model_files import hash_choices, hash_folder, locate_model
-from protector_models.language_model_loading import explain, require_device
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.revisions import make_revision
+from protector_models.transformer_models.base_models import explain, require_device
+from protector_models.transformer_models.pretrained_weights import load_pretrained, require_all_weights
 
 _SECTION = "images.classifier"
 _SCORE_DECIMALS = 4
@@ -47,21 +49,11 @@ class ImageClassifier:
         """Loads what the settings name. Code of a repository is never run.
 
         Raises:
-            ConfigurationError: it cannot be loaded, or does not know a label.
+            ConfigurationError: it cannot be loaded, its files lack some of its weights, or it does not know a label.
         """
         require_device(settings.device, section=_SECTION)
         directory = locate_model(settings.model, section=_SECTION)
-        try:
-            model = AutoModelForImageClassification.from_pretrained(
-                directory, use_safetensors=True, trust_remote_code=False
-            )
-            processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-                directory, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ConfigurationError(
-                f"{_SECTION}.model: {settings.model!r}: no image classifier that transformers loads: {explain(error)}"
-            ) from error
+        model, processor = _load(directory)
         choices = {**settings.model_dump(mode="json", include={"labels", "device"}), "files": hash_folder(directory)}
         config = model.config
         return cls(
@@ -70,7 +62,7 @@ class ImageClassifier:
             categories_by_label=_number_labels(config.id2label, settings.labels),
             # One label alone has no alternative: transformers leaves its score to a sigmoid too.
             is_multi_label=config.problem_type == "multi_label_classification" or len(config.id2label) == 1,
-            revision=f"{Path(settings.model).name}@{hash_choices(choices)}",
+            revision=make_revision(Path(settings.model).name, choices),
         )
 
     def score(self, views: Sequence[Pixels], *, check_time: Callable[[], None]) -> dict[str, float]:
@@ -102,6 +94,26 @@ class ImageClassifier:
             known = scores.get(category, 0.0)
             scores[category] = max(known, shares_L[label]) if self._is_multi_label else known + shares_L[label]
         return scores
+
+
+def _load(directory: Path) -> tuple[Any, Any]:
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        model, untrained = load_pretrained(
+            AutoModelForImageClassification, directory, config=config, dtype=torch.float32
+        )
+        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+            directory, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"{_SECTION}.model: {directory}: no image classifier that transformers loads: {explain(error)}"
+        ) from error
+    try:
+        require_all_weights(directory, untrained)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{_SECTION}.model: {error}") from error
+    return model, processor
 
 
 def _number_labels(names: Mapping[int, str], categories: Mapping[str, str]) -> dict[int, str]:

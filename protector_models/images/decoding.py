@@ -5,37 +5,51 @@ they are transparent; one stretches 16-bit values, one cuts them off; one obeys 
 that only one of them shows would be missed in the others, so all of these *views* are made and read.
 """
 
+import hashlib
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import HeifImageFile
 
+from protector_models.images.cut_jpegs import JpegBody, find_body
 from protector_models.images.formats import SIGNATURES_BYTES, sniff_media_type
 from protector_models.moderation.images import ImageFault
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 Pixels = npt.NDArray[np.uint8]
 """Height x width x 3: red, green, blue."""
 
 MAX_VIEW_SIDE = 2_000
 """Pixels of a view's longer side; larger pictures are shrunk to it, so that the work on one is bounded. Models that
-answer about pictures shrink them further."""
+answer about pictures shrink them further. Of one that is more than twice as long as wide, such as a scrolling
+screenshot, the shorter side is shrunk to half of it: its letters are as large as those of another picture."""
 MAX_SIDE_OF_MANY = 1_280
 """The same where a picture has many views."""
 _MANY_VIEWS = 4
+_MAX_DETAIL_PIXELS = 16_000_000
+"""Of a view at its full size: a screen of 5,120 x 2,880 has less."""
+_MAX_PIXELS_OF_DETAILS = 48_000_000
+"""Of all views of a picture at their full sizes."""
 
+_MAX_MISSING = 0.01
+"""Share of a picture that may be missing from a file that is cut off: of a thousand rows ten, which hold no line of
+letters that would be read."""
 _ROWS_AT_ONCE = 64
 
+_PNG_END = b"IEND"
 _ORIENTATION_TAG = 0x0112
 _TURNS: Mapping[int, tuple[Image.Transpose, ...]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT,),
@@ -58,6 +72,8 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "image/webp": WebPImageFile,
     "image/bmp": BmpImageFile,
     "image/tiff": TiffImageFile,
+    "image/heic": HeifImageFile,
+    "image/avif": AvifImageFile,
 }
 
 
@@ -77,7 +93,7 @@ class UnreadImageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingLimits:
-    """What is decoded at most."""
+    """Bounds of what is decoded."""
 
     formats: frozenset[str]
     """Such as "png"."""
@@ -95,15 +111,20 @@ class Picture:
     """Of the first frame, in pixels, as shown."""
     height: int
     views: tuple[Pixels, ...]
-    """At least one, all different; the first is the first frame as most programs show it. None has a side of more than
-    `MAX_VIEW_SIDE`."""
+    """At least one, all different; the first is the first frame as most programs show it. None has a longer side of
+    more than `MAX_VIEW_SIDE`, but for those whose shorter side has at most half of it."""
+    details: tuple[Pixels | None, ...]
+    """The same views before they were shrunk, of 16 million pixels at most; None where a view was not."""
+    is_cut: bool = False
+    """The end of its file is missing, and at most a hundredth of the picture with it."""
 
 
 def decode_picture(data: bytes, limits: DecodingLimits) -> Picture:
     """Decodes every frame; sizes are checked before a pixel is.
 
     Raises:
-        UnreadImageError: the image is of another format, too large, or damaged in any part.
+        UnreadImageError: the image is of another format, too large, or damaged in any part. A JPEG or PNG of which all
+            but the very end is there is none of these.
     """
     media_type = sniff_media_type(data[:SIGNATURES_BYTES])
     if media_type is None or media_type.removeprefix("image/") not in limits.formats:
@@ -111,8 +132,11 @@ def decode_picture(data: bytes, limits: DecodingLimits) -> Picture:
             ImageFault.FORMAT_NOT_ALLOWED, f"expected one of {', '.join(sorted(limits.formats))}, got {media_type}"
         )
     try:
-        with _OPENERS[media_type](io.BytesIO(data)) as image:
-            return _decode(image, limits)
+        body = find_body(data) if media_type == "image/jpeg" else None
+        is_cut = media_type == "image/png" and _PNG_END not in data
+        with _OPENERS[media_type](io.BytesIO(body.completed() if body else data)) as image:
+            picture = _decode(image, limits, is_cut=is_cut)
+        return picture if body is None else replace(picture, is_cut=_is_cut(body))
     except UnreadImageError:
         raise
     except Exception as error:  # damaged data makes decoders raise nearly anything
@@ -121,21 +145,38 @@ def decode_picture(data: bytes, limits: DecodingLimits) -> Picture:
         ) from error
 
 
-def _decode(image: ImageFile.ImageFile, limits: DecodingLimits) -> Picture:
+def _is_cut(body: JpegBody) -> bool:
+    """Tells whether a JPEG lacks its very end; one that lacks more is an error."""
+    missing = body.measure_missing()
+    is_cut = not body.has_end or missing > 0
+    # Of a file that is not cut, few scans may be all there ever were.
+    if missing > _MAX_MISSING or (is_cut and not body.has_every_scan):
+        raise UnreadImageError(ImageFault.CORRUPT_IMAGE, "image/jpeg that is cut off: expected all but its very end")
+    return is_cut
+
+
+def _decode(image: ImageFile.ImageFile, limits: DecodingLimits, *, is_cut: bool) -> Picture:
     views: dict[bytes, Pixels] = {}
     size: tuple[int, int] | None = None
     for frame in _frames(image, limits):
         for view in _show(frame):
             size = size or view.size
-            pixels = np.asarray(_shrink(view, MAX_VIEW_SIDE))
-            # As keys the pixels themselves would be kept twice, and a hash of NumPy's is none of the content.
-            views.setdefault(pixels.shape[0].to_bytes(4, "big") + pixels.tobytes(), pixels)
+            pixels = np.asarray(_fit(view, _MAX_DETAIL_PIXELS))
+            # As keys the pixels themselves would be kept twice.
+            views.setdefault(
+                pixels.shape[0].to_bytes(4, "big") + hashlib.sha256(np.ascontiguousarray(pixels).data).digest(), pixels
+            )
     if size is None:
         raise UnreadImageError(ImageFault.CORRUPT_IMAGE, "expected at least one frame, got none")
-    shown = tuple(views.values())
+    shown = [np.asarray(_shrink(Image.fromarray(view), MAX_VIEW_SIDE)) for view in views.values()]
     if len(shown) >= _MANY_VIEWS:
-        shown = tuple(np.asarray(_shrink(Image.fromarray(view), MAX_SIDE_OF_MANY)) for view in shown)
-    return Picture(width=size[0], height=size[1], views=shown)
+        shown = [np.asarray(_shrink(Image.fromarray(view), MAX_SIDE_OF_MANY)) for view in shown]
+    share = _MAX_PIXELS_OF_DETAILS // len(shown)
+    details = [
+        None if view.shape == full.shape else np.asarray(_fit(Image.fromarray(full), share))
+        for view, full in zip(shown, views.values(), strict=True)
+    ]
+    return Picture(width=size[0], height=size[1], views=tuple(shown), details=tuple(details), is_cut=is_cut)
 
 
 def _frames(image: ImageFile.ImageFile, limits: DecodingLimits) -> Iterator[ImageFile.ImageFile]:
@@ -144,20 +185,23 @@ def _frames(image: ImageFile.ImageFile, limits: DecodingLimits) -> Iterator[Imag
     Frames are not counted beforehand: for some formats that walks through all of them, however many there are.
     """
     num_pixels = 0
-    for position in range(limits.max_frames + 1):
+    # Where a file has several pictures, one of them is open: the one that programs show.
+    first = image.tell()
+    positions = [first, *(position for position in range(limits.max_frames + 1) if position != first)]
+    for num_frames, position in enumerate(positions):
         _require_side(image.size, limits)
         try:
             image.seek(position)
         except EOFError:
             return
-        if position == limits.max_frames:
+        if num_frames == limits.max_frames:
             raise UnreadImageError(ImageFault.TOO_MANY_FRAMES, f"expected at most {limits.max_frames} frames, got more")
         _require_side(image.size, limits)
         num_pixels += image.size[0] * image.size[1]
         if num_pixels > limits.max_pixels:
             raise UnreadImageError(
                 ImageFault.TOO_MANY_PIXELS,
-                f"{image.size[0]} x {image.size[1]} in frame {position + 1}: expected at most {limits.max_pixels} "
+                f"{image.size[0]} x {image.size[1]} in frame {num_frames + 1}: expected at most {limits.max_pixels} "
                 "pixels in all frames",
             )
         yield image
@@ -194,7 +238,8 @@ def _lay_on_grounds(frame: Image.Image) -> Iterator[Image.Image]:
         return
     rgba = frame.convert("RGBA")
     # Shrunk apart from each other: together, colours under full transparency would be lost.
-    colours, alpha = _shrink(rgba.convert("RGB"), MAX_VIEW_SIDE), _shrink(rgba.getchannel("A"), MAX_VIEW_SIDE)
+    colours = _fit(rgba.convert("RGB"), _MAX_DETAIL_PIXELS)
+    alpha = _fit(rgba.getchannel("A"), _MAX_DETAIL_PIXELS)
     for ground in ("white", "black"):
         yield Image.composite(colours, Image.new("RGB", colours.size, ground), alpha)
     yield colours
@@ -223,9 +268,16 @@ def _exact_rows(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[np.
 
 
 def _shrink(image: Image.Image, max_side: int) -> Image.Image:
-    """Returns an image whose longer side is at most that long."""
-    longer = max(image.size)
-    if longer <= max_side:
+    """Returns an image whose longer side is at most that long, or whose shorter side is at most half as long."""
+    return _scale(image, max(max_side / max(image.size), max_side / 2 / min(image.size)))
+
+
+def _fit(image: Image.Image, max_pixels: int) -> Image.Image:
+    return _scale(image, math.sqrt(max_pixels / (image.width * image.height)))
+
+
+def _scale(image: Image.Image, scale: float) -> Image.Image:
+    if scale >= 1:
         return image
-    width, height = (max(1, round(side * max_side / longer)) for side in image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)

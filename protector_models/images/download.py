@@ -7,11 +7,11 @@ no redirects that were not asked for.
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpcore
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_before_delay
-from tenacity.wait import wait_random_exponential
 
+from protector_models.endpoints.busy_servers import asking_again, may_pass, read_retry_after
 from protector_models.images.fetch_error import ImageFetchError
 from protector_models.images.fetch_slots import FetchSlots
 from protector_models.images.web_addresses import WebAddress
@@ -21,8 +21,6 @@ Follow = Callable[[WebAddress, str], WebAddress]
 """Where a redirect from an address to a location leads; raises ImageFetchError where it may not."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_BUSY = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed."""
 
 _HEADERS = (
     (b"Accept", b"image/*"),
@@ -30,8 +28,6 @@ _HEADERS = (
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"weir"),
 )
-
-_backoff = wait_random_exponential(multiplier=0.1, max=2)
 
 
 class _TryAgainError(ImageFetchError):
@@ -112,11 +108,8 @@ class ImageDownloads:
         await self._pool.aclose()
 
     async def _try_to_get(self, address: WebAddress) -> bytes | _Redirect:
-        tries = AsyncRetrying(
-            stop=stop_after_attempt(self._max_attempts) | stop_before_delay(self._timeout_s),
-            wait=_wait_s,
-            retry=retry_if_exception_type(_TryAgainError),
-            reraise=True,
+        tries = asking_again(
+            _TryAgainError, max_attempts=self._max_attempts, initial_s=0.1, max_s=2, within_s=self._timeout_s
         )
         return await tries(self._get, address)
 
@@ -144,9 +137,10 @@ class ImageDownloads:
     async def _read(self, response: httpcore.Response, address: WebAddress) -> bytes | _Redirect:
         headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
         status = response.status
-        if status in _BUSY:
+        if may_pass(status):
             message = f"{address.label}: status {status}, expected 200"
-            raise _TryAgainError(ImageFault.FETCH_FAILED, message, _number(headers.get(b"retry-after", "")))
+            asked_s = read_retry_after(headers.get(b"retry-after", ""), datetime.now(UTC))
+            raise _TryAgainError(ImageFault.FETCH_FAILED, message, asked_s)
         if status in _REDIRECTS and b"location" in headers:
             return _Redirect(location=headers[b"location"])
         if status != 200:
@@ -174,12 +168,5 @@ class ImageDownloads:
 
 
 def _number(value: str) -> int | None:
-    """Return the number in a header; None where it holds none, as where Retry-After is a date."""
+    """Return the number in a header; None where it holds none."""
     return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
-
-
-def _wait_s(state: RetryCallState) -> float:
-    """Wait as long as the host asked for, else with backoff and jitter; if that is too long no try is made any more."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after_s if isinstance(error, _TryAgainError) else None
-    return asked if asked is not None else _backoff(state)

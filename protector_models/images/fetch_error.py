@@ -1,8 +1,8 @@
-"""What every way of getting an image raises where it gets none."""
+"""The error of every way of getting an image, where it gets none."""
 
 from protector_models.moderation.errors import WeirError
 from protector_models.moderation.images import ImageFault
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 
 class ImageFetchError(WeirError):

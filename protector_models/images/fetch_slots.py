@@ -1,4 +1,4 @@
-"""How many images are fetched at the same time, over all and from one host."""
+"""Slots for fetching: how many images at the same time, over all and from one host."""
 
 import asyncio
 from collections.abc import AsyncIterator

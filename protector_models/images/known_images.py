@@ -1,6 +1,5 @@
 """A list of images that are known to be bad: compared by the hash of their bytes, and by what they look like."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.revisions import hash_text
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PERCEPTUAL = re.compile(r"[0-9a-f]{16}")
@@ -61,7 +61,7 @@ class KnownImages:
             perceptual_P=np.array([int(entry, 16) for entry in alike], dtype=np.uint64),
             names_P=tuple(alike.values()),
             max_distance=max_distance,
-            digest=hashlib.sha256(content.encode()).hexdigest()[:12],
+            digest=hash_text(content),
         )
 
     def find(self, sha256: str, perceptual_hashes: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Which addresses of the internet are public: those that lead to no private, local or special network.
+"""Public addresses of the internet: those that lead to no private, local or special network.
 
 Written out, and not taken from `ipaddress.is_global`: what that returns changes between patch releases of Python, and
 it calls multicast addresses and those of tunnels global.

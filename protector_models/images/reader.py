@@ -15,24 +15,27 @@ from typing import Protocol
 
 import imagehash
 from PIL import Image, ImageDraw, ImageFont
+from rapidocr_onnxruntime.utils.infer_engine import ONNXRuntimeError  # type: ignore[import-untyped]  # ships no types
 
-from protector_models.checkpoints import hash_file
-from protector_models.deadlines import within
+from protector_models.checkpoints.cards import hash_file
 from protector_models.images.decoding import DecodingLimits, Picture, Pixels, UnreadImageError, decode_picture
 from protector_models.images.known_images import KnownImages
 from protector_models.images.settings import ImageSettings
 from protector_models.images.text import READING, TextReader
-from protector_models.in_process import ModelThreads
-from protector_models.language_model_files import hash_choices
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.engine_faults import is_engine_error
+from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError, SuspectBatchError
 from protector_models.moderation.images import ImageFault, ImageReading
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.revisions import make_revision
+from protector_models.running.deadlines import within
+from protector_models.running.engine_errors import find_device_failure
+from protector_models.running.model_threads import ModelThreads
 
 NAME = "weir-images"
 _MAX_CHARACTERS = 20_000
 """Of one image: several dense pages."""
 _HEALTH_TEXT = "WEIR"
-_DECIDING = ("rapidocr-onnxruntime", "onnxruntime", "opencv-python-headless", "pillow", "imagehash")
+_DECIDING = ("rapidocr-onnxruntime", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif", "imagehash")
 """Packages whose versions decide what is read."""
 
 
@@ -48,10 +51,13 @@ class ScoresPictures(Protocol):
 
 
 class ReadsText(Protocol):
-    """What finds the text in one view."""
+    """Finds the text in one view."""
 
-    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
-        """Return its lines in reading order; may raise `UnreadImageError`, and whatever `check_time` raises."""
+    def read(self, view: Pixels, *, detail: Pixels | None, check_time: Callable[[], None]) -> list[str]:
+        """Return its lines in reading order, those too that only its full size shows, if there is one.
+
+        May raise `UnreadImageError`, and whatever `check_time` raises.
+        """
 
 
 class SynchronousImageReader:
@@ -78,7 +84,7 @@ class SynchronousImageReader:
         self._known = known
         self._classifier = classifier
         self._clock = clock
-        self.revision = f"{NAME}@{_hash_identity(settings, known, classifier)}"
+        self.revision = _make_revision(settings, known, classifier)
 
     @classmethod
     def load(cls, settings: ImageSettings) -> "SynchronousImageReader":
@@ -100,7 +106,11 @@ class SynchronousImageReader:
         return cls(text_reader, settings, known=known, classifier=classifier)
 
     def read(self, contents: Sequence[bytes]) -> list[ImageReading | ItemFailure]:
-        """Reads each image, whatever its neighbours are; equal ones once. Same length and order."""
+        """Reads each image, whatever its neighbours are; equal ones once. Same length and order.
+
+        Raises:
+            ModelUnavailableError: a model broke on a word of ours as well, its device failed or has no memory.
+        """
         distinct = {content: self._read(content) for content in dict.fromkeys(contents)}
         return [distinct[content] for content in contents]
 
@@ -119,14 +129,31 @@ class SynchronousImageReader:
             categories = self._classifier.score(picture.views, check_time=check_time) if self._classifier else {}
             return self._describe(content, picture, text, categories)
         except UnreadImageError as error:
+            if isinstance(error.__cause__, ONNXRuntimeError | MemoryError):
+                self._require_own_word(error)
             return error.as_failure()
+        except Exception as error:
+            if outage := find_device_failure(error, revision=self.revision):
+                raise outage from error
+            if is_engine_error(error):
+                raise SuspectBatchError(f"{self.revision}: the model failed ({type(error).__name__})") from error
+            raise
+
+    def _require_own_word(self, error: UnreadImageError) -> None:
+        """Raise unless a word of ours is read: a model that breaks on that too is ill, and the image not at fault."""
+        try:
+            text = self._read_text(decode_picture(_draw(_HEALTH_TEXT), self._limits), lambda: None)
+        except UnreadImageError:
+            text = ""
+        if text != _HEALTH_TEXT:
+            raise ModelUnavailableError(f"{self.revision}: the text model breaks on whatever it is given") from error
 
     def _read_text(self, picture: Picture, check_time: Callable[[], None]) -> str:
         # Views and frames of one picture repeat each other's lines: each is kept once, where it is first.
         lines: dict[str, None] = {}
-        for view in picture.views:
+        for view, detail in zip(picture.views, picture.details, strict=True):
             check_time()
-            lines.update(dict.fromkeys(self._text_reader.read(view, check_time=check_time)))
+            lines.update(dict.fromkeys(self._text_reader.read(view, detail=detail, check_time=check_time)))
         text = "\n".join(lines)
         if len(text) > _MAX_CHARACTERS:
             raise UnreadImageError(
@@ -145,6 +172,7 @@ class SynchronousImageReader:
             text=text,
             categories=categories,
             known_as=self._known.find(sha256, hashes) if self._known else None,
+            is_cut=picture.is_cut,
             reader=self.revision,
         )
 
@@ -257,12 +285,13 @@ def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argumen
         loop.call_soon_threadsafe(call, argument)
 
 
-def _hash_identity(settings: ImageSettings, known: KnownImages | None, classifier: ScoresPictures | None) -> str:
-    """Returns a digest of everything that decides what is read of an image.
+def _make_revision(settings: ImageSettings, known: KnownImages | None, classifier: ScoresPictures | None) -> str:
+    """Returns "name@revision", of everything that decides what is read of an image.
 
     Limits do not: an image is read whole or not at all, and of those that are not nothing is kept.
     """
-    return hash_choices(
+    return make_revision(
+        NAME,
         {
             "reading": READING,
             "packages": {name: version(name) for name in _DECIDING},
@@ -270,7 +299,7 @@ def _hash_identity(settings: ImageSettings, known: KnownImages | None, classifie
             "min_text_confidence": settings.min_text_confidence,
             "known": known and [known.digest, known.max_distance],
             "classifier": classifier and classifier.revision,
-        }
+        },
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from protector_models.settings import Device
 
 ImageScheme = Literal["data", "https", "http", "s3", "file"]
-ImageFormat = Literal["png", "jpeg", "gif", "webp", "bmp", "tiff"]
+ImageFormat = Literal["png", "jpeg", "gif", "webp", "bmp", "tiff", "heic", "avif"]
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_PATTERN = re.compile(rf"\*|(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]")
@@ -149,7 +149,7 @@ class ImageSettings(BaseModel):
     that only reading uses is then an error."""
     max_images: Annotated[int, Field(ge=1)] = 16
     """Images of one conversation that are looked at."""
-    formats: tuple[ImageFormat, ...] = ("png", "jpeg", "gif", "webp", "bmp", "tiff")
+    formats: tuple[ImageFormat, ...] = ("png", "jpeg", "gif", "webp", "bmp", "tiff", "heic", "avif")
     """Formats that are decoded."""
     max_pixels: Annotated[int, Field(ge=1, le=178_000_000)] = 40_000_000
     """Pixels of an image, of all its frames together; looked up in its header before any is decoded."""
@@ -161,7 +161,7 @@ class ImageSettings(BaseModel):
     """What the recogniser must give a piece of text for it to count."""
     max_text_pieces: Annotated[int, Field(ge=1, le=1000)] = 400
     """Pieces of text in one image; one with more is not read at all."""
-    time_limit_s: Annotated[float, Field(gt=0, le=3_600)] = 20.0
+    time_limit_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
     """How long reading one image may take; less than a third of `serve.deadlines.images_s`."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """Images that are read at the same time; null: as many as the deployment, or else the machine, has CPUs."""

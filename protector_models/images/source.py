@@ -1,10 +1,11 @@
-"""Where images come from: data URLs, web servers, object stores and folders, each only as far as it is configured."""
+"""The source of images: data URLs, web servers, object stores and folders, each only as far as it is configured."""
 
 import asyncio
 import hashlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -17,18 +18,19 @@ from protector_models.images.download import ImageDownloads
 from protector_models.images.fetch_error import ImageFetchError
 from protector_models.images.fetch_slots import FetchSlots
 from protector_models.images.files import FileImages
-from protector_models.images.formats import SIGNATURES_BYTES, sniff_media_type
+from protector_models.images.formats import FORMATS_IN_WORDS, SIGNATURES_BYTES, sniff_media_type
 from protector_models.images.public_addresses import IPNetwork
 from protector_models.images.settings import ImageSettings
 from protector_models.images.web_images import WebImages
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 MAX_REFERENCE_CHARACTERS = 8_192
 """Of a reference that is no data URL; the longest that common web servers take."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,15}):", re.IGNORECASE)
+_DATA_URL_AFTER_BLANKS = re.compile(r"[\t\n\f\r ]+data:", re.IGNORECASE)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -62,6 +64,9 @@ class ConfiguredImageSource:
             await downloads.close()
 
     async def _fetch(self, reference: str) -> ImageContent | ItemFailure:
+        if _DATA_URL_AFTER_BLANKS.match(reference):
+            # As browsers do; other references stand as they are, or are none.
+            reference = reference.lstrip("\t\n\f\r ")
         try:
             async with asyncio.timeout(self._timeout_s):
                 return _to_content(await self._way_of(reference)(reference))
@@ -76,7 +81,7 @@ class ConfiguredImageSource:
             raise ImageFetchError(ImageFault.INVALID_REFERENCE, "expected a URL or a data URL")
         scheme = match[1].lower()
         if scheme not in self._ways:
-            message = f"scheme {scheme!r} is not a configured one: expected {', '.join(self._ways)}"
+            message = f"a scheme that is not a configured one: expected {', '.join(self._ways)}"
             raise ImageFetchError(ImageFault.REFERENCE_NOT_ALLOWED, message)
         if scheme != "data":
             _require_reasonable(reference)
@@ -146,14 +151,21 @@ def load_image_source(
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:
     """Return what certificates are checked with; the environment takes no part in it."""
+    if ca_file is None:
+        return _trusted_authorities()
     context = httpx.create_ssl_context(trust_env=False)
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            message = f"images.fetch.ca_file: expected certificates in PEM form, got {str(ca_file)!r}: {error}"
-            raise ConfigurationError(message) from error
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        message = f"images.fetch.ca_file: expected certificates in PEM form, got {str(ca_file)!r}: {error}"
+        raise ConfigurationError(message) from error
     return context
+
+
+@cache
+def _trusted_authorities() -> ssl.SSLContext:
+    # For all sources: reading the certificates takes tens of milliseconds.
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _require_reasonable(reference: str) -> None:
@@ -174,6 +186,6 @@ def _to_content(data: bytes) -> ImageContent:
     """
     media_type = sniff_media_type(data[:SIGNATURES_BYTES])
     if media_type is None:
-        message = "expected the bytes of a PNG, JPEG, GIF, WebP, BMP or TIFF image"
+        message = f"expected the bytes of a {FORMATS_IN_WORDS} image"
         raise ImageFetchError(ImageFault.FORMAT_NOT_ALLOWED, message)
     return ImageContent(data=data, media_type=media_type, sha256=hashlib.sha256(data).hexdigest())

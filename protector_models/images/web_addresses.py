@@ -92,7 +92,8 @@ def require_listed(address: WebAddress, *, hosts: Sequence[str], ports: Collecti
         ImageFetchError: ReferenceNotAllowed: its host or port is not listed.
     """
     if not any(_matches(address.host, pattern) for pattern in hosts):
-        raise ImageFetchError(ImageFault.REFERENCE_NOT_ALLOWED, f"{address.label}: the host is not a configured one")
+        # Without its name, which is still a text of the conversation and not an address of anybody's.
+        raise ImageFetchError(ImageFault.REFERENCE_NOT_ALLOWED, "the host is not a configured one")
     if address.port not in ports:
         raise ImageFetchError(
             ImageFault.REFERENCE_NOT_ALLOWED, f"{address.label}: port {address.port} is not a configured one"

@@ -2,7 +2,8 @@
 
 - `system` and `developer` messages stand in front, as one; where the model's chat template knows no such turn, in the
   first user turn.
-- `tool` and `function` messages are the user's: they are what the model was told, not what it said.
+- `tool` and `function` messages, and those of a role that Weir does not know, are the user's: they are what the model
+  was told, not what it said.
 - An assistant's refusal is what it said. Its calls of tools are not shown: templates differ too much in them.
 - Neighbours of one role are one turn, since some templates refuse anything but alternation; messages in which nothing
   is said or shown are left out.
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protector_models.control_tokens import break_up
-from protector_models.moderation.conversation import ConversationEvent, ImagePart, Message
+from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.messages.message import ImagePart, Message, TextPart
+from protector_models.transformer_models.control_tokens import break_up
 
 CONVERSATION_LAYOUT = "conversation-1"
 """Name of these rules: a part of the revision of every model that is asked by them."""
@@ -27,6 +29,7 @@ _ROLES: dict[str, Role] = {
     "user": "user",
     "tool": "user",
     "function": "user",
+    "other": "user",
     "assistant": "assistant",
 }
 
@@ -106,5 +109,5 @@ def _parts(message: Message, control_tokens: set[str]) -> Iterator[Said | Shown]
     for part in content:
         if isinstance(part, ImagePart):
             yield Shown(part.image_url.url)
-        elif part.text:
+        elif isinstance(part, TextPart) and part.text:
             yield Said(break_up(part.text, control_tokens))

@@ -9,15 +9,15 @@ from typing import Any
 
 from PIL import Image
 
-from protector_models.control_tokens import find_control_tokens
 from protector_models.images.data_urls import decode_data_url
-from protector_models.images.decoding import DecodingLimits, UnreadImageError, decode_picture
+from protector_models.images.decoding import MAX_VIEW_SIDE, DecodingLimits, UnreadImageError, decode_picture
 from protector_models.images.fetch_error import ImageFetchError
 from protector_models.mllms.conversations import Said, Turn, image_references, make_turns
 from protector_models.mllms.vision_language_loading import render
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.images import ImageFault
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.transformer_models.control_tokens import find_control_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,4 +111,7 @@ def _decode(reference: str, limits: DecodingLimits) -> Image.Image:
     # Its size was limited when it was fetched.
     data = decode_data_url(reference, max_bytes=len(reference))
     # The picture that is read for its text, as most programs show it: an MLLM sees nothing else.
-    return Image.fromarray(decode_picture(data, limits).views[0])
+    picture = Image.fromarray(decode_picture(data, limits).views[0])
+    # Long pictures come larger than that for their letters' sake; a model would take thousands of tokens for one.
+    picture.thumbnail((MAX_VIEW_SIDE, MAX_VIEW_SIDE))
+    return picture

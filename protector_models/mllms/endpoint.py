@@ -3,12 +3,15 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Self
 
-from protector_models.chat_answers import Completion
-from protector_models.chat_completions import ChatCompletions, ChatRequest
-from protector_models.chat_connection import connect_chat
+from protector_models.endpoints.chat_answers import Completion
+from protector_models.endpoints.chat_completions import ChatCompletions
+from protector_models.endpoints.chat_connection import connect_chat
+from protector_models.endpoints.chat_sender import ChatRequest
+from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.settings import MllmSettings
+from protector_models.moderation.messages.message import Message
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.ports import Answer
 
 
 class ChatEndpointGenerator:
@@ -45,14 +48,14 @@ class ChatEndpointGenerator:
         """The model's name, and a digest of where it is and how it is asked."""
         return self._chat.revision
 
-    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
         """Answer each conversation.
 
         Raises:
             ModelUnavailableError: the endpoint is gone, busy or late, and none of the conversations got a text.
         """
         completions = await self._chat.complete([_ask(event) for event in events])
-        return [_to_answer(completion) for completion in completions]
+        return [self._to_answer(completion) for completion in completions]
 
     def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
         """Answer one conversation; yield the pieces of the answer as they come.
@@ -63,6 +66,15 @@ class ChatEndpointGenerator:
         """
         return self._chat.stream(_ask(event))
 
+    def _to_answer(self, completion: Completion | ItemFailure) -> Answer | ItemFailure:
+        if isinstance(completion, ItemFailure):
+            return completion
+        # A model that declines speaks in `refusal`: that is its response.
+        text = completion.text or completion.refusal
+        if not text:
+            return ItemFailure(error="EmptyAnswer", message="expected some text")
+        return Answer(text=text, mllm=self.revision)
+
     async def check_health(self, *, timeout_s: float) -> None:
         """Do nothing: its health is the endpoint's, which may be paid for by the call."""
 
@@ -72,11 +84,10 @@ class ChatEndpointGenerator:
 
 
 def _ask(event: ConversationEvent) -> ChatRequest:
-    return ChatRequest(messages=[message.model_dump(exclude_none=True) for message in event.messages])
+    return ChatRequest(messages=[_as_asked(message) for message in event.messages])
 
 
-def _to_answer(completion: Completion | ItemFailure) -> str | ItemFailure:
-    if isinstance(completion, ItemFailure):
-        return completion
-    # A model that declines speaks in `refusal`: that is its response.
-    return completion.text or completion.refusal or ItemFailure(error="EmptyAnswer", message="expected some text")
+def _as_asked(message: Message) -> dict[str, object]:
+    asked = message.model_dump(exclude_none=True)
+    # Endpoints know no such role; it is what the model was told, not what it said.
+    return {**asked, "role": "user"} if message.role == "other" else asked

@@ -8,12 +8,12 @@ from typing import Protocol
 
 from protector_models.images.settings import ImageSettings
 from protector_models.mllms.endpoint import ChatEndpointGenerator
+from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
-from protector_models.moderation.ports import ResponseGenerator
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.settings import MllmSettings
-from protector_models.writing_thread import IsWanted, WritingThread
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.ports import Answer, ResponseGenerator
+from protector_models.running.writing_thread import IsWanted, WritingThread
 
 
 class LoadedGenerator(ResponseGenerator, Protocol):
@@ -54,10 +54,6 @@ class AnsweringModel(Protocol):
     def revision(self) -> str:
         """Its "name@revision"."""
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether its device failed for good."""
-
     def answer(
         self, events: Sequence[ConversationEvent], *, is_wanted: IsWanted
     ) -> Iterator[tuple[int, str | ItemFailure]]:
@@ -84,32 +80,30 @@ class TransformersMllm:
 
         Args:
             model: the model.
-            deadline_s: how long a call may take, waiting for the calls before it included; above 0.
+            deadline_s: how long a call may take once it is its turn; above 0.
         """
         self._model = model
-        self._thread = WritingThread("mllm", deadline_s=deadline_s)
+        self._thread: WritingThread[str] = WritingThread("mllm", deadline_s=deadline_s)
 
     @property
     def revision(self) -> str:
         """The revision of the model."""
         return self._model.revision
 
-    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
         """Answer each conversation.
 
-        What a late call has finished is returned, and the rest of it is late.
-
         Raises:
-            ModelUnavailableError: no answer was written in time, or the device failed.
+            ModelUnavailableError: some answer was not written in time, or the device failed. What was written is kept
+                for the next try.
         """
-        if not events:
-            return []
-        return await self._thread.write(
-            lambda is_wanted: self._model.answer(events, is_wanted=is_wanted),
-            num_texts=len(events),
-            late="LateAnswer",
+        written = await self._thread.write(
+            lambda events, is_wanted: self._model.answer(events, is_wanted=is_wanted),
+            events,
+            key=_key,
             waiting_for=self.revision,
         )
+        return [Answer(text=text, mllm=self.revision) if isinstance(text, str) else text for text in written]
 
     def stream(self, event: ConversationEvent) -> AsyncGenerator[str, None]:
         """Answer one conversation; yield the pieces of the answer as they are written.
@@ -124,13 +118,12 @@ class TransformersMllm:
         )
 
     async def check_health(self, *, timeout_s: float) -> None:  # noqa: ARG002  # nothing is waited for
-        """Look whether the device has failed; nothing is computed, so that a long answer is no sign of illness.
+        """Look whether the device has failed or a call does not end; nothing is computed.
 
         Raises:
-            ModelUnavailableError: it has.
+            ModelUnavailableError: so it is.
         """
-        if self._model.has_failed:
-            raise ModelUnavailableError(f"{self.revision}: its device has failed; expected a new process")
+        self._thread.require_hope(self.revision)
 
     async def close(self) -> None:
         """Give the thread up without waiting for what it computes."""
@@ -164,3 +157,8 @@ def load_mllm(
             return ChatEndpointGenerator.from_settings(settings, deadline_s=deadline_s)
         case "off":
             raise ConfigurationError("mllm.kind: expected 'transformers' or 'openai', got 'off'")
+
+
+def _key(event: ConversationEvent) -> str:
+    """Return what events have in common whose answers are the same."""
+    return "\n".join(message.model_dump_json() for message in event.messages)

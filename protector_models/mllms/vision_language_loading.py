@@ -8,18 +8,19 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
-from protector_models.language_model_files import hash_choices, hash_folder, locate_model
-from protector_models.language_model_loading import (
+from protector_models.checkpoints.model_folders import hash_folder, locate_model
+from protector_models.mllms.conversations import CONVERSATION_LAYOUT
+from protector_models.mllms.settings import MllmSettings
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.revisions import make_revision
+from protector_models.transformer_models.base_models import (
     DTYPES,
     BaseModel,
     explain,
     make_generation_config,
     require_device,
 )
-from protector_models.mllms.conversations import CONVERSATION_LAYOUT
-from protector_models.moderation.errors import ConfigurationError
-from protector_models.pretrained_models import load_pretrained, require_all_weights
-from protector_models.settings import MllmSettings
+from protector_models.transformer_models.pretrained_weights import load_pretrained, require_all_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def load_vision_language_model(
         processor=processor,
         generation=generation,
         takes_system=_takes_system(processor),
-        revision=f"{Path(settings.model).name}@{hash_choices(choices)}",
+        revision=make_revision(Path(settings.model).name, choices),
     )
 
 

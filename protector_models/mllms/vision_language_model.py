@@ -19,17 +19,19 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from protector_models.detectors.exchange_encoding import plan_token_runs
 from protector_models.images.decoding import DecodingLimits
 from protector_models.images.settings import ImageSettings
 from protector_models.mllms.encoding import ConversationEncoder, EncodedConversation
+from protector_models.mllms.settings import MllmSettings
 from protector_models.mllms.vision_language_loading import load_vision_language_model
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError, UnansweredError
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.settings import Device, MllmSettings
-from protector_models.text_generation import Abandoned, draw_with, run_or_split
-from protector_models.writing_thread import IsWanted
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.running.split_runs import TRANSFORMERS_ERRORS, run_or_split
+from protector_models.running.writing_thread import IsWanted
+from protector_models.settings import Device
+from protector_models.transformer_models.exchange_encoding import plan_token_runs
+from protector_models.transformer_models.text_generation import Abandoned, draw_with
 
 _TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
 
@@ -100,7 +102,6 @@ class VisionLanguageModel:
         self._draws = draws
         self._revision = revision
         self._tokens_per_run = tokens_per_run
-        self._has_failed = False
 
     @classmethod
     def load(cls, settings: MllmSettings, images: ImageSettings, *, num_threads: int) -> Self:
@@ -142,11 +143,6 @@ class VisionLanguageModel:
     def revision(self) -> str:
         """The model's name, and a digest of its files and of how it is asked."""
         return self._revision
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the GPU failed; memory that did not suffice is no such failure."""
-        return self._has_failed
 
     def answer(
         self, events: Sequence[ConversationEvent], *, is_wanted: IsWanted
@@ -198,16 +194,13 @@ class VisionLanguageModel:
     def _answer_run(
         self, run: Sequence[_Task], is_wanted: IsWanted, pieces: "_Pieces | None" = None
     ) -> list[str | ItemFailure]:
-        try:
-            answers = run_or_split(
-                run,
-                lambda tasks: self._generate(tasks, is_wanted, pieces),
-                revision=self._revision,
-                num_tokens=max(task.conversation.num_tokens for task in run),
-            )
-        except ModelUnavailableError as error:
-            self._has_failed = self._has_failed or isinstance(error.__cause__, torch.AcceleratorError)
-            raise
+        answers = run_or_split(
+            run,
+            lambda tasks: self._generate(tasks, is_wanted, pieces),
+            revision=self._revision,
+            num_tokens=max(task.conversation.num_tokens for task in run),
+            also=TRANSFORMERS_ERRORS,
+        )
         if not is_wanted():
             raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its answers")
         return [answer or ItemFailure(error="EmptyAnswer", message="expected some text") for answer in answers]

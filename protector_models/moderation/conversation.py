@@ -1,4 +1,4 @@
-"""What comes in: a conversation event, and the exchange in it that the models see."""
+"""A conversation event as it comes in, and the exchange in it that the models see."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,26 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    WithJsonSchema,
     model_validator,
+)
+
+from protector_models.moderation.messages.blanks import is_blank
+from protector_models.moderation.messages.message import (
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_UNREAD_PARTS,
+    Message,
+    Text,
+    UnreadContent,
+    UnreadKind,
+    WireModel,
+)
+from protector_models.moderation.messages.schema import (
+    WRITTEN_MESSAGES,
+    WRITTEN_METADATA,
+    WRITTEN_RESPONSE,
+    WRITTEN_TENANT,
 )
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -42,82 +61,10 @@ def _require_integer(value: object) -> object:
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_require_integer)]
 """The version of the wire format that this code reads and writes."""
 
-# Only where a constraint stands does pydantic look at the characters of a string that Python hands it.
-Text = Annotated[str, Field(min_length=0)]
-"""Any text that has a UTF-8 form: no lone surrogates."""
+MAX_IDENTIFIER_CHARACTERS = 512
 
-Identifier = Annotated[str, Field(min_length=1, max_length=512)]
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_IDENTIFIER_CHARACTERS)]
 """A caller's identifier: 1 to 512 characters."""
-
-
-class _WireModel(BaseModel):
-    """What crosses the wire inwards: frozen, no unknown keys, no coercion between types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TextPart(_WireModel):
-    """A text part of a message, as in the OpenAI chat format."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class ImageUrl(_WireModel):
-    """A reference to an image, as in the OpenAI chat format."""
-
-    url: Annotated[str, Field(min_length=1)]
-    """An https, s3 or file reference, or a data URL. It is not fetched while an event is parsed."""
-    detail: str | None = None
-    """A hint for the MLLM; Weir does not use it."""
-
-
-class ImagePart(_WireModel):
-    """An image part of a message, as in the OpenAI chat format."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
-
-
-class Message(_WireModel):
-    """One message of a conversation, in the OpenAI chat format."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | Annotated[tuple[ContentPart, ...], Field(fail_fast=True)] | None = None
-    """Text, or text and image parts. None where nothing was said, as when an assistant calls a tool."""
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: tuple[JsonValue, ...] | None = None
-    tool_call_id: str | None = None
-    function_call: JsonValue = None
-
-    def text(self) -> str:
-        """Return the text of the message, its text parts joined by newlines."""
-        if self.content is None or isinstance(self.content, str):
-            return self.content or ""
-        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
-
-    def image_references(self) -> tuple[str, ...]:
-        """Return the image references of the message, in order."""
-        if self.content is None or isinstance(self.content, str):
-            return ()
-        return tuple(part.image_url.url for part in self.content if isinstance(part, ImagePart))
-
-    def with_images(self, data_urls: Mapping[str, str]) -> Self:
-        """Return the message with data URLs, by reference, in place of image references."""
-        if self.content is None or isinstance(self.content, str):
-            return self
-        return self.model_copy(update={"content": tuple(_with_image(part, data_urls) for part in self.content)})
-
-
-def _with_image(part: TextPart | ImagePart, data_urls: Mapping[str, str]) -> TextPart | ImagePart:
-    if isinstance(part, TextPart):
-        return part
-    url = data_urls.get(part.image_url.url, part.image_url.url)
-    return part.model_copy(update={"image_url": part.image_url.model_copy(update={"url": url})})
 
 
 NOT_READ = "ImagesNotRead"
@@ -144,6 +91,16 @@ class SeenImage(BaseModel):
 _UNREAD = SeenImage(unread_reason=NOT_READ)
 
 
+class UnreadPart(BaseModel):
+    """A part of a conversation that nothing here reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    position: Annotated[int, Field(ge=0)]
+    """Of its message in the conversation, from 0; the response stands after the last one."""
+    kind: UnreadKind
+
+
 class Exchange(BaseModel):
     """What the models see of a conversation: identity-free, the unit of batching and caching."""
 
@@ -155,6 +112,8 @@ class Exchange(BaseModel):
     """Every image in the conversation, in order."""
     response: Text
     """The answer to judge."""
+    unread_parts: tuple[UnreadPart, ...] = ()
+    """Every part of the conversation that is neither text nor image, in order."""
 
     def question(self) -> str:
         """Return what a detector reads as the question: the prompt, then the texts that stand in images, by lines."""
@@ -168,51 +127,96 @@ MAX_IMAGE_PARTS = 1_000
 thousand, and the verdict would have to say of each what became of it."""
 
 
-def _image_references(messages: Sequence[Message]) -> tuple[str, ...]:
-    # Most messages are text; asking each of them would take a tenth of the time of a cached verdict.
-    for message in messages:
+def _have_parts(messages: Sequence[Message]) -> bool:
+    # Most messages are text; asking each of them for its parts would take a tenth of the time of a cached verdict.
+    for message in messages:  # noqa: SIM110 - a generator would take twice as long
         if isinstance(message.content, tuple):
-            return tuple(chain.from_iterable(message.image_references() for message in messages))
-    return ()
+            return True
+    return False
 
 
-def _require_few_images(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    num_images = len(_image_references(messages))
+def _image_references(messages: Sequence[Message]) -> tuple[str, ...]:
+    if not _have_parts(messages):
+        return ()
+    return tuple(chain.from_iterable(message.image_references() for message in messages))
+
+
+def _unread_parts(messages: Sequence[Message]) -> tuple[UnreadPart, ...]:
+    if not _have_parts(messages):
+        return ()
+    return tuple(
+        UnreadPart(position=position, kind=part.kind)
+        for position, message in enumerate(messages)
+        if isinstance(message.content, tuple)
+        for part in message.content
+        if isinstance(part, UnreadContent)
+    )
+
+
+def _require_few_parts(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if len(messages) > MAX_MESSAGES:
+        raise ValueError(f"expected at most {MAX_MESSAGES} messages, got {len(messages)}")
+    if not _have_parts(messages):
+        return messages
+    num_parts = sum(len(message.content) for message in messages if isinstance(message.content, tuple))
+    if num_parts > MAX_PARTS:
+        raise ValueError(f"expected at most {MAX_PARTS} parts in all messages, got {num_parts}")
+    num_images, num_unread = len(_image_references(messages)), len(_unread_parts(messages))
     if num_images > MAX_IMAGE_PARTS:
         raise ValueError(f"expected at most {MAX_IMAGE_PARTS} images, got {num_images}")
+    if num_unread > MAX_UNREAD_PARTS:
+        raise ValueError(f"expected at most {MAX_UNREAD_PARTS} parts that are neither text nor image, got {num_unread}")
     return messages
 
 
-class ConversationEvent(_WireModel):
+class ConversationEvent(WireModel):
     """One conversation to moderate, up to and including the MLLM's response."""
 
     schema_version: SchemaVersion
     event_id: Identifier
-    """The idempotency key: one event, one moderated conversation."""
+    """The caller's name for the event, in every result of it. An event that comes twice has two results, unless
+    `stream.deduplicate_event_ids` is set."""
     conversation_id: Identifier
     """The Kafka key; events of one conversation keep their order."""
-    tenant: Identifier = "default"
+    tenant: Annotated[Identifier, WithJsonSchema(WRITTEN_TENANT)] = "default"
     """Selects the policy's rules."""
     occurred_at: OccurredAt
     """When the response was given."""
     # Fails at the first message at fault: errors of millions of them would fill the memory.
-    messages: Annotated[tuple[Message, ...], Field(min_length=1, fail_fast=True), AfterValidator(_require_few_images)]
-    """The conversation before the response, oldest first, in the OpenAI chat format."""
-    response: Text | None = None
-    """The MLLM's answer to the messages. None: the MLLM configured in Weir shall answer."""
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    messages: Annotated[
+        tuple[Message, ...],
+        Field(fail_fast=True),
+        AfterValidator(_require_few_parts),
+        WithJsonSchema(WRITTEN_MESSAGES),
+    ]
+    """The conversation before the response, oldest first. May be empty: a response can be judged alone."""
+    response: Annotated[Text | None, WithJsonSchema(WRITTEN_RESPONSE)] = None
+    """The MLLM's answer to the messages, as text. None: the MLLM that is configured shall answer, unless the
+    last message calls tools: then that is the answer."""
+    metadata: Annotated[dict[str, JsonValue], WithJsonSchema(WRITTEN_METADATA)] = Field(default_factory=dict)
     """The caller's own data. It is neither read nor passed on."""
 
     def image_references(self) -> tuple[str, ...]:
         """Return the references of every image in the conversation, in order; equal ones as often as they stand."""
         return _image_references(self.messages)
 
+    def unread_parts(self) -> tuple[UnreadPart, ...]:
+        """Return every part of the conversation that is neither text nor image, in order."""
+        return _unread_parts(self.messages)
+
+    def lacks_response(self) -> bool:
+        """Tell whether an MLLM has to answer: there is no response, nor does an assistant call tools at the end.
+
+        Calls that wait for their results are the answer; no MLLM could add to them.
+        """
+        return self.response is None and not self._called()
+
     def exchange(self, response: str, images: Sequence[SeenImage] | None = None) -> Exchange:
-        """Return what the models see, with `response` as the answer.
+        """Return what the models see, with `response` as the answer; a blank one gives way to the calls before it.
 
         The prompt is the last user turn: the user messages back to the last assistant message that stands before one of
-        them. What an assistant said or called after the turn does not end it, nor do messages of other roles. Images of
-        the whole conversation are included.
+        them. What an assistant said or called after the turn does not end it, nor do messages of other roles. Images
+        and unread parts of the whole conversation are included.
 
         Args:
             response: the answer.
@@ -225,7 +229,12 @@ class ConversationEvent(_WireModel):
         if images is not None and len(images) != num_images:
             raise ValueError(f"images: expected {num_images}, got {len(images)}")
         seen = (_UNREAD,) * num_images if images is None else tuple(images)
-        return Exchange(prompt=self._last_user_turn(), images=seen, response=response)
+        return Exchange(
+            prompt=self._last_user_turn(),
+            images=seen,
+            response=(is_blank(response) and self._called()) or response,
+            unread_parts=self.unread_parts(),
+        )
 
     def with_images(self, data_urls: Mapping[str, str]) -> Self:
         """Return the event with data URLs in place of references, so that nobody has to fetch them again.
@@ -236,11 +245,26 @@ class ConversationEvent(_WireModel):
         messages = tuple(message.with_images(data_urls) for message in self.messages)
         return self.model_copy(update={"messages": messages})
 
+    def _called(self) -> str:
+        """Return what an assistant says at the end where it calls tools: the answer, if there is no other.
+
+        They may stand in several messages, and messages of which nobody sees anything may follow.
+        """
+        turn: list[Message] = []
+        for message in reversed(self.messages):
+            if message.role != "assistant":
+                break
+            if turn or not is_blank(message.said()):
+                turn.append(message)
+        if not turn or not (turn[0].tool_calls or turn[0].function_call):
+            return ""
+        return "\n".join(said for said in (message.said() for message in reversed(turn)) if said)
+
     def _last_user_turn(self) -> str:
         turn: list[str] = []
         for message in reversed(self.messages):
             if message.role == "user":
-                turn.append(message.text())
+                turn.append(message.said())
             elif message.role == "assistant" and turn:
                 break
         return "\n".join(reversed(turn))

@@ -1,15 +1,38 @@
 """The error tree.
 
 WeirError
-├── ConfigurationError          a setting, policy or file that cannot be used; the process should not start
-├── InvalidEventError           bytes that are not a conversation event; permanent
-├── UnansweredError             one conversation that the MLLM cannot answer while somebody reads along; permanent
-└── DependencyError             something outside is dead or too slow; transient, the caller may try the batch again
-    ├── ModelUnavailableError   a detector, detoxifier or MLLM
-    └── BrokerUnavailableError  the message broker
+├── ConfigurationError              a setting, policy or file that cannot be used; the process should not start
+│   └── CheckpointError             a folder of weights among them
+├── InvalidEventError               bytes that are not a conversation event; permanent
+├── UnforeseenError                 a fault of the program in some stage of moderation; put down to the event at fault
+├── UnansweredError                 one conversation that the MLLM cannot answer while somebody reads along; permanent
+├── ImageFetchError                 one image that could not be had; the image stage makes a value of it
+│   └── _TryAgainError              and that may be had a moment later
+├── DependencyError                 something outside is dead or too slow; transient, the caller may try the batch again
+│   ├── ModelUnavailableError       a detector, detoxifier or MLLM
+│   │   ├── IncompleteError         for some items of a batch; it holds what the others got
+│   │   ├── OccupiedError           a process of one works on one call alone
+│   │   └── SuspectBatchError       perhaps because of something in the batch; asked for each item alone, it shows
+│   │       ├── LateError           the deadline passed
+│   │       ├── DeviceMemoryError   the memory of its device does not suffice
+│   │       ├── DeviceFailedError   its device failed; a new process may mend it
+│   │       └── ReplicaDiedError    its process died
+│   └── BrokerUnavailableError      the message broker
+│       └── FencedError             another process has our partitions or our name; what is in flight is to be dropped
+├── RefusedRecordsError             records that the broker will never take; each becomes a dead letter
+├── RunawayDeadLettersError         so many dead letters that something else must be wrong
+├── ConsumerStuckError              a stream consumer does not poll any more; a new one may
+├── ConsumerStoppedError            a stream consumer gave up; `weir serve` ends
+└── BenchmarkError                  what a benchmark compares is not equal
+
+Errors of this file are raised in several packages; the others stand beside what raises them. What follows for the exit
+status of a command is one table, beside the commands.
 
 Every error reaches `super().__init__` with all its arguments, so that it survives pickling between processes.
 """
+
+from collections.abc import Sequence
+from typing import ClassVar
 
 
 class WeirError(Exception):
@@ -22,6 +45,13 @@ class ConfigurationError(WeirError):
 
 class InvalidEventError(WeirError):
     """Bytes that are not a conversation event. The message names the field and what was expected, never the content."""
+
+
+class UnforeseenError(WeirError):
+    """A fault that nobody foresaw, in some stage of moderation; the fault itself is the cause.
+
+    Args: the stage's name, and the class of the fault. The fault's own text is left out: it may quote the conversation.
+    """
 
 
 class UnansweredError(WeirError):
@@ -37,6 +67,50 @@ class DependencyError(WeirError):
 
 class ModelUnavailableError(DependencyError):
     """A model did not answer within its deadline, or its process died."""
+
+
+class IncompleteError(ModelUnavailableError):
+    """A model gave outcomes for some items of a batch, and none for the others: these alone need be asked again."""
+
+    def __init__(self, cause: ModelUnavailableError, outcomes: Sequence[object | None]) -> None:
+        """Keep what there is.
+
+        Args:
+            cause: why some have none.
+            outcomes: as the call would have returned them, None where there is none.
+        """
+        super().__init__(cause, outcomes)
+        self.cause = cause
+        self.outcomes = outcomes
+
+    def __str__(self) -> str:
+        """Say why some have none; outcomes may quote conversations."""
+        return str(self.cause)
+
+
+class SuspectBatchError(ModelUnavailableError):
+    """A model broke off on a batch, perhaps because of something in it."""
+
+    conviction: ClassVar[str] = "BreaksTheModel"
+    """The class of error of an item that turns out to be why."""
+
+
+class LateError(SuspectBatchError):
+    """A call was made, and its deadline passed."""
+
+    conviction = "OutlastsTheDeadline"
+
+
+class DeviceMemoryError(SuspectBatchError):
+    """The memory of the device does not suffice for what was asked at once."""
+
+    conviction = "OutgrowsTheDevice"
+
+
+class DeviceFailedError(SuspectBatchError):
+    """The device failed while it computed, and will go on failing in this process."""
+
+    conviction = "BreaksTheDevice"
 
 
 class BrokerUnavailableError(DependencyError):

@@ -9,8 +9,8 @@ from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.images import ImageContent, ImageFault, ImageReading
 from protector_models.moderation.metric_names import Metric
-from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure, Rewrite
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure, Rewrite
+from protector_models.moderation.ports import Answer, RewriteRequest
 
 POISON = "POISON"
 """A text with this word is one that a fake model cannot handle."""
@@ -30,17 +30,13 @@ class FakeHarmDetector:
             revision: the revision it gives itself.
             max_characters: how many characters of an exchange it says it read; None says all.
         """
-        self._revision = revision
+        self.revision = revision
+        """Its "name@revision". Set to put another model in its place."""
         self._max_characters = max_characters
         self.assessed: list[Exchange] = []
         """Everything that was scored, in order."""
         self.unavailable = False
         """Set to make every call raise."""
-
-    @property
-    def revision(self) -> str:
-        """Return "name@revision"."""
-        return self._revision
 
     async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
         """Score each exchange by what stands in its response."""
@@ -59,7 +55,7 @@ class FakeHarmDetector:
         return Assessment(
             harmfulness=harmfulness,
             categories={word[9:]: harmfulness for word in words if word.startswith("category=")},
-            detector=self._revision,
+            detector=self.revision,
             truncated=read < characters,
             coverage=Coverage.of(exchange, characters_evaluated=read, characters_total=characters),
         )
@@ -77,14 +73,10 @@ class FakeDetoxifier:
         self, write: Callable[[RewriteRequest], str] = harmless, *, revision: str = "fake-detoxifier@1"
     ) -> None:
         self._write = write
-        self._revision = revision
+        self.revision = revision
+        """Its "name@revision". Set to put another model in its place."""
         self.requested: list[RewriteRequest] = []
         """Everything that was asked for, in order."""
-
-    @property
-    def revision(self) -> str:
-        """Return "name@revision"."""
-        return self._revision
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response by the function."""
@@ -95,7 +87,7 @@ class FakeDetoxifier:
         text = "" if POISON in request.exchange.prompt else self._write(request)
         if not text:
             return ItemFailure(error="EmptyRewrite", message="expected at least one character")
-        return Rewrite(text=text, detoxifier=self._revision)
+        return Rewrite(text=text, detoxifier=self.revision)
 
 
 def milder(text: str) -> str:
@@ -127,13 +119,15 @@ class FakeTextEditor:
 class FakeGenerator:
     """Answers with the last message's text. A last message with `POISON` is an `ItemFailure`."""
 
-    revision = "fake-mllm@1"
+    def __init__(self, *, revision: str = "fake-mllm@1") -> None:
+        self.revision = revision
+        """Its "name@revision". Set to put another model in its place."""
 
-    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
         """Echo the last message of each conversation."""
         texts = [event.messages[-1].text() for event in events]
         failure = ItemFailure(error="Poison", message="the last message holds the word that fakes refuse")
-        return [failure if POISON in text else text for text in texts]
+        return [failure if POISON in text else Answer(text=text, mllm=self.revision) for text in texts]
 
 
 class FakeImageSource:

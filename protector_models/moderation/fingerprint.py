@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from protector_models.moderation.conversation import Exchange, SeenImage
+from protector_models.moderation.conversation import Exchange, SeenImage, UnreadPart
 from protector_models.moderation.ports import RewriteRequest
 
 
@@ -16,7 +16,9 @@ def exchange_fingerprint(exchange: Exchange) -> str:
         64 hexadecimal characters (SHA-256).
     """
     digest = hashlib.sha256()
-    for part in (exchange.prompt, exchange.response, *map(_as_part, exchange.images)):
+    # Unread parts come last, and only where there are any: the keys of all other exchanges stay as they were.
+    unread = map(_as_unread, exchange.unread_parts)
+    for part in (exchange.prompt, exchange.response, *map(_as_part, exchange.images), *unread):
         encoded = part.encode()
         digest.update(b"%d:" % len(encoded))
         digest.update(encoded)
@@ -26,6 +28,11 @@ def exchange_fingerprint(exchange: Exchange) -> str:
 def _as_part(image: SeenImage) -> str:
     # Coverage tells the reasons, so they are part of what a detector puts out.
     return f"unread:{image.unread_reason}" if image.text is None else f"text:{image.text}"
+
+
+def _as_unread(part: UnreadPart) -> str:
+    # Like no image's part: those begin with "unread:" or "text:".
+    return f"part:{part.position}:{part.kind}"
 
 
 def image_key(reader_revision: str, sha256: str) -> str:

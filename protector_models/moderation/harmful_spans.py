@@ -1,6 +1,7 @@
-"""Which sentences of a response carry the harm.
+"""Harmful spans: the sentences of a response that carry the harm.
 
-The response as a whole decides: where it is not harmful, nothing in it is. Otherwise its sentences are scored one by
+The response as a whole decides: where it is not harmful, nothing in it is. A detector that judges every piece of a
+response has said already which ones are: nothing is scored again. With any other one the sentences are scored one by
 one, each with the prompt. Where no sentence alone is harmful, the smallest run of up to four that is stands for them,
 or else the one that scores highest.
 
@@ -15,11 +16,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.recall import Recalled
+from protector_models.moderation.even_sampling import sample_evenly
+from protector_models.moderation.model_outputs import Assessment, ItemFailure, ScoredPiece
+from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.sentences import Sentence, split_sentences
-from protector_models.moderation.spreading import spread_evenly
-from protector_models.moderation.verdict import Assessment, ItemFailure
 
 MAX_PIECES = 64
 """Of one response; at most four times as many texts of some windows each are scored."""
@@ -50,7 +52,7 @@ class SpanSearch:
     """Tells which assessments count as harmful, of the whole and of its parts. Pure."""
 
 
-Assess = Callable[[Sequence[Exchange]], Awaitable[Sequence[Recalled[Assessment]]]]
+Assess = Callable[[Sequence[Exchange]], Awaitable[Sequence[ObtainedOutput[Assessment]]]]
 """Assesses exchanges, whatever their neighbours are; same length and order."""
 
 
@@ -130,7 +132,9 @@ class _Progress:
         return not any(text[one.end : other.start].strip() for one, other in pairwise(self.pieces[first : last + 1]))
 
 
-async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> list[Recalled[tuple[HarmfulSpan, ...]]]:
+async def find_harmful_spans(
+    searches: Sequence[SpanSearch], assess: Assess
+) -> list[ObtainedOutput[tuple[HarmfulSpan, ...]]]:
     """Finds the harmful spans of each response.
 
     A response of more than 64 sentences is searched in larger pieces of up to 2,000 characters; of one of more than 64
@@ -148,13 +152,10 @@ async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> 
     Raises:
         DependencyError: raised by `assess`.
     """
-    progress = [
-        _Progress(
-            search=search,
-            pieces=_cut_into_pieces(search.exchange.response) if search.is_harmful(search.whole) else [],
-        )
-        for search in searches
-    ]
+    size = sum(len(search.exchange.response) for search in searches)
+    progress = await off_loop(
+        size, lambda: [_Progress(search=search, pieces=_find_what_to_score(search)) for search in searches]
+    )
     await _score([(one, one.run_around(place)) for one in progress for place in range(len(one.pieces))], assess)
     found = [bool(one.harmful()) for one in progress]
     further = [
@@ -163,9 +164,31 @@ async def find_harmful_spans(searches: Sequence[SpanSearch], assess: Assess) -> 
     ]
     await _score([(one, run) for one, runs in zip(progress, further, strict=True) for run in runs], assess)
     return [
-        Recalled(output=_conclude(one, marks_all=has_harmful), cached=one.cached)
+        ObtainedOutput(
+            output=_mark_judged(one.search) if one.search.whole.pieces else _conclude(one, marks_all=has_harmful),
+            cached=one.cached,
+        )
         for one, has_harmful in zip(progress, found, strict=True)
     ]
+
+
+def _find_what_to_score(search: SpanSearch) -> list[Sentence]:
+    if search.whole.pieces or not search.is_harmful(search.whole):
+        return []
+    return _cut_into_pieces(search.exchange.response)
+
+
+def _mark_judged(search: SpanSearch) -> tuple[HarmfulSpan, ...]:
+    """Mark the pieces that the detector found harmful; the worst one where none is so by itself."""
+    if not search.is_harmful(search.whole):
+        return ()
+    pieces = search.whole.pieces or ()
+    harmful = [piece for piece in pieces if search.is_harmful(_as_whole(search.whole, piece))]
+    return _join(search.exchange.response, harmful or [max(pieces, key=lambda piece: piece.harmfulness)])
+
+
+def _as_whole(whole: Assessment, piece: ScoredPiece) -> Assessment:
+    return whole.model_copy(update={"harmfulness": piece.harmfulness, "categories": piece.categories})
 
 
 def _cut_into_pieces(text: str) -> list[Sentence]:
@@ -179,16 +202,16 @@ def _cut_into_pieces(text: str) -> list[Sentence]:
             pieces[-1] = Sentence(start=pieces[-1].start, end=sentence.end)
         else:
             pieces.append(sentence)
-    return [pieces[index] for index in spread_evenly(len(pieces), MAX_PIECES)]
+    return [pieces[index] for index in sample_evenly(len(pieces), MAX_PIECES)]
 
 
 async def _score(wanted: Iterable[tuple[_Progress, _Run]], assess: Assess) -> None:
     """Score runs that have no score yet, and add what comes of it to what is known."""
     lacking = list({(id(one), run): (one, run) for one, run in wanted if run not in one.scored}.values())
     assessed = await assess([_take(one, run) for one, run in lacking]) if lacking else []
-    for (one, run), recalled in zip(lacking, assessed, strict=True):
-        assessment = recalled.output
-        one.cached = one.cached and recalled.cached
+    for (one, run), scored in zip(lacking, assessed, strict=True):
+        assessment = scored.output
+        one.cached = one.cached and scored.cached
         if isinstance(assessment, Assessment):
             is_harmful = one.search.is_harmful(assessment)
             one.scored[run] = _Scored(run=run, harmfulness=assessment.harmfulness, is_harmful=is_harmful)
@@ -220,7 +243,16 @@ def _conclude(one: _Progress, *, marks_all: bool) -> tuple[HarmfulSpan, ...] | I
         marked = _choose(one, smallest)
     else:
         marked = smallest[:1]
-    return _join(one, sorted(marked, key=lambda scored: scored.run))
+    pieces = one.pieces
+    return _join(
+        one.search.exchange.response,
+        [
+            HarmfulSpan(
+                start=pieces[scored.run.first].start, end=pieces[scored.run.last].end, harmfulness=scored.harmfulness
+            )
+            for scored in sorted(marked, key=lambda scored: scored.run)
+        ],
+    )
 
 
 def _choose(one: _Progress, smallest: Sequence[_Scored]) -> list[_Scored]:
@@ -235,13 +267,11 @@ def _choose(one: _Progress, smallest: Sequence[_Scored]) -> list[_Scored]:
     return marked
 
 
-def _join(one: _Progress, marked: Sequence[_Scored]) -> tuple[HarmfulSpan, ...]:
-    """Return the spans of runs in order; those that overlap, or have nothing but white space between them, are one."""
-    text = one.search.exchange.response
+def _join(text: str, marked: Sequence[HarmfulSpan | ScoredPiece]) -> tuple[HarmfulSpan, ...]:
+    """Return what is marked, in order; what overlaps, or has nothing but white space between it, is one span."""
     spans: list[HarmfulSpan] = []
-    for scored in marked:
-        start, end = one.pieces[scored.run.first].start, one.pieces[scored.run.last].end
-        harmfulness = scored.harmfulness
+    for one in marked:
+        start, end, harmfulness = one.start, one.end, one.harmfulness
         if spans and not text[spans[-1].end : start].strip():
             previous = spans.pop()
             start, end = previous.start, max(previous.end, end)

@@ -1,15 +1,20 @@
 """The stage before all others: every image of a batch is fetched once, read once, and ends as read or unread."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from protector_models.moderation.batch_cuts import split_by_count
+from protector_models.moderation.cached_outputs import CachedOutputs, ObtainedOutput
 from protector_models.moderation.conversation import ConversationEvent, SeenImage
+from protector_models.moderation.errors import IncompleteError
 from protector_models.moderation.fingerprint import image_key
 from protector_models.moderation.images import ImageContent, ImageFault, ImageReading
+from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.ports import ImageReader, ImageSource, Metrics, VerdictCache
-from protector_models.moderation.recall import Recall, Recalled, require_revision
-from protector_models.moderation.verdict import ImageFinding, ImageStatus, ItemFailure, StageStatus
+from protector_models.moderation.revisions import name_all
+from protector_models.moderation.stages import StageStatus
+from protector_models.moderation.verdict import ImageFinding, ImageStatus
 
 _IMAGES_AT_ONCE = 32
 """Images whose bytes are in memory at the same time, but for those that an MLLM is going to see."""
@@ -34,7 +39,7 @@ class EventImages:
     missing: ItemFailure | None = None
     """Why the MLLM cannot answer the event: the first image that it would have to answer without."""
     reader: str | None = None
-    """The reader that took part, "name@revision"."""
+    """The reader that took part, "name@revision"; both, where it was just replaced."""
     cached: bool = True
     """True if all that was read came from the cache."""
 
@@ -89,10 +94,17 @@ class ImageStage:
         self._reader = reader
         self._max_images = max_images
         self._metrics = metrics
-        self._readings = Recall(kind="image", model=ImageReading, cache=cache, metrics=metrics)
+        self._readings = CachedOutputs(
+            kind="image",
+            model=ImageReading,
+            key=_key,
+            revision_of=lambda reading: reading.reader,
+            cache=cache,
+            metrics=metrics,
+        )
         self._failed: dict[str, ItemFailure] = {}
-        """By key, what could not be read for batches that have not come to their end. One that is tried again shall not
-        wait for it again: reading may fail because it takes too long."""
+        """By sha256, what could not be read for batches that have not come to their end. One that is tried again shall
+        not wait for it again: reading may fail because it takes too long."""
 
     async def look_at(self, events: Sequence[ConversationEvent]) -> list[EventImages]:
         """Return what became of the images of each event, in order; nothing is done for events without any.
@@ -107,7 +119,7 @@ class ImageStage:
         shown: dict[str, bool] = {}
         for event, its_references in zip(events, references, strict=True):
             for reference in its_references[-self._max_images :]:
-                shown[reference] = shown.get(reference, False) or event.response is None
+                shown[reference] = shown.get(reference, False) or event.lacks_response()
         looked = await self._look(shown)
         return [
             self._conclude(event, its_references, looked) if its_references else NO_IMAGES
@@ -123,8 +135,8 @@ class ImageStage:
             self._metrics.count("weir_images_total", number, status=status.value, reason=reason)
         for images in looked:
             for finding in images.findings:
-                if images.reader is not None and finding.sha256 is not None:
-                    self._failed.pop(image_key(images.reader, finding.sha256), None)
+                if finding.sha256 is not None:
+                    self._failed.pop(finding.sha256, None)
 
     async def _look(self, shown: Mapping[str, bool]) -> dict[str, _Looked]:
         """Fetch and read distinct images, a few at a time.
@@ -135,51 +147,53 @@ class ImageStage:
         source, reader = self._source, self._reader
         wanted = [] if source is None else [name for name in shown if reader is not None or shown[name]]
         looked = dict.fromkeys(shown, _SWITCHED_OFF)
-        readings: dict[str, Recalled[ImageReading]] = {}
-        for part in _split(wanted):
+        readings: dict[str, ObtainedOutput[ImageReading]] = {}
+        for part in split_by_count(wanted, _IMAGES_AT_ONCE):
             assert source is not None  # nothing is wanted without one
             fetched = await source.fetch(part)
             contents = {image.sha256: image.data for image in fetched if isinstance(image, ImageContent)}
-            revision = None if reader is None else reader.revision
-            await self._read({sha256: data for sha256, data in contents.items() if sha256 not in readings}, readings)
+            new = {sha256: data for sha256, data in contents.items() if sha256 not in readings}
+            asked = None if reader is None else reader.revision
+            if reader is not None:
+                readings |= await self._read(new, reader)
             for reference, image in zip(part, fetched, strict=True):
-                looked[reference] = _join(image, readings, is_shown=shown[reference], reader=revision)
+                looked[reference] = _join(image, readings, is_shown=shown[reference], asked=asked)
         return looked
 
-    async def _read(self, contents: Mapping[str, bytes], readings: dict[str, Recalled[ImageReading]]) -> None:
-        """Add the readings of contents, both by their sha256."""
-        reader = self._reader
-        if reader is None:
-            return
-        revision = reader.revision
-        contents_by_key = {image_key(revision, sha256): data for sha256, data in contents.items()}
-        keys = [key for key in contents_by_key if key not in self._failed]
+    async def _read(
+        self, contents: Mapping[str, bytes], reader: ImageReader
+    ) -> dict[str, ObtainedOutput[ImageReading]]:
+        """Return the readings of contents, both by their sha256."""
+        # Taken now: another batch that comes to its end meanwhile forgets its failures.
+        failed = {sha256: self._failed[sha256] for sha256 in contents if sha256 in self._failed}
+        wanted = [(sha256, data) for sha256, data in contents.items() if sha256 not in failed]
 
-        async def read(positions: Sequence[int]) -> Sequence[ImageReading | ItemFailure]:
-            outcomes = await reader.read([contents_by_key[keys[position]] for position in positions])
-            for position, outcome in zip(positions, outcomes, strict=True):
-                if isinstance(outcome, ImageReading):
-                    require_revision(outcome.reader, revision)
-                else:
-                    self._remember_failure(keys[position], outcome)
+        async def read(images: Sequence[tuple[str, bytes]]) -> Sequence[ImageReading | ItemFailure]:
+            try:
+                outcomes = await reader.read([data for _, data in images])
+            except IncompleteError as error:
+                self._remember_failures(images, error.outcomes)
+                raise
+            self._remember_failures(images, outcomes)
             return outcomes
 
-        # Each for itself: a reader that is late with one image must not cost the batch the others.
-        found = dict(zip(keys, await self._readings.get_many(keys, read, apart=True), strict=True))
-        for key, sha256 in zip(contents_by_key, contents, strict=True):
-            readings[sha256] = found[key] if key in found else Recalled(output=self._failed[key], cached=False)
+        found = await self._readings.get_many(wanted, read, revision=reader.revision)
+        read_now = {sha256: output for (sha256, _), output in zip(wanted, found, strict=True)}
+        return read_now | {sha256: ObtainedOutput(output=failure, cached=False) for sha256, failure in failed.items()}
 
-    def _remember_failure(self, key: str, failure: ItemFailure) -> None:
-        if len(self._failed) >= _MAX_FAILURES:
-            # Of batches that were given up for good.
-            del self._failed[next(iter(self._failed))]
-        self._failed[key] = failure
+    def _remember_failures(self, images: Sequence[tuple[str, bytes]], outcomes: Sequence[object]) -> None:
+        for (sha256, _), outcome in zip(images, outcomes, strict=True):
+            if isinstance(outcome, ItemFailure):
+                if len(self._failed) >= _MAX_FAILURES:
+                    # Of batches that were given up for good.
+                    del self._failed[next(iter(self._failed))]
+                self._failed[sha256] = outcome
 
     def _conclude(
         self, event: ConversationEvent, references: Sequence[str], looked: Mapping[str, _Looked]
     ) -> EventImages:
         num_dropped = max(0, len(references) - self._max_images)
-        is_shown = event.response is None and self._source is not None
+        is_shown = event.lacks_response() and self._source is not None
         if self._source is None or (self._reader is None and not is_shown):
             # Whatever an MLLM is shown for a neighbour.
             images = [_SWITCHED_OFF] * len(references)
@@ -193,32 +207,31 @@ class ImageStage:
             status=_status([image.outcome for image in images]),
             data_urls=_data_urls(references[num_dropped:], looked) if is_shown else {},
             missing=_missing(images) if is_shown else None,
-            reader=next((image.reader for image in images if image.reader is not None), None),
+            reader=name_all(image.reader for image in images if image.reader is not None),
             cached=all(image.cached for image in images),
         )
 
 
-def _split(references: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(references), _IMAGES_AT_ONCE):
-        yield references[start : start + _IMAGES_AT_ONCE]
+def _key(revision: str, image: tuple[str, bytes]) -> str:
+    return image_key(revision, image[0])
 
 
 def _join(
     image: ImageContent | ItemFailure,
-    readings: Mapping[str, Recalled[ImageReading]],
+    readings: Mapping[str, ObtainedOutput[ImageReading]],
     *,
     is_shown: bool,
-    reader: str | None,
+    asked: str | None,
 ) -> _Looked:
     if isinstance(image, ItemFailure):
         return _Looked(outcome=image)
     data_url = image.data_url() if is_shown else None
-    recalled = readings.get(image.sha256)
-    if recalled is None:
+    reading = readings.get(image.sha256)
+    if reading is None:
         return _Looked(outcome=_NOT_READ, sha256=image.sha256, data_url=data_url)
-    return _Looked(
-        outcome=recalled.output, sha256=image.sha256, data_url=data_url, reader=reader, cached=recalled.cached
-    )
+    outcome = reading.output
+    reader = outcome.reader if isinstance(outcome, ImageReading) else asked
+    return _Looked(outcome=outcome, sha256=image.sha256, data_url=data_url, reader=reader, cached=reading.cached)
 
 
 def _see(outcome: ImageReading | ItemFailure) -> SeenImage:
@@ -238,6 +251,7 @@ def _find(image: _Looked) -> ImageFinding:
         text_characters=len(outcome.text),
         categories=outcome.categories,
         known_as=outcome.known_as,
+        is_cut=outcome.is_cut,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from protector_models.moderation.conversation import NOT_READ, Text
-from protector_models.moderation.verdict import Score
+from protector_models.moderation.conversation import NOT_READ
+from protector_models.moderation.messages.message import Text
+from protector_models.moderation.model_outputs import Score
 
 
 class ImageFault(StrEnum):
@@ -38,6 +39,8 @@ class ImageFault(StrEnum):
     CORRUPT_IMAGE = "CorruptImage"
     TEXT_NOT_READ = "TextNotRead"
     """Looking for text in it failed or took too long, or every process that was to read it died."""
+    TEXT_NOT_UNDERSTOOD = "TextNotUnderstood"
+    """Text was found in it, and much of it is in a script that the models do not know, or cannot be made out."""
     IMAGES_NOT_READ = NOT_READ
     """Reading is switched off."""
 
@@ -75,5 +78,7 @@ class ImageReading(BaseModel):
     """A score for each category that the image classifier knows; none without a classifier."""
     known_as: str | None = None
     """The entry of the list of known images that it equals or resembles; None where there is none."""
+    is_cut: bool = False
+    """The end of its file is missing, and at most a hundredth of the picture with it: read as programs show it."""
     reader: str
     """The reader, "name@revision"."""

@@ -9,6 +9,11 @@ Metric = Literal[
     "weir_failures_total",
     # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
     "weir_failures_decided_by_policy_total",
+    # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
+    # only thought.
+    "weir_message_fields_ignored_total",
+    # Events of tenants that the policy does not name, by `action` (default_rules, refuse).
+    "weir_unknown_tenants_total",
     # Images of conversations, by `status` (read, unread) and `reason`, such as FetchTimeout; empty where one was read.
     "weir_images_total",
     # Rewrites that were released, by `method` (edit, omit, generate, complete).
@@ -28,10 +33,14 @@ Metric = Literal[
     "weir_records_read_total",
     # Records published: `kind` is moderated or dead_letter.
     "weir_records_published_total",
+    # Events that were not published, since they had been: only where `stream.deduplicate_event_ids` remembers them.
+    "weir_duplicate_events_total",
     # Batches tried again after a transient failure, by `error`.
     "weir_batch_retries_total",
     # Transactions (or commits, at least once), by `result` (committed, aborted).
     "weir_commits_total",
+    # How often publishing was stopped since nearly everything became a dead letter, by probes that were no better too.
+    "weir_runaway_stops_total",
     # Records in flight that were given up at a rebalance or when draining took too long; they are read again.
     "weir_records_abandoned_total",
 ]

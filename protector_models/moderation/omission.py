@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from protector_models.moderation.harmful_spans import HarmfulSpan
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 FURTHER_OMISSION = "[…]"
 """Stands for every omission after the first: one explanation is enough."""

@@ -2,11 +2,14 @@
 
 All model ports are asynchronous, plural in and plural out: the result has the length and order of the input. An item
 that a model cannot handle is a value (`ItemFailure`) and leaves its neighbours alone. A dead or late dependency raises
-`DependencyError`: then nothing was decided and the caller may try the batch again. Every call may be repeated and
-several may run at once; an empty input gives an empty result.
+`DependencyError`: then nothing was decided and the caller may try the batch again. One that has outcomes for some items
+raises `IncompleteError` with them, and one that may have broken off because of some item `SuspectBatchError`: a caller
+that asks for each alone finds which. Every call may be repeated and several may run at once; an empty input gives an
+empty result.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.images import ImageContent, ImageReading
 from protector_models.moderation.metric_names import Metric
-from protector_models.moderation.verdict import Assessment, ItemFailure, Outcome, Rewrite, RewriteMethod
+from protector_models.moderation.model_outputs import Assessment, ItemFailure, Rewrite
+from protector_models.moderation.verdict import Outcome, RewriteMethod
 
 
 class Span(BaseModel):
@@ -57,6 +61,15 @@ class RewriteRequest(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an MLLM answers."""
+
+    text: str
+    mllm: str
+    """The MLLM that wrote it, "name@revision"."""
+
+
 class HarmDetector(Protocol):
     """Scores responses."""
 
@@ -95,9 +108,9 @@ class ResponseGenerator(Protocol):
 
     @property
     def revision(self) -> str:
-        """Return "name@revision" of the model that answers."""
+        """Return "name@revision" of the model that answers, as far as is known: each answer names the one it is of."""
 
-    async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
         """Answer each conversation.
 
         Raises:
@@ -158,4 +171,5 @@ class Moderates(Protocol):
 
         Raises:
             DependencyError: a model is gone or late; nothing was decided.
+            UnforeseenError: some event brings out a fault; nothing was decided.
         """

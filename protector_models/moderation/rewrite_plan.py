@@ -1,8 +1,8 @@
-"""In which order ways of rewriting are tried."""
+"""The plan of a rewriting: the order in which its ways are tried."""
 
 from dataclasses import dataclass
 
-from protector_models.moderation.policy import TenantRules
+from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.verdict import RewriteMethod
 
 _NEEDS_DETOXIFIER = frozenset({RewriteMethod.EDIT, RewriteMethod.GENERATE})

@@ -4,23 +4,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protector_models.moderation.cached_detector import CachedDetector
+from protector_models.moderation.cached_outputs import CachedOutputs, ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fingerprint import exchange_fingerprint, rewrite_key
 from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
+from protector_models.moderation.model_outputs import Assessment, ItemFailure, Rewrite
 from protector_models.moderation.omission import omit
-from protector_models.moderation.policy import Decision, TenantRules
+from protector_models.moderation.policy.rules import Decision
+from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Detoxifier, Metrics, RewriteRequest, Span, VerdictCache
-from protector_models.moderation.recall import Recall, Recalled, require_revision
-from protector_models.moderation.recalled_detector import RecalledDetector
 from protector_models.moderation.rewrite_plan import Try, plan_tries
-from protector_models.moderation.verdict import (
-    Action,
-    Assessment,
-    ItemFailure,
-    Rewrite,
-    RewriteMethod,
-    StageStatus,
-)
+from protector_models.moderation.stages import Stage, StageStatus
+from protector_models.moderation.verdict import Action, RewriteMethod
+from protector_models.moderation.wire.halving import in_stage
 
 _STILL_HARMFUL = "StillHarmful"
 """The detector finds something in what was made."""
@@ -54,7 +51,8 @@ class Rewriting:
     """Why the last text before was not released."""
     status: StageStatus
     verification: StageStatus
-    detoxifier_asked: bool = False
+    detoxifier: str | None = None
+    """The detoxifier that was asked last on the way, "name@revision"."""
     cached: bool
     """True if every model output on the way came from the cache."""
 
@@ -73,7 +71,8 @@ class _Progress:
     spans: tuple[HarmfulSpan, ...] | ItemFailure | None = None
     """None until some try needs them."""
     refusals: list[tuple[RewriteMethod, str]]
-    detoxifier_asked: bool = False
+    detoxifier: str | None = None
+    """The one that was asked last."""
     cached: bool = True
     released: Rewriting | None = None
 
@@ -82,15 +81,24 @@ class Rewriter:
     """Tries one method after the other until the detector finds nothing in what was made."""
 
     def __init__(
-        self, *, detector: RecalledDetector, detoxifier: Detoxifier | None, cache: VerdictCache, metrics: Metrics
+        self, *, detector: CachedDetector, detoxifier: Detoxifier | None, cache: VerdictCache, metrics: Metrics
     ) -> None:
         self._detector = detector
         self._detoxifier = detoxifier
-        self._rewrites = Recall(kind="rewrite", model=Rewrite, cache=cache, metrics=metrics)
+        self._rewrites = CachedOutputs(
+            kind="rewrite",
+            model=Rewrite,
+            key=_key,
+            revision_of=lambda rewrite: rewrite.detoxifier,
+            cache=cache,
+            metrics=metrics,
+        )
         self._metrics = metrics
 
     async def rewrite(self, tasks: Sequence[RewritingTask]) -> list[Rewriting]:
         """Rewrite each task's response; nothing is released that the detector did not read and the rules do not allow.
+
+        Where models are just being replaced, one text may be written or read by the old one, the next by the new one.
 
         Raises:
             DependencyError: detoxifier or detector is gone or late; nothing is released.
@@ -118,7 +126,8 @@ class Rewriter:
         candidates = [
             pending[position].task.exchange.model_copy(update={"response": texts[position]}) for position in written
         ]
-        assessed = dict(zip(written, await self._detector.assess(candidates), strict=True))
+        with in_stage(Stage.VERIFY):
+            assessed = dict(zip(written, await self._detector.assess(candidates), strict=True))
         for position, (one, trial, text) in enumerate(zip(pending, tries, texts, strict=True)):
             if isinstance(text, ItemFailure):
                 one.refusals.append((trial.method, text.error))
@@ -137,32 +146,20 @@ class Rewriter:
     async def _write(self, pending: Sequence[_Progress], tries: Sequence[Try]) -> list[str | ItemFailure]:
         """Return what each try makes."""
         texts = [_write_without_model(one, trial) for one, trial in zip(pending, tries, strict=True)]
-        asked = [position for position, text in enumerate(texts) if isinstance(text, RewriteRequest)]
+        lacking = [position for position, text in enumerate(texts) if isinstance(text, RewriteRequest)]
         requests = [text for text in texts if isinstance(text, RewriteRequest)]
         made: list[str | ItemFailure] = []
-        for position, rewrite in zip(asked, await self._ask(requests), strict=True):
-            pending[position].detoxifier_asked = True
-            pending[position].cached = pending[position].cached and rewrite.cached
-            made.append(rewrite.output.text if isinstance(rewrite.output, Rewrite) else rewrite.output)
+        detoxifier = self._detoxifier
+        if detoxifier is not None and requests:
+            asked = detoxifier.revision
+            rewrites = await self._rewrites.get_many(requests, detoxifier.rewrite, revision=asked)
+            for position, rewrite in zip(lacking, rewrites, strict=True):
+                one, output = pending[position], rewrite.output
+                one.cached = one.cached and rewrite.cached
+                one.detoxifier = output.detoxifier if isinstance(output, Rewrite) else asked
+                made.append(output.text if isinstance(output, Rewrite) else output)
         answers = iter(made)
         return [next(answers) if isinstance(text, RewriteRequest) else text for text in texts]
-
-    async def _ask(self, requests: Sequence[RewriteRequest]) -> list[Recalled[Rewrite]]:
-        detoxifier = self._detoxifier
-        if detoxifier is None:
-            return []  # nothing was planned that needs one
-
-        revision = detoxifier.revision
-
-        async def rewrite(positions: Sequence[int]) -> Sequence[Rewrite | ItemFailure]:
-            outcomes = await detoxifier.rewrite([requests[position] for position in positions])
-            for outcome in outcomes:
-                if isinstance(outcome, Rewrite):
-                    require_revision(outcome.detoxifier, revision)
-            return outcomes
-
-        keys = [rewrite_key(revision, request, exchange_fingerprint(request.exchange)) for request in requests]
-        return await self._rewrites.get_many(keys, rewrite)
 
     def _count(self, progress: Sequence[_Progress]) -> None:
         refused = Counter(refusal for one in progress for refusal in one.refusals)
@@ -172,6 +169,10 @@ class Rewriter:
         for released_method, number in released.items():
             if released_method is not None:
                 self._metrics.count("weir_rewrites_total", number, method=released_method.value)
+
+
+def _key(revision: str, request: RewriteRequest) -> str:
+    return rewrite_key(revision, request, exchange_fingerprint(request.exchange))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def _write_without_model(one: _Progress, trial: Try) -> str | ItemFailure | Rewr
     )
 
 
-def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: Recalled[Assessment]) -> None:
+def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: ObtainedOutput[Assessment]) -> None:
     """Take a text that was made as the rewriting, if the rules allow what the detector says of it."""
     one.cached = one.cached and assessed.cached
     assessment = assessed.output
@@ -225,7 +226,7 @@ def _release_or_refuse(one: _Progress, trial: Try, text: str, assessed: Recalled
         refused_reason=_last_reason(one),
         status=StageStatus.COMPLETE,
         verification=assessment.status(),
-        detoxifier_asked=one.detoxifier_asked,
+        detoxifier=one.detoxifier,
         cached=one.cached,
     )
 
@@ -242,7 +243,7 @@ def _give_up(one: _Progress) -> Rewriting:
         refused_reason=_last_reason(one),
         status=StageStatus.FAILED,
         verification=StageStatus.FAILED,
-        detoxifier_asked=one.detoxifier_asked,
+        detoxifier=one.detoxifier,
         cached=one.cached,
     )
 

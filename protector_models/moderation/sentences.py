@@ -1,8 +1,9 @@
-"""Where the sentences of an answer are: offsets into the text as it is, in time that grows with its length.
+"""The sentences of an answer: offsets into the text as it is, in time that grows with its length.
 
 Own rules, because answers of chat models are not prose: lists, headings, tables and code. (pysbd takes 1.3 s for 36 kB,
 syntok joins list items.) A line ends a sentence, so does a full stop, unless it stands in a number, an abbreviation, an
-initial or behind a list number. A fenced block of code is one sentence. What is longer than 400 characters is cut.
+initial or behind a list number. A fenced block of code is one sentence. What is longer than 400 characters is cut,
+code between its lines.
 """
 
 import re
@@ -60,7 +61,9 @@ def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
 def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while end - start > MAX_SENTENCE_CHARACTERS:
         middle, limit = start + MAX_SENTENCE_CHARACTERS // 2, start + MAX_SENTENCE_CHARACTERS
-        space = max(text.rfind(" ", middle, limit), text.rfind("\n", middle, limit))
+        # Only code has line ends in it.
+        line_end = text.rfind("\n", middle, limit)
+        space = line_end if line_end >= 0 else text.rfind(" ", middle, limit)
         cut = space + 1 if space >= 0 else limit
         yield start, cut
         start = cut

@@ -1,18 +1,13 @@
-"""What comes out: assessments by the detector, verdicts, failures, and the moderated conversation on the wire."""
+"""Verdicts, failures, and the moderated conversation as it goes out on the wire."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from protector_models.moderation.conversation import Exchange, Identifier, OccurredAt, SchemaVersion
-
-Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""A score in [0, 1]; for harmfulness 1 means harmful."""
-
-
-class _ValueModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from protector_models.moderation.conversation import Identifier, OccurredAt, SchemaVersion
+from protector_models.moderation.model_outputs import Assessment, Score, ValueModel
+from protector_models.moderation.stages import Stage, StageStatus
 
 
 class Action(StrEnum):
@@ -37,139 +32,6 @@ class RewriteMethod(StrEnum):
     """The policy's own safe completion; nothing of the response is kept. Needs no model."""
 
 
-class Stage(StrEnum):
-    """Where in the path a conversation is, or where it failed."""
-
-    DECODE = "decode"
-    IMAGES = "images"
-    GENERATE = "generate"
-    ASSESS = "assess"
-    REWRITE = "rewrite"
-    VERIFY = "verify"
-    PUBLISH = "publish"
-
-
-class StageStatus(StrEnum):
-    """How far a stage got. `skipped`: it was not needed. `failed` never means safe."""
-
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
-
-class UnreadImage(_ValueModel):
-    """An image that a detector knows nothing of."""
-
-    position: Annotated[int, Field(ge=0)]
-    """Among all images of the conversation, from 0."""
-    reason: str
-    """Why, such as "FetchTimeout"."""
-
-
-class Coverage(_ValueModel):
-    """How much of an exchange a detector read."""
-
-    characters_evaluated: Annotated[int, Field(ge=0)]
-    """Characters of prompt, images and response that the model read, or that carry no words, such as white space."""
-    characters_total: Annotated[int, Field(ge=0)]
-    """Characters of the question, that is prompt and image texts, and of the response."""
-    images_evaluated: Annotated[int, Field(ge=0)]
-    """Images whose text was judged; what of that text was not read shows in the characters."""
-    images_total: Annotated[int, Field(ge=0)]
-    unread_images: tuple[UnreadImage, ...] = ()
-    """The other images, in order, each with the reason."""
-
-    @model_validator(mode="after")
-    def _require_reasons(self) -> Self:
-        if len(self.unread_images) != self.images_total - self.images_evaluated:
-            raise ValueError(
-                f"unread_images: expected {self.images_total} - {self.images_evaluated}, got {len(self.unread_images)}"
-            )
-        return self
-
-    @classmethod
-    def of(cls, exchange: Exchange, *, characters_evaluated: int, characters_total: int) -> Self:
-        """Return the coverage of an exchange by a detector that judges `exchange.question()` and the response.
-
-        Args:
-            exchange: says which images were not read, and why.
-            characters_evaluated: of question and response.
-            characters_total: of question and response.
-        """
-        unread = tuple(
-            UnreadImage(position=position, reason=image.unread_reason)
-            for position, image in enumerate(exchange.images)
-            if image.unread_reason is not None
-        )
-        return cls(
-            characters_evaluated=characters_evaluated,
-            characters_total=characters_total,
-            images_evaluated=len(exchange.images) - len(unread),
-            images_total=len(exchange.images),
-            unread_images=unread,
-        )
-
-    def is_complete(self) -> bool:
-        """Tell whether everything was read."""
-        return self.characters_evaluated >= self.characters_total and self.images_evaluated >= self.images_total
-
-
-class Assessment(_ValueModel):
-    """The detector's scores for one exchange."""
-
-    harmfulness: Score
-    """How surely the response is harmful; 1 means harmful. Rounded to 4 decimals."""
-    categories: dict[str, Score]
-    """A score for each category the detector knows."""
-    detector: str
-    """The detector that scored, "name@revision"."""
-    judged_by: str | None = None
-    """In a cascade: the one of its detectors whose scores these are, "name@revision". None: there is no cascade."""
-    truncated: bool
-    """True if some text was not read; coverage says how much."""
-    coverage: Coverage
-    languages: tuple[str, ...] = ()
-    """The languages of passages that were not read because the detector does not know them: ISO 639 codes, sorted;
-    "und" for one that could not be named."""
-
-    @model_validator(mode="after")
-    def _require_agreement(self) -> Self:
-        if self.truncated != (self.coverage.characters_evaluated < self.coverage.characters_total):
-            raise ValueError(
-                f"truncated: expected it to agree with the coverage of characters, got {self.truncated} with "
-                f"{self.coverage.characters_evaluated} of {self.coverage.characters_total}"
-            )
-        return self
-
-    def status(self) -> StageStatus:
-        """Tell whether the detector read everything."""
-        return StageStatus.COMPLETE if self.coverage.is_complete() else StageStatus.PARTIAL
-
-    def top_category(self) -> str | None:
-        """Return the category with the highest score (the first by name among equals), or None without categories."""
-        if not self.categories:
-            return None
-        return min(self.categories, key=lambda name: (-self.categories[name], name))
-
-
-class Rewrite(_ValueModel):
-    """A detoxifier's replacement for one response: the whole text, whatever of it was changed."""
-
-    text: Annotated[str, Field(min_length=1)]
-    detoxifier: str
-    """The detoxifier that wrote it, "name@revision"."""
-
-
-class ItemFailure(_ValueModel):
-    """One item that a model could not handle, as a value: the others of its batch are not touched by it."""
-
-    error: str
-    """A short class of error, such as "InvalidText"."""
-    message: str
-    """What was wrong and what was expected. Never holds text of a prompt or a response."""
-
-
 class ImageStatus(StrEnum):
     """How an image ended."""
 
@@ -177,7 +39,7 @@ class ImageStatus(StrEnum):
     UNREAD = "unread"
 
 
-class ImageFinding(_ValueModel):
+class ImageFinding(ValueModel):
     """What became of one image of a conversation. Never holds the text that stands in it."""
 
     status: ImageStatus
@@ -193,9 +55,11 @@ class ImageFinding(_ValueModel):
     """A score for each category that the image classifier knows; none without a classifier."""
     known_as: str | None = None
     """The entry of the list of known images that it equals or resembles; None where there is none."""
+    is_cut: bool = False
+    """The end of its file is missing, and at most a hundredth of the picture with it: read as programs show it."""
 
 
-class EvaluationStatus(_ValueModel):
+class EvaluationStatus(ValueModel):
     """How far each stage got for one conversation."""
 
     images: StageStatus = StageStatus.SKIPPED
@@ -210,12 +74,12 @@ class EvaluationStatus(_ValueModel):
     """The detector reading the text that is delivered. `failed`: it passed none."""
 
 
-class Verdict(_ValueModel):
+class Verdict(ValueModel):
     """What was decided for one response, and why. Holds no wall-clock time: a replay gives equal bytes."""
 
     action: Action
     category: str | None
-    """The category that led to the action; None where nothing was found."""
+    """The category that led to the action, `UNSPECIFIED` where none is known; None where nothing was found."""
     response: str | None
     """What may be delivered. None: nothing may be."""
     original_response: str | None = None
@@ -235,13 +99,16 @@ class Verdict(_ValueModel):
     shadow_action: Action | None = None
     """In shadow mode: the action that would have been taken."""
     policy_version: str
+    """The policy that decided, "version@digest" of its content."""
     model_revisions: dict[str, str]
-    """For each model that took part ("images", "detector", "detoxifier", "mllm"): "name@revision"."""
+    """For each model that took part ("images", "detector", "detoxifier", "mllm"): "name@revision" of the one that made
+    the outputs in here, or that was asked for them and failed. Both, with ", " between them, where the model was
+    replaced while this was moderated."""
     cached: bool
     """True if every model output came from the cache."""
 
 
-class EventIdentity(_ValueModel):
+class EventIdentity(ValueModel):
     """Whose verdict it is."""
 
     schema_version: SchemaVersion = 1
@@ -255,7 +122,7 @@ class ModeratedConversation(Verdict, EventIdentity):
     """A verdict with the identity of its event: one record downstream, one line of JSONL."""
 
 
-class Failure(_ValueModel):
+class Failure(ValueModel):
     """An event that ended without a verdict. It goes to the dead letters; it is never delivered and never "safe"."""
 
     stage: Stage

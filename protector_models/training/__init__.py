@@ -1,1 +1,1 @@
-"""Training recipes: labelled records in, checkpoints that the service can load out."""
+"""Training: what all recipes share, and one room for each thing that is trained."""

@@ -17,6 +17,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no t
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor, nn
 
+from protector_models.moderation.batch_cuts import split_by_count
 from protector_models.settings import Device, Dtype
 from protector_models.training.optimisation import LoopPlan, StepCost, run_steps
 from protector_models.training.resumable import Run, TrainingProgress, learning_rate_factor
@@ -68,7 +69,7 @@ class PartLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterObjective(Generic[ExampleT]):
-    """What an adapter is trained for."""
+    """The aim of an adapter's training."""
 
     measure: Callable[[Any, Sequence[ExampleT]], PartLoss]
     """The loss of some examples, of the model that is called."""
@@ -78,7 +79,7 @@ class AdapterObjective(Generic[ExampleT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterProgress:
-    """What hears of a run; none of them may block for long."""
+    """Calls that hear of a run; none of them may block for long."""
 
     start: Callable[[int, int], None]
     """The steps of the training, and the rows that are measured, all passes together."""
@@ -194,8 +195,7 @@ def draw_batches(examples: Sequence[ExampleT], *, batch_size: int, rng: random.R
     order = list(examples)
     while True:
         rng.shuffle(order)
-        for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
+        yield from split_by_count(order, batch_size)
 
 
 def _backpropagate(
@@ -211,7 +211,7 @@ def _backpropagate(
     own = batch[accelerator.process_index :: accelerator.num_processes]
     # Processes wait for each other's gradients: one without a share of a short batch computes one that weighs nothing.
     factor = accelerator.num_processes / divisor if own else 0.0
-    parts = [own[start : start + micro_batch_size] for start in range(0, len(own), micro_batch_size)] or [batch[:1]]
+    parts = list(split_by_count(own, micro_batch_size)) or [batch[:1]]
     loss, num_tokens = 0.0, 0
     for part in parts:
         # Gradients are averaged over the processes once, with the last part.

@@ -1,4 +1,4 @@
-"""From the trained network to the files that are served: torch to ONNX, ONNX to int8, tokenizer, card.
+"""From a trained network to files that are served: torch to ONNX, ONNX to int8, tokenizer.
 
 Shapes: B windows, T tokens.
 """
@@ -12,50 +12,24 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # ships no types
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
-from transformers import BertModel
+from transformers import PreTrainedModel
 
-from protector_models.detectors.harm_detector import MODEL_FILE, TOKENIZER_FILE
-from protector_models.detectors.window_scorer import INPUT_NAMES
-from protector_models.detoxification.edit_model import EDIT_INPUT
-from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
-from protector_models.training.edit_network import EditNetwork, ServedEditNetwork
+from protector_models.detectors.shipped.harm_detector import MODEL_FILE, TOKENIZER_FILE
 
 FP32_FILE = "model-fp32.onnx"
 
 _OPSET = 17
-_BATCH = {0: "batch"}
-_BATCH_AND_TOKENS = {0: "batch", 1: "tokens"}
-
-
-def export_fp32(network: DetectorNetwork, directory: Path) -> Path:
-    """Writes the served detector as an fp32 ONNX graph with free batch and token axes; returns its file."""
-    ids_BT = _example_ids()
-    return _export(
-        ServedNetwork(network),
-        network.encoder,
-        (ids_BT, torch.zeros_like(ids_BT)),
-        directory,
-        axes=dict.fromkeys(INPUT_NAMES, _BATCH_AND_TOKENS) | {"logits": _BATCH},
-    )
-
-
-def export_edit_fp32(network: EditNetwork, directory: Path) -> Path:
-    """Writes the served edit model as an fp32 ONNX graph with free batch and token axes; returns its file."""
-    return _export(
-        ServedEditNetwork(network),
-        network.encoder,
-        (_example_ids(),),
-        directory,
-        axes={EDIT_INPUT: _BATCH_AND_TOKENS, "edit": _BATCH_AND_TOKENS, "tags": _BATCH_AND_TOKENS}
-        | {"toxic": _BATCH, "fluent": _BATCH},
-    )
+BATCH = {0: "batch"}
+"""The axes of one vector a run."""
+BATCH_AND_TOKENS = {0: "batch", 1: "tokens"}
+"""The axes of one vector a token."""
 
 
 def quantise(fp32_file: Path, directory: Path) -> Path:
     """Writes the int8 graph: weights of all linear layers per channel, word embeddings per tensor; returns its file.
 
     The products inside attention and the small heads stay in fp32. Activation scales are taken at run time from the
-    text that is read, which is why a run holds one (see `protector_models.detectors.window_scorer`).
+    text that is read, which is why a run holds one (see `protector_models.detectors.shipped.window_scorer`).
     """
     prepared = directory / "model-prepared.onnx"
     quant_pre_process(str(fp32_file), str(prepared), skip_symbolic_shape=True)
@@ -83,21 +57,23 @@ def copy_tokenizer(encoder_directory: Path, directory: Path) -> Path:
     return Path(shutil.copyfile(encoder_directory / TOKENIZER_FILE, directory / TOKENIZER_FILE))
 
 
-def _example_ids() -> Tensor:
+def example_ids() -> Tensor:
+    """Return token ids [B, T] to trace a network with."""
     return torch.randint(1000, 2000, (2, 24), generator=torch.Generator().manual_seed(0))
 
 
-def _export(
+def export_graph(
     served: nn.Module,
-    encoder: BertModel,
+    encoder: PreTrainedModel,
     inputs: tuple[Tensor, ...],
     directory: Path,
     *,
     axes: dict[str, dict[int, str]],
 ) -> Path:
-    """Exports a network; the first names in `axes` are its inputs', the others its outputs'.
+    """Writes a network as an fp32 ONNX graph; returns its file.
 
-    The encoder is switched to plain attention: the fused form exports as a detour of shape arithmetic.
+    The first names in `axes` are those of its inputs, the others of its outputs. The encoder is switched to plain
+    attention: the fused form exports as a detour of shape arithmetic.
     """
     encoder.set_attn_implementation("eager")
     names = list(axes)

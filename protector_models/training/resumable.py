@@ -1,4 +1,4 @@
-"""What training runs share: the schedule, and checkpoints that an interruption leaves whole."""
+"""Training runs that can be resumed: their schedule, and checkpoints that an interruption leaves whole."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

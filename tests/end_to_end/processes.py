@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,8 +15,10 @@ import yaml
 from pipelines.streaming.settings import KafkaSettings
 
 
-def write_config(folder: Path, kafka: KafkaSettings, redis_url: str, *, name: str) -> Path:
-    """Write a configuration with topics and a group of its own."""
+def write_config(
+    folder: Path, kafka: KafkaSettings, redis_url: str, *, name: str, deployments: Mapping[str, object] | None = None
+) -> Path:
+    """Write a configuration with topics and a group of its own, two consumers, and settings of other deployments."""
     config = {
         "kafka": {"bootstrap_servers": list(kafka.bootstrap_servers)},
         "redis": {"url": redis_url},
@@ -28,21 +30,31 @@ def write_config(folder: Path, kafka: KafkaSettings, redis_url: str, *, name: st
             "in_flight_max_records": 64,
             "batch_max_records": 16,
         },
-        "serve": {"stream": {"min_replicas": 2, "max_replicas": 2}},
+        "serve": {"stream": {"min_replicas": 2, "max_replicas": 2}, **(deployments or {})},
     }
     path = folder / "weir.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
 
 
+WEIR_SERVE = ("-m", "pipelines", "serve", "--config")
+
+
 class ServeProcess:
     """A running `weir serve`. A context manager: when it is left, whatever still runs is killed."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(self, config: Path, log: Path, *, program: Sequence[str] = WEIR_SERVE) -> None:
+        """Start it.
+
+        Args:
+            config: is given to it at the end of its command line.
+            log: what it says is added to this file.
+            program: what Python runs.
+        """
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines", "serve", "--config", str(config)],
+                [sys.executable, *program, str(config)],
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -73,7 +85,15 @@ class ServeProcess:
     def terminate(self) -> int:
         """Ask it to drain; return its exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(120)
+        return self._process.wait(300)
+
+    def children(self) -> list[psutil.Process]:
+        """Return what it has started and what that has."""
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def is_running(self) -> bool:
         return self._process.poll() is None

@@ -13,15 +13,16 @@ import pytest
 
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.streaming.broker import OutgoingRecord
-from pipelines.streaming.embedded_broker import EmbeddedBroker
-from pipelines.streaming.tail import TopicTail
-from pipelines.streaming.topics import produce
+from pipelines.streaming.kafka.broker_administration import produce
+from pipelines.streaming.kafka.embedded_broker import EmbeddedBroker
+from pipelines.streaming.kafka.tail import TopicTail
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.verdict import Action, ImageStatus, ModeratedConversation, StageStatus
+from protector_models.moderation.stages import StageStatus
+from protector_models.moderation.verdict import Action, ImageStatus, ModeratedConversation
 from tests.builders import event
 from tests.end_to_end.processes import ServeProcess, wait_until
-from tests.protector_models.chat_server import Reply, answer
-from tests.protector_models.chat_thread import serve_chat
+from tests.protector_models.endpoints.chat_server import Reply, answer
+from tests.protector_models.endpoints.chat_thread import serve_chat
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -81,7 +82,7 @@ def moderate(settings: WeirSettings, events: Sequence[ConversationEvent]) -> tup
                     verdict = ModeratedConversation.model_validate_json(value)
                     moderated[verdict.event_id] = verdict
                 else:
-                    dead[json.loads(value)["event_id"]] = {key: text.decode() for key, text in record.headers}
+                    dead[json.loads(value)["event_id"]] = {key: (text or b"").decode() for key, text in record.headers}
     return moderated, dead
 
 

@@ -8,18 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from pipelines.streaming.broker import OutgoingRecord
-from pipelines.streaming.kafka_broker import connect
+from pipelines.streaming.kafka.broker_administration import ensure_topics, produce, read_topic
+from pipelines.streaming.kafka.connection import connect
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.settings import DeadLetterSettings, KafkaSettings, StreamSettings
-from pipelines.streaming.topics import ensure_topics, produce, read_topic
 from pipelines.streaming.worker import StreamWorker
 from protector_models.moderation.fakes import FakeHarmDetector, RecordedMetrics
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.verdict import ModeratedConversation
-from protector_models.policy_file import load_policy
-from services.local_redis import LocalRedis
+from protector_models.policies.policy_file import load_policy
 from services.settings import RedisSettings
-from services.verdict_cache import RedisVerdictCache
+from services.stores.local_redis import LocalRedis
+from services.stores.verdict_cache import RedisVerdictCache
 from tests import builders
 from tests.pipelines.streaming.rigs import running, until
 
@@ -54,7 +54,7 @@ async def test_a_redis_that_stops_and_comes_back_costs_cached_verdicts_and_nothi
     redis = RedisSettings(url=SecretStr(redis_server.url), timeout_s=5.0, breaker_open_s=0.05)
     cache = RedisVerdictCache.from_settings(redis, metrics=metrics)
     moderator = Moderator(policy=load_policy(None), detector=FakeHarmDetector(), cache=cache, metrics=metrics)
-    processor = RecordProcessor(moderator=moderator, settings=settings, versions={}, metrics=metrics)
+    processor = RecordProcessor(moderator=moderator, settings=settings, versions=dict, metrics=metrics)
     connection = await asyncio.to_thread(connect, apache_kafka, settings, member="0")
     worker = StreamWorker(connection=connection, processor=processor, settings=settings, metrics=metrics)
 

@@ -1,1 +1,1 @@
-"""Tests of streaming, backfill and the commands."""
+"""Tests of streaming, files, commands, demonstration and benchmarks."""

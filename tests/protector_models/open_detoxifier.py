@@ -8,6 +8,9 @@ class OpenFakeDetoxifier(FakeDetoxifier):
 
     is_closed = False
 
+    async def check_health(self, *, timeout_s: float) -> None:
+        """Do nothing."""
+
     async def close(self) -> None:
         """Take note."""
         self.is_closed = True

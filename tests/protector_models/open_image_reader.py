@@ -1,7 +1,7 @@
 """The fake image reader as one that holds something open."""
 
 from protector_models.moderation.fakes import FakeImageReader
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 
 class OpenFakeImageReader(FakeImageReader):

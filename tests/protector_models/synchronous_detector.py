@@ -5,11 +5,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from protector_models.detectors.detectors import DetectorFacts, ThreadedDetector
-from protector_models.in_process import SynchronousHarmDetector
+from protector_models.detectors.loaded_detector import DetectorFacts, ThreadedDetector
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import POISON
-from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure
+from protector_models.running.model_threads import SynchronousHarmDetector
 
 DIE_ONCE = "die-once:"
 """A response that begins so ends the process that scores it, unless the file that it names is there."""

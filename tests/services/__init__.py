@@ -1,1 +1,1 @@
-"""Tests of the deployments, the verdict cache and the metrics."""
+"""Tests of how a Moderator is put together, and of deployments, stores, counters and scaling."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protector_models.evaluation.detoxification.pair_sets import ToxicText
-from protector_models.training.records import RecordError
+from protector_models.records.labelled_records import RecordError
 
 TSV_HEADER = "number\tsource\tfirst\tsecond\n"
 

@@ -65,6 +65,6 @@ def _name_revisions(bench: Bench) -> dict[str, str]:
         "edit_model": bench.editor.revision,
         "detector": bench.detector.revision,
         "judges": bench.judges.card.make_revision(),
-        "policy": bench.policy.version,
+        "policy": bench.policy.revision,
     }
     return dict(revisions)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from protector_models.detoxification.detoxifier import TextEditor
-from protector_models.evaluation.baselines import is_refusal
-from protector_models.evaluation.detoxification.judges import Judges
+from protector_models.evaluation.detector.harness import Assesses
 from protector_models.evaluation.detoxification.moderated import ModeratedRow, moderate_records
 from protector_models.evaluation.detoxification.pair_sets import (
     DELETE,
@@ -25,19 +24,21 @@ from protector_models.evaluation.detoxification.text_scores import (
     summarise_row,
     to_span,
 )
-from protector_models.evaluation.harness import Assesses
+from protector_models.judges.refusals import is_refusal
+from protector_models.judges.shipped_judges import Judges
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Moderates
-from protector_models.moderation.verdict import Action, Assessment
-from protector_models.training.records import LabelledRecord
+from protector_models.moderation.verdict import Action
+from protector_models.records.labelled_records import LabelledRecord
 
 ReportRows = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What is measured, and with what."""
+    """The models under measurement, and those that measure them."""
 
     editor: TextEditor
     moderator: Moderates

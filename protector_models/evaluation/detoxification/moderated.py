@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from protector_models.evaluation.record_sets import to_exchange
-from protector_models.moderation.conversation import ConversationEvent, Exchange, Message
-from protector_models.moderation.policy import TenantRules
+from protector_models.moderation.batch_cuts import split_by_count
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.one_turn import make_turn
+from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Moderates
 from protector_models.moderation.verdict import Action, Verdict
-from protector_models.training.records import LabelledRecord
+from protector_models.records.labelled_records import LabelledRecord
+from protector_models.records.record_sets import to_exchange
 
 TENANT = "default"
 _BATCH_SIZE = 64
-# Any time will do: no model sees it.
-_OCCURRED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +62,12 @@ async def moderate_records(
     """
     rows: list[ModeratedRow] = []
     seconds = 0.0
-    for start in range(0, len(records), _BATCH_SIZE):
-        batch = records[start : start + _BATCH_SIZE]
+    for number, batch in enumerate(split_by_count(records, _BATCH_SIZE)):
         exchanges = [exchange for record in batch if (exchange := to_exchange(record)) is not None]
-        events = [_to_event(exchange, start + place) for place, exchange in enumerate(exchanges)]
+        events = [
+            make_turn(exchange.prompt, exchange.response, event_id=f"row-{number * _BATCH_SIZE + place}", tenant=TENANT)
+            for place, exchange in enumerate(exchanges)
+        ]
         began = clock()
         outcomes = await moderator.moderate(events)
         seconds += clock() - began
@@ -81,16 +82,4 @@ async def moderate_records(
         num_failed=len(records) - len(rows),
         tenant=TENANT,
         ms_per_text=1_000.0 * seconds / len(records) if records else None,
-    )
-
-
-def _to_event(exchange: Exchange, number: int) -> ConversationEvent:
-    return ConversationEvent(
-        schema_version=1,
-        event_id=f"row-{number}",
-        conversation_id=f"row-{number}",
-        tenant=TENANT,
-        occurred_at=_OCCURRED_AT,
-        messages=(Message(role="user", content=exchange.prompt),),
-        response=exchange.response,
     )

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from protector_models.detoxification.detoxifier import TextEditor
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.training.records import LabelledRecord
+from protector_models.judges.toxic_words import ToxicWords
+from protector_models.moderation.batch_cuts import split_by_count
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.records.labelled_records import LabelledRecord
 
 DUPLICATE, DELETE, REFERENCE, WEIR = "duplicate", "delete", "reference", "weir"
 ROWS = (DUPLICATE, DELETE, REFERENCE, WEIR)
@@ -54,8 +55,7 @@ def edit_texts(
     """
     outputs: list[str | None] = []
     seconds = 0.0
-    for start in range(0, len(texts), _BATCH_SIZE):
-        batch = texts[start : start + _BATCH_SIZE]
+    for batch in split_by_count(texts, _BATCH_SIZE):
         began = clock()
         edited = editor.edit(batch)
         seconds += clock() - began

@@ -1,12 +1,12 @@
-"""Which sets a detoxifier is measured on, and which of their rows."""
+"""The kinds of records that a detoxifier is measured on: sets, and which of their rows."""
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.evaluation.record_sets import find_sets, read_rows
-from protector_models.training.records import LabelledRecord, RecordError
+from protector_models.records.labelled_records import LabelledRecord, RecordError
+from protector_models.records.record_sets import find_sets, read_rows
 
 PAIR_SETS = ("paradetox_eval", "appdia")
 """Toxic texts with human rewrites."""

@@ -1,4 +1,4 @@
-"""What the evaluation of a detoxifier says: figures only, never a text of a record."""
+"""The report of a detoxifier's evaluation: figures only, never a text of a record."""
 
 from protector_models.evaluation.report import Figures, Span
 

@@ -1,4 +1,4 @@
-"""What the judges say of single rewrites, and what becomes of that for a row.
+"""Scores that the judges give single rewrites, and the figures of a row that are made of them.
 
 Shapes: N texts.
 """
@@ -10,11 +10,11 @@ from difflib import SequenceMatcher
 import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 
-from protector_models.evaluation.detoxification.judges import TextJudges
 from protector_models.evaluation.detoxification.pair_sets import ToxicText
 from protector_models.evaluation.detoxification.report import RewriteRow
 from protector_models.evaluation.metrics import Estimate, Rows, Scores, estimate_rows
 from protector_models.evaluation.report import Span
+from protector_models.judges.shipped_judges import TextJudges
 
 TOXIC_FROM = 0.5
 _NUM_RESAMPLES = 1_000

@@ -1,16 +1,15 @@
-"""Who says whether an answer is harmful: never the detector that is under test."""
+"""Judges that say whether an answer is harmful: never the detector that is under test."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
-from protector_models.evaluation.detoxification.character_judge import CharacterJudge
-from protector_models.evaluation.detoxification.judges import HARM, JudgesCard
 from protector_models.evaluation.protector.report import JudgeFigures
+from protector_models.judges.shipped_judges import HARM, JudgesCard, ScoresTexts
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.ports import HarmDetector
-from protector_models.moderation.verdict import Assessment
 
 _CHARACTERS_SEE = (
     "reads pieces of words of the answer alone: not the question, not the picture; learned from the same answers as "
@@ -48,7 +47,7 @@ class AnswerJudge(Protocol):
 class CharacterAnswerJudge:
     """The judge of harm of the detoxifier's evaluation: TF-IDF of characters. Implements `AnswerJudge`."""
 
-    def __init__(self, judge: CharacterJudge, card: JudgesCard) -> None:
+    def __init__(self, judge: ScoresTexts, card: JudgesCard) -> None:
         self._judge = judge
         self._card = card
 
@@ -59,6 +58,9 @@ class CharacterAnswerJudge:
         Raises:
             CheckpointError: the weights are missing or damaged.
         """
+        # Imported here, not above: most judges are others, and scikit-learn takes seconds.
+        from protector_models.judges.character_judge import CharacterJudge  # noqa: PLC0415
+
         return cls(CharacterJudge.load(directory, HARM), JudgesCard.load(directory))
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protector_models.evaluation.protector.trials import Trial, TrialSet, draw
-from protector_models.training.records import RecordError
+from protector_models.records.labelled_records import RecordError
 
 VARIANTS = {
     "SD": ("SD", "Rephrased Question(SD)"),

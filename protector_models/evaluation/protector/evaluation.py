@@ -9,7 +9,7 @@ from protector_models.evaluation.protector.trial_results import TrialResult
 from protector_models.evaluation.protector.trials import TrialSet
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 
 
 async def evaluate_protector(
@@ -57,7 +57,7 @@ async def evaluate_protector(
     return ProtectorReport(
         judge=judge.describe(),
         revisions=dict(sorted(revisions.items())),
-        policy=policy.version,
+        policy=policy.revision,
         attacks=attacks,
         benign=benign,
         max_rows=max_rows,

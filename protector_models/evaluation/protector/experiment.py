@@ -3,26 +3,19 @@
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from protector_models.evaluation.protector.answer_judges import AnswerJudge, require_other
 from protector_models.evaluation.protector.trial_results import MemoryResults, TrialResult
 from protector_models.evaluation.protector.trials import Trial, TrialSet
-from protector_models.moderation.conversation import (
-    ConversationEvent,
-    Exchange,
-    ImagePart,
-    ImageUrl,
-    Message,
-    TextPart,
-)
+from protector_models.moderation.batch_cuts import split_by_count
+from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.messages.message import ContentPart, ImagePart, ImageUrl, TextPart
+from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.ports import Moderates
 from protector_models.moderation.verdict import Failure, Verdict
 
 TENANT = "default"
 _BATCH_SIZE = 16
-# Any time will do: no model sees it.
-_OCCURRED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +54,7 @@ class Experiment:
         """
         pending = [trial for trial in found.trials if self.results.get(found.name, trial) is None]
         report_trials(len(found.trials) - len(pending))
-        for start in range(0, len(pending), _BATCH_SIZE):
-            batch = pending[start : start + _BATCH_SIZE]
+        for batch in split_by_count(pending, _BATCH_SIZE):
             self.results.add(await self._run_batch(found.name, batch))
             report_trials(len(batch))
         results = [self.results.get(found.name, trial) for trial in found.trials]
@@ -125,23 +117,15 @@ def make_event(trial: Trial, event_id: str) -> ConversationEvent:
         ValueError: a text has no UTF-8 form, or the id is too long.
         OSError: the picture cannot be read.
     """
-    content: str | tuple[TextPart | ImagePart, ...] = trial.prompt
+    question: str | Sequence[ContentPart] = trial.prompt
     if trial.image is not None:
         # What it is, is found out by its bytes; the type that is named here is not believed by anybody.
         url = "data:image/png;base64," + base64.b64encode(trial.image.read_bytes()).decode("ascii")
-        content = (
+        question = (
             TextPart(type="text", text=trial.prompt),
             ImagePart(type="image_url", image_url=ImageUrl(url=url)),
         )
-    return ConversationEvent(
-        schema_version=1,
-        event_id=event_id,
-        conversation_id=event_id,
-        tenant=TENANT,
-        occurred_at=_OCCURRED_AT,
-        messages=(Message(role="user", content=content),),
-        response=trial.response,
-    )
+    return make_turn(question, trial.response, event_id=event_id, tenant=TENANT)
 
 
 def _pair_up(trial: Trial, verdict: Verdict) -> _Answered:

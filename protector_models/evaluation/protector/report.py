@@ -1,4 +1,4 @@
-"""What the experiment says: figures only, never a text of a question or an answer."""
+"""The report of the experiment: figures only, never a text of a question or an answer."""
 
 from protector_models.evaluation.report import Figures, Span
 

@@ -88,11 +88,11 @@ def estimate_share(is_true: Sequence[bool]) -> Share:
 
     Where all rows agree, every resample does too, and Wilson's interval stands instead: 0 of 5 is not surely none.
     """
-    found = _estimate_mean([float(value) for value in is_true])
-    if found.value not in (0.0, 1.0):
-        return found
-    wilson = unanimous_interval(found.value, found.n)
-    return found.model_copy(update={"interval": (wilson.low, wilson.high)})
+    if len(set(is_true)) != 1:
+        return _estimate_mean([float(value) for value in is_true])
+    value = float(is_true[0])
+    wilson = unanimous_interval(value, len(is_true))
+    return Share(n=len(is_true), value=value, interval=(wilson.low, wilson.high))
 
 
 def _summarise(pairs: Sequence[tuple[Trial, TrialResult]], threshold: float) -> AttackFigures:

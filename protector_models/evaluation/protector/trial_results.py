@@ -1,4 +1,4 @@
-"""What became of single trials, kept in a directory so that an interrupted experiment goes on where it was."""
+"""Results of single trials, kept in a directory so that an interrupted experiment goes on where it was."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protector_models.evaluation.protector.trials import Trial
 from protector_models.moderation.errors import ConfigurationError
-from protector_models.moderation.verdict import Action, RewriteMethod, Score
+from protector_models.moderation.model_outputs import Score
+from protector_models.moderation.verdict import Action, RewriteMethod
 
 _RUN_FILE = "run.json"
 _RESULTS_FILE = "results.jsonl"

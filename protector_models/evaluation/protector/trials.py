@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from protector_models.evaluation.record_sets import find_sets, spell_out
-from protector_models.training.records import LabelledRecord, RecordError, read_records
+from protector_models.records.labelled_records import LabelledRecord, RecordError, read_records
+from protector_models.records.record_sets import find_sets, spell_out
 
 ItemT = TypeVar("ItemT")
 

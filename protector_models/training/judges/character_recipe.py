@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # ships no types
 
-from protector_models.evaluation.detoxification.character_judge import CharacterJudge, make_vectorizer
+from protector_models.judges.character_judge import CharacterJudge, make_vectorizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

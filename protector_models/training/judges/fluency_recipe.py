@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from protector_models.evaluation.detoxification.base_texts import encode, load_base_network, load_base_tokenizer
-from protector_models.evaluation.detoxification.fluency_judge import FluencyNetwork
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords
+from protector_models.judges.base_texts import encode, load_base_network, load_base_tokenizer
+from protector_models.judges.fluency_judge import FluencyNetwork
+from protector_models.judges.toxic_words import ToxicWords
+from protector_models.moderation.batch_cuts import split_by_count
 from protector_models.training.judges.fluency_rows import FluencyRow, Sentences, make_rows
 from protector_models.training.resumable import learning_rate_factor
 
@@ -91,8 +92,8 @@ def _draw_batches(sentences: Sentences, words: ToxicWords, recipe: FluencyRecipe
     pool_size = recipe.batch_size * _BATCHES_SORTED_TOGETHER
     while True:
         rows = make_rows(sentences, words, rng)
-        for start in range(0, len(rows), pool_size):
-            pool = sorted(rows[start : start + pool_size], key=lambda row: len(row.text))
-            batches = [pool[at : at + recipe.batch_size] for at in range(0, len(pool), recipe.batch_size)]
+        for pool in split_by_count(rows, pool_size):
+            by_length = sorted(pool, key=lambda row: len(row.text))
+            batches = list(split_by_count(by_length, recipe.batch_size))
             rng.shuffle(batches)
             yield from batches

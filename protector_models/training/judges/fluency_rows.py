@@ -1,4 +1,4 @@
-"""What the judge of fluency learns from: sentences as people wrote them, and the same ones broken.
+"""Rows for the judge of fluency: sentences as people wrote them, and the same ones broken.
 
 Toxic and harmless sentences stand on both sides, so that the presence of a toxic word tells nothing, nor its absence.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords, find_words
-from protector_models.training.examples import is_held_out, read_training_set
-from protector_models.training.excluded_texts import is_excluded_text
+from protector_models.judges.toxic_words import ToxicWords, find_words
+from protector_models.records.examples import is_held_out, read_training_set
+from protector_models.records.excluded_texts import is_excluded_text
 from protector_models.training.judges.judge_rows import HELD_OUT_PERCENT
 
 PAIRS = "paradetox/train"

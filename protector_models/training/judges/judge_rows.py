@@ -1,15 +1,15 @@
-"""What the judges of toxicity and harm learn from: labelled texts of the training data, cut into two by their hash."""
+"""Rows for the judges of toxicity and harm: labelled texts of the training data, cut into two by their hash."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.evaluation.detoxification.character_judge import WINDOW_CHARACTERS
-from protector_models.training.examples import is_held_out, read_training_set
-from protector_models.training.excluded_texts import is_excluded_text
-from protector_models.training.records import LabelledRecord
-from protector_models.training.sources import BENIGN_SETS
+from protector_models.judges.character_judge import WINDOW_CHARACTERS
+from protector_models.records.examples import is_held_out, read_training_set
+from protector_models.records.excluded_texts import is_excluded_text
+from protector_models.records.labelled_records import LabelledRecord
+from protector_models.records.mix import BENIGN_SETS
 
 HELD_OUT_PERCENT = 8
 """The detector holds out as many, by the same hash: no judge learns from what another model was chosen on."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from protector_models.checkpoints import hash_file
+from protector_models.checkpoints.cards import hash_file
 from protector_models.evaluation import metrics
-from protector_models.evaluation.detoxification.character_judge import CharacterJudge
-from protector_models.evaluation.detoxification.fluency_judge import FLUENCY_FILE, FluencyJudge
-from protector_models.evaluation.detoxification.judges import (
+from protector_models.judges.character_judge import CharacterJudge
+from protector_models.judges.fluency_judge import FLUENCY_FILE, FluencyJudge
+from protector_models.judges.shipped_judges import (
     ENCODER_WEIGHTS_FILE,
     HARM,
     TOXIC_WORDS_FILE,
@@ -19,12 +19,12 @@ from protector_models.evaluation.detoxification.judges import (
     JudgesCard,
     ScoresTexts,
 )
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords
+from protector_models.judges.toxic_words import ToxicWords
 from protector_models.training.judges.character_recipe import CharacterRecipe, fit_character_judge
 from protector_models.training.judges.fluency_recipe import FluencyRecipe, train_fluency
 from protector_models.training.judges.fluency_rows import Sentences, break_sentence, read_sentences
 from protector_models.training.judges.judge_rows import JudgedTexts, read_harm_texts, read_toxicity_texts
-from protector_models.training.toxic_lexicon import MIN_LOG_ODDS, MIN_TEXTS, learn_toxic_words
+from protector_models.training.judges.toxic_lexicon import MIN_LOG_ODDS, MIN_TEXTS, learn_toxic_words
 
 JUDGES_NAME = "weir-judges"
 MAX_SAFE_SHARE = 0.01

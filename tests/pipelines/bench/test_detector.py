@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from pipelines.bench.detector import LENGTHS, make_texts
-from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+
+pytestmark = pytest.mark.training
 
 
 def test_texts_have_exactly_the_length_they_stand_for() -> None:
@@ -57,5 +59,5 @@ def test_what_is_no_classifier_is_an_error(
     monkeypatch.chdir(tmp_path)
     Path("weir.yaml").write_text("detector: {kind: bag_of_words}")
     result = CliRunner().invoke(app, ["bench", "detector", *options])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected" in result.stderr

@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from pipelines.bench.detoxifier import LENGTH, make_short_texts
 from protector_models.detoxification.edit_model import EDIT_TOKENIZER_FILE, SHIPPED_EDIT_MODEL, EditModel
+
+pytestmark = pytest.mark.training
 
 
 def test_texts_have_exactly_the_length_they_stand_for_and_half_of_them_are_edited() -> None:
@@ -32,5 +35,5 @@ def test_it_prints_one_comparison() -> None:
 
 def test_weights_that_are_not_there_are_named(tmp_path: object) -> None:
     result = CliRunner().invoke(app, ["bench", "detoxifier", "--weights", f"{tmp_path}/none"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "card.json" in result.stderr

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from pipelines.__main__ import main
-from tests.pipelines.logs import logs_of_its_own
+from tests.logs import logs_of_its_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

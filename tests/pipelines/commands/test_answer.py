@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.pipelines.commands.command_line import Finished, weir
-from tests.protector_models.chat_server import ChatServer, Reply, stream
-from tests.protector_models.chat_thread import serve_chat
+from tests.protector_models.endpoints.chat_server import ChatServer, Reply, stream
+from tests.protector_models.endpoints.chat_thread import serve_chat
 
 NOTE = "weir: this is what the MLLM itself says; nobody has moderated it"
 

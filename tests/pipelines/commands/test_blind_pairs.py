@@ -1,3 +1,5 @@
+"""`weir eval blind-pairs`: rewrites in pairs, to be read without knowing which is which."""
+
 import json
 from pathlib import Path
 
@@ -59,20 +61,20 @@ def test_rows_that_need_no_model_load_none(data: Path, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("rows", ["weir", "weir,weir", "weir,ours", "weir,delete,reference"])
 def test_other_rows_than_two_known_ones_are_refused(runner: CliRunner, data: Path, tmp_path: Path, rows: str) -> None:
-    assert _run(runner, data, tmp_path / "a.tsv", tmp_path / "a.json", "--rows", rows) == 1
+    assert _run(runner, data, tmp_path / "a.tsv", tmp_path / "a.json", "--rows", rows) == 2
     assert not (tmp_path / "a.tsv").exists()
 
 
-def test_too_few_pairs_missing_data_and_places_that_cannot_be_written_end_with_status_1(
+def test_too_few_pairs_missing_data_and_places_that_cannot_be_written_end_with_status_2(
     runner: CliRunner, data: Path, tmp_path: Path
 ) -> None:
     out, key = tmp_path / "a.tsv", tmp_path / "a.json"
-    assert _run(runner, data, out, key, "--num", "13") == 1
-    assert _run(runner, tmp_path / "none", out, key, "--num", "3") == 1
-    assert _run(runner, data, tmp_path / "none" / "a.tsv", key, "--num", "3") == 1
+    assert _run(runner, data, out, key, "--num", "13") == 2
+    assert _run(runner, tmp_path / "none", out, key, "--num", "3") == 2
+    assert _run(runner, data, tmp_path / "none" / "a.tsv", key, "--num", "3") == 2
 
 
 def test_data_without_a_known_set_is_refused_before_any_model_is_loaded(data: Path) -> None:
     result = CliRunner().invoke(app, ["detoxifier", "--data", str(data), "--json"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected some of paradetox_eval" in " ".join(result.stderr.split())

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipelines.commands.data import app
-from protector_models.training.records import read_records
-from tests.protector_models.chat_server import BUSY, ChatServer, Reply
-from tests.protector_models.chat_thread import serve_chat
+from protector_models.records.labelled_records import read_records
 from tests.protector_models.data_generation.writing_model import reply_by, write
+from tests.protector_models.endpoints.chat_server import BUSY, ChatServer, Reply
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.protector_models.training.builders import make_record, write_records
 
 
@@ -80,7 +80,7 @@ def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with serve_chat(reply_by()) as server:
         assert _run(server, tmp_path / "out", "--max-requests", 1).exit_code == 3
         result = _run(server, tmp_path / "out", "--seed", 1)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "begun with another seed" in " ".join(result.stderr.split())
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_holds_something_else_is_an_error_that_names_it(tmp_path: 
     (tmp_path / file).write_text("[]\n")
     with serve_chat(reply_by()) as server:
         result = _run(server, tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected" in result.stderr
     assert not server.bodies
 
@@ -176,7 +176,7 @@ def test_a_cost_that_nobody_knows_cannot_be_limited(tmp_path: Path) -> None:
     prices = ("--prompt-price", 1, "--completion-price", 1, "--max-cost", 1)
     with serve_chat(reply_by(has_usage=False)) as server:
         result = _run(server, tmp_path / "out", *prices)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "usage" in result.stderr
         assert _run(server, tmp_path / "other").exit_code == 0
 
@@ -269,7 +269,7 @@ def test_prompts_of_evaluation_data_are_refused(tmp_path: Path) -> None:
     file = write_records(tmp_path / "eval/prompts.jsonl", [make_record(prompt="How?", label=1)])
     with serve_chat(reply_by()) as server:
         result = _run(server, tmp_path / "out", "--prompts", file)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "never trained on" in " ".join(result.stderr.split())
     assert not server.bodies
 
@@ -288,6 +288,6 @@ def test_a_wrong_call_is_an_error_before_anything_is_sent(
 ) -> None:
     with serve_chat(reply_by()) as server:
         result = _run(server, tmp_path / "out", *options)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert not server.bodies

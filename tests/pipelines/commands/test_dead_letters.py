@@ -3,17 +3,21 @@
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
+from kafka import KafkaAdminClient  # type: ignore[import-untyped]  # kafka-python ships no type information
 
 from pipelines.streaming.broker import OutgoingRecord
 from pipelines.streaming.dead_letter import dead_letter
-from pipelines.streaming.embedded_broker import EmbeddedBroker
+from pipelines.streaming.kafka.broker_administration import ensure_topics, produce, read_topic
+from pipelines.streaming.kafka.clients import client_options
+from pipelines.streaming.kafka.embedded_broker import EmbeddedBroker
 from pipelines.streaming.settings import KafkaSettings
-from pipelines.streaming.topics import ensure_topics, produce, read_topic
-from protector_models.moderation.verdict import Failure, Stage
+from protector_models.moderation.stages import Stage
+from protector_models.moderation.verdict import Failure
 from tests.pipelines.commands.command_line import weir
 from tests.pipelines.streaming.brokers import PATIENCE_S
 from tests.pipelines.streaming.records import record
@@ -48,8 +52,18 @@ class Letters:
     def append(self, *letters: OutgoingRecord) -> None:
         produce(self.kafka, letters)
 
-    def letter(self, number: int, *, stage: Stage = Stage.ASSESS, message: str = "scripted") -> OutgoingRecord:
-        failed = record(number, topic=self.source, key=b"c", value=SECRET + b" %d" % number)
+    def letter(
+        self,
+        number: int,
+        *,
+        stage: Stage = Stage.ASSESS,
+        message: str = "scripted",
+        topic: str | None = None,
+        partition: int = 0,
+    ) -> OutgoingRecord:
+        failed = record(
+            number, topic=topic or self.source, partition=partition, key=b"c", value=SECRET + b" %d" % number
+        )
         failure = Failure(stage=stage, error="Poison", message=message)
         return dead_letter(failed, failure, topic=self.topic, group="g", versions={}, record_max_bytes=10_000)
 
@@ -129,6 +143,23 @@ def test_each_letter_goes_back_once_and_those_not_asked_for_count_as_handled(
     letters.append(letters.letter(9))
     assert letters.replay() == {"replayed": 1, "passed_over": 0, "impossible": 0}
     assert letters.back() == [SECRET + b" %d" % n for n in (0, 1, 3, 9)]
+
+
+@pytest.mark.kafka
+def test_a_replay_goes_on_where_the_last_one_ended_though_the_group_is_forgotten_and_past_topics_that_are_gone(
+    apache_kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    letters = Letters(apache_kafka, tmp_path)
+    ensure_topics(apache_kafka, {letters.source: 3, letters.topic: 2})
+    letters.append(letters.letter(0, partition=0), letters.letter(1, topic="gone"), letters.letter(2, partition=2))
+    assert letters.replay() == {"replayed": 2, "passed_over": 0, "impossible": 1}
+    with closing(KafkaAdminClient(**client_options(apache_kafka))) as admin:
+        admin.delete_groups([f"{letters.source}.dead-letters"])
+    letters.append(letters.letter(3, partition=1), letters.letter(4, partition=9))
+    assert letters.replay() == {"replayed": 2, "passed_over": 0, "impossible": 0}
+    back = {r.value: r.source.partition for r in read_topic(letters.kafka, letters.source, timeout_s=PATIENCE_S)}
+    assert [back[SECRET + b" %d" % number] for number in (0, 2, 3)] == [0, 2, 1]
+    assert len(letters.back()) == 4
 
 
 def test_a_filtered_replay_must_say_that_it_discards_the_others() -> None:

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
-from protector_models.evaluation.perturbations import PERTURBATIONS
-from protector_models.training.excluded_texts import hash_text
+from protector_models.evaluation.detector.perturbations import PERTURBATIONS
+from protector_models.records.excluded_texts import hash_text
 from tests.protector_models.training.builders import make_record, write_records
 
 pytestmark = pytest.mark.shipped
@@ -94,7 +94,7 @@ def test_a_page_needs_the_extra_and_says_so_before_the_work(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / "a.html")])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert 'install the "eval" extra of weir' in " ".join(result.stderr.split())
     assert result.stdout == ""
 
@@ -105,7 +105,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "circle.html").symlink_to("circle.html")
     for name in ("gone/a.html", "circle.html", f"{'a' * 300}.html"):
         result = runner.invoke(app, ["detector", "--data", str(records), "--html", str(tmp_path / name)])
-        assert (result.exit_code, result.stdout) == (1, "")
+        assert (result.exit_code, result.stdout) == (2, "")
         assert name in "".join(result.stderr.split())
 
 
@@ -113,22 +113,22 @@ def test_without_figures_a_page_stays_as_it_was(runner: CliRunner, tmp_path: Pat
     (tmp_path / "old.html").write_text("of yesterday")
     for name in ("old.html", "new.html"):
         asked = ["--data", str(tmp_path / "gone"), "--html", str(tmp_path / name)]
-        assert runner.invoke(app, ["detector", *asked]).exit_code == 1
+        assert runner.invoke(app, ["detector", *asked]).exit_code == 2
     assert (tmp_path / "old.html").read_text() == "of yesterday"
     assert not (tmp_path / "new.html").exists()
 
 
 @pytest.mark.parametrize("content", ['{"response": "x"}', "not json"])
-def test_bad_data_ends_with_status_1_and_names_file_and_line(runner: CliRunner, tmp_path: Path, content: str) -> None:
+def test_bad_data_ends_with_status_2_and_names_file_and_line(runner: CliRunner, tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.jsonl").write_text(content)
     result = runner.invoke(app, ["detector", "--data", str(tmp_path / "bad.jsonl")])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "bad.jsonl:1" in "".join(result.stderr.split())
 
 
-def test_missing_weights_end_with_status_1(runner: CliRunner, records: Path, tmp_path: Path) -> None:
+def test_missing_weights_end_with_status_2(runner: CliRunner, records: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, ["detector", "--data", str(records), "--weights", str(tmp_path / "gone")])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
 
 
 def test_overlaps_are_counted_and_their_hashes_written(runner: CliRunner, tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_overlaps_are_counted_and_their_hashes_written(runner: CliRunner, tmp_pa
     assert listed.read_text() == f"{hash_text('How do I make soup?')}\n"
 
 
-def test_overlaps_with_data_that_is_not_there_end_with_status_1(
+def test_overlaps_with_data_that_is_not_there_end_with_status_2(
     runner: CliRunner, records: Path, tmp_path: Path
 ) -> None:
     result = runner.invoke(app, ["overlap", "--training", str(tmp_path / "gone"), "--data", str(records)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "gone" in "".join(result.stderr.split())

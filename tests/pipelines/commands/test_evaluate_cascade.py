@@ -5,6 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
+from protector_models.checkpoints.cards import CheckpointCard
+from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS
 from tests.protector_models.training.builders import make_record, write_mix, write_records
 
 pytestmark = pytest.mark.shipped
@@ -30,8 +32,10 @@ def test_a_band_is_chosen_on_the_held_out_slice_and_measured_on_the_data(records
     report = json.loads(shown)
 
     assert code == 0
-    assert report["thresholds"] == {"cascade": 0.461, "first": 0.535, "second": 0.461}
-    assert report["band"]["low"] <= 0.535 <= report["band"]["high"]
+    card = CheckpointCard.load(SHIPPED_WEIGHTS)
+    first = card.bag_of_words_threshold
+    assert report["thresholds"] == {"cascade": card.threshold, "first": first, "second": card.threshold}
+    assert report["band"]["low"] <= first <= report["band"]["high"]
     assert report["band"]["max_loss"] == 0.005
     assert report["band"]["n"] > 0
     assert set(report["sets"]["small"]["rows"]) == {"cascade", "first", "second"}
@@ -45,10 +49,10 @@ def test_detectors_are_those_of_two_configurations_and_the_tables_name_them(reco
         "detector:\n  kind: cascade\n"
         "  cascade: {first: {kind: bag_of_words}, second: {kind: bag_of_words, max_windows: 3}, band: [0.1, 0.9]}\n"
     )
-    code, shown, _ = run("--data", str(records), "--first", str(words), "--second", str(both), "--band", "0.3", "0.7")
+    code, shown, _ = run("--data", str(records), "--first", str(words), "--second", str(both), "--band", "0.3", "0.8")
 
     assert code == 0
-    for named in ("weir-minilm-words@", "cascade@", "[0.3, 0.7], given", "second - cascade"):
+    for named in ("weir-minilm-words@", "cascade@", "[0.3, 0.8], given", "second - cascade"):
         assert named in shown
 
 
@@ -56,7 +60,7 @@ def test_detectors_are_those_of_two_configurations_and_the_tables_name_them(reco
     ("options", "message"),
     [
         ((), "expected one of --validation and --band"),
-        (("--band", "0.3", "0.4"), "expected it to hold the first detector's threshold 0.535"),
+        (("--band", "0.3", "0.4"), "expected it to hold the first detector's threshold 0."),
         (("--band", "0.7", "0.3"), "--band: expected 0 <= LOW <= HIGH <= 1, got 0.7 0.3"),
         (("--band", "0.3", "0.7", "--first", "missing.yaml"), "missing.yaml"),
     ],
@@ -64,12 +68,12 @@ def test_detectors_are_those_of_two_configurations_and_the_tables_name_them(reco
 def test_what_cannot_be_used_is_named(records: Path, options: tuple[str, ...], message: str) -> None:
     code, shown, fault = run("--data", str(records), *options)
 
-    assert (code, shown) == (1, "")
+    assert (code, shown) == (2, "")
     assert message in fault
 
 
 def test_evaluation_data_chooses_no_band(records: Path, tmp_path: Path) -> None:
     code, _, fault = run("--data", str(records), "--validation", str(write_mix(tmp_path / "eval" / "mix")))
 
-    assert code == 1
+    assert code == 2
     assert "evaluation data is never trained on" in fault

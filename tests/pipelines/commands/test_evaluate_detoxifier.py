@@ -9,6 +9,8 @@ from pipelines.commands.evaluate import app
 from protector_models.moderation.fakes import FakeTextEditor
 from tests.protector_models.training.builders import make_record, write_records
 
+pytestmark = pytest.mark.training
+
 HARMFUL = "You are a worthless idiot and everybody hates you. Go and kill yourself."
 
 
@@ -53,7 +55,7 @@ def test_json_has_every_figure_and_no_text(runner: CliRunner, options: list[str]
     assert report["harmful_sets"]["xstest_response"]["methods"] == {"complete": 3}
     assert set(report["residual_harm"]) == {"xstest_response"}
     assert (report["released_above_threshold"], report["max_rows"]) == (0, 3)
-    assert report["revisions"]["policy"] == "test-1"
+    assert report["revisions"]["policy"].startswith("test-1@")
     # .85 was aimed at and not reached (docs/experiments.md); below this it would not tell a broken sentence clearly.
     assert report["judges"]["fluency_auroc_low"] >= 0.8
     assert "idiot" not in result.stdout
@@ -66,7 +68,7 @@ def test_tables_show_every_kind_of_set(runner: CliRunner, options: list[str]) ->
         assert shown in result.stdout
 
 
-def test_judges_that_are_not_there_end_with_status_1(runner: CliRunner, options: list[str], tmp_path: Path) -> None:
+def test_judges_that_are_not_there_end_with_status_2(runner: CliRunner, options: list[str], tmp_path: Path) -> None:
     result = runner.invoke(app, [*options, "--judges", str(tmp_path / "none")])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "card.json" in result.stderr

@@ -32,6 +32,7 @@ def run(*options: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, " ".join(result.stderr.split())
 
 
+@pytest.mark.shipped
 def test_pictures_are_read_once_and_prompts_judged_with_and_without_them(data: Path) -> None:
     code, shown, _ = run("--data", data, "--benign", data, "--json")
     report = json.loads(shown)
@@ -51,7 +52,7 @@ def test_data_without_pictures_is_an_error_of_one_line(data: Path) -> None:
 
     code, _, error = run("--data", data, "--benign", data)
 
-    assert code == 1
+    assert code == 2
     assert "expected records with images" in error
 
 
@@ -61,5 +62,5 @@ def test_reading_that_is_off_cannot_be_measured(data: Path, tmp_path: Path) -> N
 
     code, _, error = run("--data", data, "--benign", data, "--config", config)
 
-    assert code == 1
+    assert code == 2
     assert "images.read" in error

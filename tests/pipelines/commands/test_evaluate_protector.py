@@ -7,8 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
-from tests.protector_models.chat_server import answer
-from tests.protector_models.chat_thread import serve_chat
+from tests.protector_models.endpoints.chat_server import answer
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.protector_models.evaluation.protector.folders import write_figstep
 from tests.protector_models.training.builders import make_record, write_records
 
@@ -36,6 +36,7 @@ def options(tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.shipped
 def test_json_and_drawing_have_the_figures_of_both_kinds_and_no_text(options: list[str], tmp_path: Path) -> None:
     plot, work = tmp_path / "plot.svg", tmp_path / "work"
     result = CliRunner().invoke(app, [*options, "--json", "--plot", str(plot), "--work", str(work)])
@@ -47,7 +48,7 @@ def test_json_and_drawing_have_the_figures_of_both_kinds_and_no_text(options: li
     assert found["total"]["labels"]["caught"]["value"] == 1.0
     assert found["methods"] == {"complete": 3}
     assert report["benign"]["benign"]["unchanged"]["value"] == 1.0
-    assert report["policy"] == "test-1"
+    assert report["policy"].startswith("test-1@")
     assert report["judge"]["revision"].startswith("weir-judges@")
     assert report["revisions"]["detector"] != report["judge"]["revision"]
     assert "hate (3)" in " ".join(ElementTree.fromstring(plot.read_text()).itertext())
@@ -56,6 +57,7 @@ def test_json_and_drawing_have_the_figures_of_both_kinds_and_no_text(options: li
     assert not any("idiot" in shown for shown in (result.stdout, plot.read_text(), kept))
 
 
+@pytest.mark.shipped
 def test_tables_name_judge_and_scenarios_and_a_second_run_takes_what_is_kept(
     options: list[str], tmp_path: Path
 ) -> None:
@@ -68,12 +70,13 @@ def test_tables_name_judge_and_scenarios_and_a_second_run_takes_what_is_kept(
         assert shown in runs[0].stdout
 
 
+@pytest.mark.shipped
 def test_a_judge_by_configuration_is_named_and_the_detector_under_test_is_refused(
     options: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "same.yaml").write_text("detoxifier: {edit: false}\n")
     refused = CliRunner().invoke(app, [*options, "--judge-config", str(tmp_path / "same.yaml")])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "expected another detector than the one under test" in " ".join(refused.stderr.split())
     (tmp_path / "cascade.yaml").write_text(
         "detector: {kind: cascade, cascade: {first: {kind: bag_of_words}, second: {}, band: [0.1, 0.9]}}\n"
@@ -81,7 +84,7 @@ def test_a_judge_by_configuration_is_named_and_the_detector_under_test_is_refuse
     part = CliRunner().invoke(
         app, [*options, "--config", str(tmp_path / "cascade.yaml"), "--judge-config", str(tmp_path / "same.yaml")]
     )
-    assert part.exit_code == 1
+    assert part.exit_code == 2
     assert "expected another detector" in " ".join(part.stderr.split())
     (tmp_path / "other.yaml").write_text("detector: {kind: bag_of_words}\n")
     judged = CliRunner().invoke(app, [*options, "--json", "--judge-config", str(tmp_path / "other.yaml")])
@@ -100,26 +103,27 @@ def test_a_judge_by_configuration_is_named_and_the_detector_under_test_is_refuse
         (("--config", "/nowhere/weir.yaml"), "/nowhere/weir.yaml"),
     ],
 )
-def test_a_wrong_call_ends_with_status_1(options: list[str], more: tuple[str, ...], message: str) -> None:
+def test_a_wrong_call_ends_with_status_2(options: list[str], more: tuple[str, ...], message: str) -> None:
     result = CliRunner().invoke(app, [*options, *more])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
 
 def test_a_drawing_of_nothing_is_an_error_before_the_work(options: list[str], tmp_path: Path) -> None:
     only_benign = ["protector", *options[3:], "--plot", str(tmp_path / "plot.svg")]
     result = CliRunner().invoke(app, only_benign)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "there is nothing to draw" in " ".join(result.stderr.split())
     assert not result.stdout
 
 
 def test_a_set_is_not_both_an_attack_and_benign(options: list[str]) -> None:
     result = CliRunner().invoke(app, [*options, "--benign", options[2]])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected each set once" in " ".join(result.stderr.split())
 
 
+@pytest.mark.shipped
 def test_an_mllm_behind_an_endpoint_is_put_the_attacks_of_a_folder(tmp_path: Path) -> None:
     for picture in (write_figstep(tmp_path / "bench") / "images/SafeBench").iterdir():
         Image.new("RGB", (8, 8)).save(picture)

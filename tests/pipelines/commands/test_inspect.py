@@ -12,16 +12,19 @@ import typer
 import yaml
 
 from pipelines.__main__ import app
-from pipelines.codec import decode_event
 from pipelines.demo.conversations import load_records
 from protector_models.moderation.errors import InvalidEventError
+from protector_models.moderation.wire.codec import decode_event
 from tests.pipelines.commands.command_line import weir
-from tests.pipelines.wire import EVENT, MAX_BYTES, encode
+from tests.wire import EVENT, MAX_BYTES, encode
 
 pytestmark = pytest.mark.shipped
 
 SECRET = "hunter2hunter2"
 REPOSITORY = Path(__file__).parents[3]
+
+
+SDK_DUMPS = Path(__file__).parents[1] / "sdk_dumps"
 
 
 @pytest.fixture(autouse=True)
@@ -80,15 +83,26 @@ def test_the_schema_of_events_takes_what_the_code_takes_and_refuses_what_it_refu
     assert events.is_valid(EVENT)
     taken = [record.value for record in load_records()[:200] if is_event(record.value)]
     assert len(taken) > 150
+    strange = [
+        *(path.read_bytes() for path in SDK_DUMPS.glob("*.json")),
+        encode(tenant=None, metadata=None, messages=[]),
+        encode(messages=[{"role": "customer", "content": 5}, {}]),
+        encode(response=["a", 5]),
+    ]
+    assert all(map(is_event, strange))
+    taken += strange
     for value in taken:
         events.validate(json.loads(value))
     for wrong in (
         encode("event_id"),
         encode(schema_version=2),
         encode(event_id=""),
-        encode(messages=[]),
-        encode(messages=[{"role": "customer", "content": "hi"}]),
+        encode(messages=["hi"]),
+        encode(messages={}),
+        encode(tenant=""),
+        encode(metadata=[]),
         encode(response=5),
+        encode(response={}),
         encode(answer="hi"),
     ):
         assert not is_event(wrong)
@@ -109,7 +123,7 @@ def test_the_schemas_of_moderated_conversations_and_errors_take_what_is_written(
 
 
 def test_the_schema_of_the_policy_takes_the_policy_that_ships() -> None:
-    shipped = REPOSITORY / "protector_models" / "default_policy.yaml"
+    shipped = REPOSITORY / "protector_models" / "policies" / "default_policy.yaml"
     validator("policy").validate(yaml.safe_load(shipped.read_text()))
     assert not validator("policy").is_valid({"version": "1", "rules": []})
 
@@ -161,7 +175,7 @@ def test_a_wrong_configuration_is_one_line_and_status_2(tmp_path: Path) -> None:
     file.write_text(f"redis: redis://:{SECRET}@host")
     finished = weir("config", "show", "--config", file)
     assert (finished.status, finished.stdout) == (2, b"")
-    assert finished.error_line().startswith(f"weir: {file}: redis: ")
+    assert finished.error_line().startswith(f"weir: {file}, line 1: redis: ")
     assert SECRET not in finished.stderr
 
 

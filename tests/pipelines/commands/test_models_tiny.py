@@ -12,6 +12,8 @@ from pipelines.__main__ import app
 from protector_models.tiny_checkpoints.folders import list_families
 from tests.protector_models.training.builders import make_record, write_records
 
+pytestmark = pytest.mark.training
+
 _FAMILIES = {family.name: family.sort for family in list_families()}
 _EVENTS = [
     {

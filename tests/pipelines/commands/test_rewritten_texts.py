@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
+from pipelines.commands.rewritten import Rewritten
 from pipelines.commands.rewritten_texts import as_json, print_rewritten
-from pipelines.rewritten import Rewritten
 from protector_models.moderation.verdict import Action, RewriteMethod
 from tests import builders
 

@@ -5,9 +5,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands.train import app
-from protector_models.training.rewritten_answers import IDENTITY_SETS, PAIR_SETS
-from tests.protector_models.tiny_language_models import write_causal_model
+from protector_models.training.detoxification.rewritten_answers import IDENTITY_SETS, PAIR_SETS
 from tests.protector_models.training.builders import make_record, write_records
+from tests.protector_models.transformer_models.tiny_language_models import write_causal_model
+
+pytestmark = pytest.mark.training
 
 
 @pytest.fixture
@@ -41,21 +43,21 @@ def test_an_adapter_is_written_with_its_card_and_the_losses_are_shown(
     assert (out / "adapter_model.safetensors").is_file()
 
 
-def test_evaluation_data_is_refused_with_status_1(runner: CliRunner, tmp_path: Path) -> None:
+def test_evaluation_data_is_refused_with_status_2(runner: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "eval").mkdir()
     options = ["--recipe", "generate", "--base", str(tmp_path), "--data", str(tmp_path / "eval"), "--out", "out"]
     result = runner.invoke(app, ["detoxifier", *options])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "gptfuzz" in result.stderr or "never trained on" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(("base", "message"), [([], "expected --base"), (["--base", "nowhere"], "nowhere")])
-def test_a_base_that_is_missing_is_named_with_status_1(
+def test_a_base_that_is_missing_is_named_with_status_2(
     runner: CliRunner, data: Path, tmp_path: Path, base: list[str], message: str
 ) -> None:
     options = ["--recipe", "generate", "--data", str(data), "--out", str(tmp_path / "out"), *base]
     result = runner.invoke(app, ["detoxifier", *options])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
 
 

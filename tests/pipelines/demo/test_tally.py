@@ -2,17 +2,18 @@
 
 import json
 
-from pipelines.codec import encode_moderated
 from pipelines.demo.tally import Tally, shorten
-from pipelines.streaming.broker import Record, TopicPartition
+from pipelines.streaming.broker import Headers, Record, TopicPartition
 from protector_models.moderation.fakes import FakeHarmDetector, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.model_outputs import ScoredPiece
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.verdict import Action, RewriteMethod, Verdict
+from protector_models.moderation.wire.codec import encode_moderated
 from tests import builders
 
 
-def _record(value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> Record:
+def _record(value: bytes, headers: Headers = ()) -> Record:
     return Record(source=TopicPartition("t", 0), offset=0, timestamp_ms=0, key=None, value=value, headers=headers)
 
 
@@ -80,3 +81,35 @@ def test_a_long_text_is_shown_by_its_beginning_on_one_line() -> None:
     shown = shorten("word " * 100)
     assert len(shown) == 160
     assert shown.endswith("…")
+
+
+async def test_of_answers_with_a_toxic_sentence_in_them_the_worst_piece_is_named() -> None:
+    moderator = Moderator(
+        policy=builders.policy(),
+        detector=FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=10),
+        metrics=RecordedMetrics(),
+    )
+    text = "Stir it well. harm=0.9 category=hate Serve it warm."
+    events = [
+        builders.event(text, event_id="mixed", metadata={"inserted_sentence": "a set"}),
+        builders.event("fine", event_id="missed", metadata={"inserted_sentence": "a set"}),
+        builders.event("harm=0.9 category=hate", event_id="whole"),
+    ]
+    pieces = (
+        ScoredPiece(start=0, end=13, harmfulness=0.1, categories={}),
+        ScoredPiece(start=14, end=36, harmfulness=0.8, categories={}),
+    )
+    tally = Tally()
+    for event, outcome in zip(events, await moderator.moderate(events), strict=True):
+        assert isinstance(outcome, Verdict)
+        assert outcome.assessment is not None
+        judged = outcome.model_copy(update={"assessment": outcome.assessment.model_copy(update={"pieces": pieces})})
+        tally.note_sent(event.model_dump_json().encode(), 1.0)
+        tally.note_verdict(_record(encode_moderated(event, judged)), 1.5)
+
+    diluted = tally.result(sent=3, first_verdict_s=1.0, elapsed_s=2.0).diluted
+    assert (diluted.sent, diluted.acted_on) == (2, 1)
+    assert diluted.example is not None
+    assert (diluted.example.before, diluted.example.after) == ("Stir it well.", "Serve it warm.")
+    assert (diluted.example.sentence, diluted.example.harmfulness) == ("harm=0.9 category=hate", 0.8)

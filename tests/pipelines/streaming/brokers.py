@@ -3,19 +3,23 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from typing import Protocol
+from contextlib import closing, contextmanager
+from itertools import groupby
+from typing import Any, Protocol
 
-from kafka import KafkaConsumer  # type: ignore[import-untyped]  # kafka-python ships no type information
+from confluent_kafka import Producer
+from kafka import KafkaAdminClient, KafkaConsumer  # type: ignore[import-untyped]  # no type information
 from kafka import TopicPartition as KafkaTopicPartition
+from kafka.admin import ConfigResource  # type: ignore[import-untyped]  # kafka-python ships no type information
 
 from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record, TopicPartition
-from pipelines.streaming.embedded_broker import EmbeddedBroker
-from pipelines.streaming.kafka_broker import connect
-from pipelines.streaming.kafka_clients import consumer_options
-from pipelines.streaming.memory_broker import MemoryBroker
+from pipelines.streaming.kafka.broker_administration import ensure_topics, produce, read_topic
+from pipelines.streaming.kafka.clients import client_options, consumer_options
+from pipelines.streaming.kafka.connection import connect
+from pipelines.streaming.kafka.embedded_broker import EmbeddedBroker
+from pipelines.streaming.memory.broker import MemoryBroker
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
-from pipelines.streaming.topics import ensure_topics, produce, read_topic
+from protector_models.moderation.verdict import Action
 
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
@@ -38,6 +42,12 @@ class Bench(Protocol):
 
     def read(self, topic: str) -> list[Record]:
         """Return what a reader of committed records finds."""
+
+    def limit(self, topic: str, max_bytes: int) -> None:
+        """Let a topic take records of at most so many bytes."""
+
+    def add_partitions(self, topic: str, number: int) -> None:
+        """Give a topic so many more partitions."""
 
     def holds_uncommitted(self, topic: str) -> bool:
         """Return whether the broker has records of a transaction that is not committed, if it takes any before."""
@@ -67,7 +77,7 @@ class MemoryBench:
 
     def __init__(self) -> None:
         self.stream = stream_settings()
-        self.broker = MemoryBroker({self.stream.source_topic: PARTITIONS, self.stream.sink_topic: PARTITIONS})
+        self.broker = MemoryBroker(dict.fromkeys(topics_of(self.stream), PARTITIONS))
         self.connections = Connections(lambda stream, member: self.broker.connect(stream, member=member))
 
     def connect(self, member: str = "a", *, stream: StreamSettings | None = None) -> BrokerConnection:
@@ -78,6 +88,12 @@ class MemoryBench:
 
     def read(self, topic: str) -> list[Record]:
         return self.broker.read(topic)
+
+    def limit(self, topic: str, max_bytes: int) -> None:
+        self.broker.set_limit(topic, max_bytes)
+
+    def add_partitions(self, topic: str, number: int) -> None:
+        self.broker.add_partitions(topic, number)
 
     def holds_uncommitted(self, topic: str) -> bool:
         return True
@@ -91,17 +107,47 @@ class KafkaBench:
     def __init__(self, kafka: KafkaSettings) -> None:
         self.kafka = kafka
         self.stream = stream_settings()
-        ensure_topics(kafka, {self.stream.source_topic: PARTITIONS, self.stream.sink_topic: PARTITIONS})
+        ensure_topics(kafka, dict.fromkeys(topics_of(self.stream), PARTITIONS))
         self.connections = Connections(lambda stream, member: connect(kafka, stream, member=member))
 
     def connect(self, member: str = "a", *, stream: StreamSettings | None = None) -> BrokerConnection:
         return self.connections.open(stream or self.stream, member)
 
     def append(self, records: Iterable[OutgoingRecord]) -> None:
-        produce(self.kafka, records)
+        # What kafka-python does not write others do.
+        others = Producer({"bootstrap.servers": ",".join(self.kafka.bootstrap_servers)})
+        for is_null, group in groupby(records, lambda record: record.key is None and record.value is None):
+            if is_null:
+                for record in group:
+                    others.produce(record.topic, headers=list(record.headers))
+                assert others.flush(PATIENCE_S) == 0
+            else:
+                produce(self.kafka, group)
 
     def read(self, topic: str) -> list[Record]:
         return list(read_topic(self.kafka, topic, timeout_s=PATIENCE_S))
+
+    def limit(self, topic: str, max_bytes: int) -> None:
+        self.configure(topic, "max.message.bytes", str(max_bytes))
+
+    def configure(self, topic: str, name: str, value: str) -> None:
+        """Set something of a topic's configuration, and wait until the broker knows it."""
+        with self.administration() as admin:
+            admin.alter_configs([ConfigResource("topic", topic, {name: value})])
+            asked = [ConfigResource("topic", topic, [name])]
+            wait_until(
+                lambda: admin.describe_configs(asked, config_filter="all")["topic"][topic][name]["value"] == value
+            )
+
+    def add_partitions(self, topic: str, number: int) -> None:
+        with self.administration() as admin:
+            admin.create_partitions({topic: PARTITIONS + number})
+
+    @contextmanager
+    def administration(self) -> Iterator[Any]:
+        """Open kafka-python's client for what Weir never does itself."""
+        with closing(KafkaAdminClient(**client_options(self.kafka, bootstrap_timeout_s=PATIENCE_S))) as admin:
+            yield admin
 
     def holds_uncommitted(self, topic: str) -> bool:
         options = consumer_options(self.kafka) | {"isolation_level": "read_uncommitted"}
@@ -115,7 +161,7 @@ class EmbeddedBench(KafkaBench):
 
     def __init__(self, broker: EmbeddedBroker) -> None:
         stream = stream_settings()
-        broker.create_topics(stream.source_topic, stream.sink_topic)
+        broker.create_topics(*topics_of(stream))
         self.kafka = broker.settings
         self.stream = stream
         self.connections = Connections(lambda stream, member: connect(self.kafka, stream, member=member))
@@ -127,12 +173,23 @@ def stream_settings(**changes: object) -> StreamSettings:
     settings = {
         "source_topic": f"source-{name}",
         "sink_topic": f"sink-{name}",
+        "action_topics": {"review": f"review-{name}"},
         "group": f"group-{name}",
         "session_timeout_s": 10.0,
         "transaction_timeout_s": 30.0,
         "drain_timeout_s": PATIENCE_S,
     }
     return StreamSettings.model_validate(settings | changes)
+
+
+def topics_of(stream: StreamSettings) -> tuple[str, ...]:
+    """Return the topics that the tests of the contract use."""
+    return (stream.source_topic, stream.sink_topic, review_topic(stream))
+
+
+def review_topic(stream: StreamSettings) -> str:
+    """Return the topic of a further copy of results under review."""
+    return stream.action_topics[Action.REVIEW]
 
 
 def records_for(topic: str, number: int) -> list[OutgoingRecord]:

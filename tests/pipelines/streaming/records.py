@@ -23,6 +23,13 @@ def record(
     )
 
 
-def as_read(outgoing: OutgoingRecord, *, offset: int = 0) -> Record:
+def as_read(outgoing: OutgoingRecord, *, offset: int = 0, partition: int = 0) -> Record:
     """Return a published record as its reader sees it."""
-    return record(offset, topic=outgoing.topic, key=outgoing.key, value=outgoing.value, headers=outgoing.headers)
+    return record(
+        offset,
+        topic=outgoing.topic,
+        partition=partition,
+        key=outgoing.key,
+        value=outgoing.value,
+        headers=outgoing.headers,
+    )

@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.streaming.broker import BrokerConnection, OutgoingRecord, Record
-from pipelines.streaming.memory_broker import MemoryBroker
+from pipelines.streaming.broker import BrokerConnection, Headers, OutgoingRecord, Record
+from pipelines.streaming.memory.broker import MemoryBroker, MemoryConnection
 from pipelines.streaming.processing import RecordProcessor
 from pipelines.streaming.settings import DeadLetterSettings, StreamSettings
+from pipelines.streaming.versions import Versions
 from pipelines.streaming.worker import StreamWorker
+from protector_models.moderation.conclusions import Decided
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeHarmDetector, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.verdict import ModeratedConversation, Outcome
-from protector_models.policy_file import load_policy
+from protector_models.policies.policy_file import load_policy
 from tests import builders
 
 SETTINGS = StreamSettings(
@@ -42,18 +45,39 @@ class HeldModerator:
     """By event_id: what a batch with that event waits for."""
     failures: int = 0
     """How many of the next calls find their model unavailable."""
+    cancellations: int = 0
+    """How many of the next calls are cancelled by nobody who may."""
     called: list[str] = field(default_factory=list)
     """The event_ids of all calls, in order."""
+    rewriting: asyncio.Event | None = None
+    """What all rewriting waits for."""
+    rewriting_failures: int = 0
+    """How many of the next calls for rewriting find their model unavailable."""
+    mended: bool = False
+    """Whether no response is harmful or poison any more: all are read as fine."""
 
-    async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
+    async def decide(self, events: Sequence[ConversationEvent]) -> list[Outcome | Decided]:
         self.called += [event.event_id for event in events]
         if self.failures:
             self.failures -= 1
             raise ModelUnavailableError("scripted")
+        if self.cancellations:
+            self.cancellations -= 1
+            raise asyncio.CancelledError
         for event in events:
             if event.event_id in self.held:
                 await self.held[event.event_id].wait()
-        return await self.moderator.moderate(events)
+        if self.mended:
+            events = [event.model_copy(update={"response": "fine"}) for event in events]
+        return await self.moderator.decide(events)
+
+    async def rewrite(self, decided: Sequence[Decided]) -> list[Outcome]:
+        if self.rewriting_failures:
+            self.rewriting_failures -= 1
+            raise ModelUnavailableError("scripted")
+        if self.rewriting is not None:
+            await self.rewriting.wait()
+        return await self.moderator.rewrite(decided)
 
 
 @dataclass
@@ -64,24 +88,32 @@ class Rig:
     moderator: HeldModerator
     metrics: RecordedMetrics
     settings: StreamSettings
+    versions: Versions
 
     def worker(self, *, member: str = "0") -> StreamWorker:
-        return self.worker_over(self.broker.connect(self.settings, member=member))
+        return self.worker_over(self.connect(member=member))
 
-    def worker_over(self, connection: BrokerConnection) -> StreamWorker:
+    def connect(self, *, member: str = "0") -> MemoryConnection:
+        return self.broker.connect(self.settings, member=member)
+
+    def worker_over(self, connection: BrokerConnection, *, clock: Callable[[], float] = time.monotonic) -> StreamWorker:
         processor = RecordProcessor(
-            moderator=self.moderator, settings=self.settings, versions={"weir": "test"}, metrics=self.metrics
+            moderator=self.moderator, settings=self.settings, versions=self.versions, metrics=self.metrics
         )
-        return StreamWorker(connection=connection, processor=processor, settings=self.settings, metrics=self.metrics)
+        return StreamWorker(
+            connection=connection, processor=processor, settings=self.settings, metrics=self.metrics, clock=clock
+        )
 
-    def send(self, *event_ids: str, conversation_id: str = "c", response: str = "fine") -> None:
+    def send(self, *event_ids: str, conversation_id: str = "c", response: str = "fine", headers: Headers = ()) -> None:
         events = [
             builders.event(response, event_id=event_id, conversation_id=conversation_id) for event_id in event_ids
         ]
-        self.send_bytes(*(event.model_dump_json().encode() for event in events), key=conversation_id.encode())
+        self.send_bytes(
+            *(event.model_dump_json().encode() for event in events), key=conversation_id.encode(), headers=headers
+        )
 
-    def send_bytes(self, *values: bytes | None, key: bytes = b"c") -> None:
-        self.broker.append(OutgoingRecord(topic="in", key=key, value=value) for value in values)
+    def send_bytes(self, *values: bytes | None, key: bytes = b"c", headers: Headers = ()) -> None:
+        self.broker.append(OutgoingRecord(topic="in", key=key, value=value, headers=headers) for value in values)
 
     def moderated(self) -> list[ModeratedConversation]:
         return [ModeratedConversation.model_validate_json(record.value or b"") for record in self.broker.read("out")]
@@ -89,11 +121,17 @@ class Rig:
     def moderated_ids(self) -> list[str]:
         return [verdict.event_id for verdict in self.moderated()]
 
+    def num_committed(self) -> int:
+        """Return how many records of the source are committed."""
+        return sum(self.broker.committed(self.settings.group).values())
+
     def dead_letters(self) -> list[Record]:
         return self.broker.read("dead")
 
 
-def build_rig(*, partitions: int = 1, settings: StreamSettings = SETTINGS) -> Rig:
+def build_rig(
+    *, partitions: int = 1, settings: StreamSettings = SETTINGS, versions: Versions = lambda: {"weir": "test"}
+) -> Rig:
     metrics = RecordedMetrics()
     moderator = Moderator(
         policy=load_policy(None),
@@ -102,10 +140,19 @@ def build_rig(*, partitions: int = 1, settings: StreamSettings = SETTINGS) -> Ri
         metrics=metrics,
     )
     return Rig(
-        broker=MemoryBroker({"in": partitions, "out": partitions, "dead": 1}),
+        broker=MemoryBroker(
+            {
+                "in": partitions,
+                "out": partitions,
+                "dead": 1,
+                "dead.replayed": 1,
+                **dict.fromkeys(settings.action_topics.values(), partitions),
+            }
+        ),
         moderator=HeldModerator(moderator),
         metrics=metrics,
         settings=settings,
+        versions=versions,
     )
 
 

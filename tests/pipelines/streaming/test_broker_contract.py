@@ -1,11 +1,20 @@
 """One contract for all brokers: in memory, embedded, and Apache Kafka."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
 
 import pytest
 
-from pipelines.streaming.broker import FencedError, OutgoingRecord, Record, TopicPartition
-from pipelines.streaming.embedded_broker import EmbeddedBroker
+from pipelines.streaming.broker import (
+    BrokerConnection,
+    FencedError,
+    OutgoingRecord,
+    Record,
+    RefusedRecordsError,
+    TopicPartition,
+)
+from pipelines.streaming.kafka.embedded_broker import EmbeddedBroker
 from tests.pipelines.streaming.brokers import (
     PARTITIONS,
     SESSION_TIMEOUT_S,
@@ -21,6 +30,7 @@ from tests.pipelines.streaming.brokers import (
     poll_records,
     poll_until,
     records_for,
+    review_topic,
     values,
     wait_until,
 )
@@ -28,13 +38,19 @@ from tests.pipelines.streaming.brokers import (
 _TRANSACTIONS = "does not reliably hide the records of open and aborted transactions"
 _TRANSACTED_OFFSETS = "does not keep the offsets that a transaction commits"
 _STATIC_MEMBERS = "knows no static members and fences no producers"
+_LIMITS = "its topics have no limits of their own"
 _REJOINING = "its groups refuse members that join again; several members do not reliably share partitions"
 EMBEDDED_BROKER_LACKS = {
     "test_a_crash_before_the_commit_leaves_nothing_to_see": _TRANSACTIONS,
     "test_the_same_publish_after_a_failure_gives_no_duplicates": _TRANSACTIONS,
+    "test_the_records_of_one_result_are_in_one_transaction_whatever_their_topics": _TRANSACTIONS,
     "test_committed_records_are_not_read_again_after_a_reconnect[exactly_once]": _TRANSACTED_OFFSETS,
     "test_an_old_incarnation_is_fenced[exactly_once]": _STATIC_MEMBERS,
     "test_an_old_incarnation_is_fenced[at_least_once]": _STATIC_MEMBERS,
+    "test_records_that_are_larger_than_their_topic_takes_are_named_and_no_others[exactly_once]": _LIMITS,
+    "test_records_that_are_larger_than_their_topic_takes_are_named_and_no_others[at_least_once]": _LIMITS,
+    "test_two_members_begin_with_the_latest_record_together": _REJOINING,
+    "test_a_partition_that_is_added_is_read_from_its_first_record": "adds no partitions",
     "test_two_members_share_the_partitions_and_the_last_one_has_all": _REJOINING,
     "test_leaving_partitions_can_be_published_until_they_are_let_go": _REJOINING,
     "test_partitions_that_are_not_let_go_in_time_are_lost": _REJOINING,
@@ -109,7 +125,7 @@ def test_polls_that_hardly_wait_are_enough_to_join_and_read(bench: Bench) -> Non
 
 
 def test_keys_values_tombstones_and_headers_come_back_as_they_were(bench: Bench) -> None:
-    headers = (("stage", b"assess"), ("empty", b""), ("stage", b"again"))
+    headers = (("stage", b"assess"), ("empty", b""), ("null", None), ("stage", b"again"))
     sent = [
         OutgoingRecord(topic=bench.stream.sink_topic, key=b"tombstone", value=None, headers=headers),
         OutgoingRecord(topic=bench.stream.sink_topic, key=None, value=b"no key \x00\xff"),
@@ -119,6 +135,83 @@ def test_keys_values_tombstones_and_headers_come_back_as_they_were(bench: Bench)
     found = bench.read(bench.stream.sink_topic)
     assert {(r.key, r.value, r.headers) for r in found} == {(r.key, r.value, r.headers) for r in sent}
     assert all(record.timestamp_ms > 1_700_000_000_000 for record in found)
+
+
+def test_a_header_without_a_value_is_read_without_one(bench: Bench) -> None:
+    headers = (("empty", b""), ("null", None), ("stage", None), ("stage", b"again"))
+    bench.append([OutgoingRecord(topic=bench.stream.source_topic, key=b"k", value=b"v", headers=headers)])
+    (record,) = poll_records(bench.connect(), 1)
+    assert record.headers == headers
+
+
+def test_a_record_that_others_wrote_without_key_and_value_is_read_as_it_is(bench: Bench) -> None:
+    headers = (("trace", b"1"),)
+    bench.append([OutgoingRecord(topic=bench.stream.source_topic, key=None, value=None, headers=headers)])
+    (record,) = poll_records(bench.connect(), 1)
+    assert (record.key, record.value, record.headers) == (None, None, headers)
+
+
+NOBODY_TAKES = {
+    "neither key nor value": OutgoingRecord(topic="", key=None, value=None, headers=(("trace", b"1"),)),
+    "too large": OutgoingRecord(topic="", key=b"k", value=bytes(2_000_000)),
+    "no such partition": OutgoingRecord(topic="", key=b"k", value=b"v", partition=PARTITIONS),
+}
+
+
+def published_values(bench: Bench) -> list[bytes | None]:
+    """Return what is in the sink; at least once, what was published before a record was refused may be there twice."""
+    found = values(bench.read(bench.stream.sink_topic))
+    return found if bench.stream.delivery == "exactly_once" else list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("fault", NOBODY_TAKES)
+def test_a_record_that_nobody_takes_is_named_and_the_others_are_published_without_it(
+    any_delivery: Bench, fault: str
+) -> None:
+    bench = any_delivery
+    bench.append(records_for(bench.stream.source_topic, 30))
+    connection = bench.connect()
+    records = poll_records(connection, 30)
+    refused = replace(NOBODY_TAKES[fault], topic=bench.stream.sink_topic)
+    good = copies(records, bench.stream.sink_topic)
+    with pytest.raises(RefusedRecordsError) as caught:
+        connection.publish([*good[:20], refused, *good[20:]], next_offsets(records))
+    assert [record is refused for record in caught.value.records] == [True]
+    assert sum(connection.lag().values()) == 30
+    connection.publish(good, next_offsets(records))
+    assert sum(connection.lag().values()) == 0
+    assert published_values(bench) == values(records)
+
+
+def test_records_that_are_larger_than_their_topic_takes_are_named_and_no_others(any_delivery: Bench) -> None:
+    bench = any_delivery
+    bench.append(records_for(bench.stream.source_topic, 50))
+    bench.limit(bench.stream.sink_topic, 20_000)
+    connection = bench.connect()
+    records = poll_records(connection, 50)
+    outgoing = copies(records, bench.stream.sink_topic)
+    incompressible = Random(1).randbytes(30_000)
+    large = [replace(outgoing[place], value=incompressible) for place in (7, 40)]
+    outgoing[7], outgoing[40] = large
+    refused: list[OutgoingRecord] = []
+    while left := [record for record in outgoing if all(record is not guilty for guilty in refused)]:
+        try:
+            connection.publish(left, next_offsets(records))
+            break
+        except RefusedRecordsError as error:
+            refused += error.records
+    assert sorted(map(id, refused)) == sorted(map(id, large))
+    assert published_values(bench) == values(left)
+
+
+def test_a_record_may_name_its_partition(bench: Bench) -> None:
+    sent = [
+        OutgoingRecord(topic=bench.stream.sink_topic, key=b"k", value=b"%d" % number, partition=number)
+        for number in range(PARTITIONS)
+    ]
+    bench.connect().publish(sent, {})
+    found = bench.read(bench.stream.sink_topic)
+    assert [(record.source.partition, record.value) for record in found] == [(r.partition, r.value) for r in sent]
 
 
 def test_equal_keys_keep_their_order_in_one_partition(bench: Bench) -> None:
@@ -209,6 +302,22 @@ def test_the_same_publish_after_a_failure_gives_no_duplicates(bench: Bench) -> N
     assert sum(connection.lag().values()) == 0
 
 
+def test_the_records_of_one_result_are_in_one_transaction_whatever_their_topics(bench: Bench) -> None:
+    bench.append(records_for(bench.stream.source_topic, 40))
+    connection = bench.connect()
+    records = poll_records(connection, 40)
+    topics = (bench.stream.sink_topic, review_topic(bench.stream))
+    both = [copy for record in records for topic in topics for copy in large_copies([record], topic)]
+    outgoing = BreakingRecords(both, bench=bench, error=CrashError())
+    with pytest.raises(CrashError):
+        connection.publish(outgoing, next_offsets(records))
+    assert [bench.read(topic) for topic in topics] == [[], []]
+    connection.publish(outgoing, next_offsets(records))
+    sink, review = (values(bench.read(topic)) for topic in topics)
+    assert sink == review == values(large_copies(records, ""))
+    assert sum(connection.lag().values()) == 0
+
+
 def test_an_old_incarnation_is_fenced(any_delivery: Bench) -> None:
     bench = any_delivery
     bench.append(records_for(bench.stream.source_topic, 100))
@@ -268,13 +377,80 @@ def test_a_paused_member_reads_nothing_and_stays_in_the_group(bench: Bench) -> N
     assert len(poll_records(connection, 50)) == 50
 
 
-def test_a_new_group_can_begin_with_the_latest_record(bench: Bench) -> None:
-    bench.append(records_for(bench.stream.source_topic, 20))
-    connection = bench.connect(stream=bench.stream.model_copy(update={"auto_offset_reset": "latest"}))
-    poll_until(lambda: len(connection.lag()) == PARTITIONS, connection)
-    poll_for(1.0, connection)
-    bench.append([OutgoingRecord(topic=bench.stream.source_topic, key=b"k", value=b"new")])
+@pytest.fixture
+def latest(bench: Bench) -> Bench:
+    """A broker whose source has twenty records that a new group does not want."""
+    bench.append([replace(record, value=b"old") for record in records_for(bench.stream.source_topic, 20)])
+    bench.stream = bench.stream.model_copy(update={"auto_offset_reset": "latest"})
+    return bench
+
+
+def begin(*connections: BrokerConnection) -> None:
+    """Poll until the connections have all partitions and know where to begin."""
+
+    def has_begun() -> bool:
+        for connection in connections:
+            connection.let_go()
+        return sum(len(connection.lag()) for connection in connections) == PARTITIONS
+
+    assert poll_until(has_begun, *connections) == []
+
+
+def test_a_new_group_can_begin_with_the_latest_record(latest: Bench) -> None:
+    connection = latest.connect()
+    begin(connection)
+    assert sum(connection.lag().values()) == 0
+    latest.append([OutgoingRecord(topic=latest.stream.source_topic, key=b"k", value=b"new")])
     assert values(poll_records(connection, 1)) == [b"new"]
+
+
+def test_what_came_after_the_latest_record_is_read_again_by_a_successor(latest: Bench) -> None:
+    connection = latest.connect()
+    begin(connection)
+    latest.append(records_for(latest.stream.source_topic, 25))
+    assert values(poll_records(connection, 25)) == values(records_for("", 25))
+    connection.close(timeout_s=5.0)
+    assert values(poll_records(latest.connect(), 25)) == values(records_for("", 25))
+
+
+def test_what_comes_while_nobody_reads_is_not_lost_to_a_group_that_began_with_the_latest(latest: Bench) -> None:
+    connection = latest.connect()
+    begin(connection)
+    connection.close(timeout_s=5.0)
+    latest.append(records_for(latest.stream.source_topic, 25))
+    assert values(poll_records(latest.connect("b"), 25)) == values(records_for("", 25))
+
+
+def test_two_members_begin_with_the_latest_record_together(latest: Bench) -> None:
+    first, second = latest.connect("a"), latest.connect("b")
+    begin(first, second)
+    latest.append(records_for(latest.stream.source_topic, 50))
+    records: list[Record] = []
+    while len(records) < 50:
+        records += poll_for(0.2, first, second)
+    assert values(records) == values(records_for("", 50))
+    first.close(timeout_s=5.0)
+    second.close(timeout_s=5.0)
+    assert values(poll_records(latest.connect("c"), 50)) == values(records_for("", 50))
+
+
+def test_a_partition_that_is_added_is_read_from_its_first_record(latest: Bench) -> None:
+    connection = latest.connect()
+    begin(connection)
+    connection.close(timeout_s=5.0)
+    latest.add_partitions(latest.stream.source_topic, 1)
+    added = OutgoingRecord(topic=latest.stream.source_topic, key=b"k", value=b"added", partition=PARTITIONS)
+    wait_until(lambda: is_taken(latest, added))
+    assert poll_records(latest.connect(), 1)[0].value == b"added"
+
+
+def is_taken(bench: Bench, record: OutgoingRecord) -> bool:
+    """Store a record, if its partition is there yet."""
+    try:
+        bench.append([record])
+    except RefusedRecordsError:
+        return False
+    return True
 
 
 def test_two_members_share_the_partitions_and_the_last_one_has_all(bench: Bench) -> None:

@@ -5,11 +5,13 @@ import random
 
 import pytest
 
-from pipelines.streaming.broker import FencedError, TopicPartition
-from pipelines.streaming.dead_letter import RunawayDeadLettersError, facts_of
-from pipelines.streaming.memory_broker import PublishFault
+from pipelines.streaming.broker import FencedError, OutgoingRecord, TopicPartition
+from pipelines.streaming.dead_letter import LEAST_RECORD_BYTES, facts_of
+from pipelines.streaming.memory.broker import PublishFault
+from pipelines.streaming.runaway_limit import RunawayDeadLettersError
 from pipelines.streaming.settings import DeadLetterSettings
-from protector_models.moderation.errors import BrokerUnavailableError, ModelUnavailableError
+from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, ModelUnavailableError
+from protector_models.moderation.verdict import Action
 from tests.pipelines.streaming.rigs import SETTINGS, build_rig, running, until
 
 IN_0 = TopicPartition("in", 0)
@@ -23,6 +25,7 @@ async def test_every_event_comes_out_once_and_in_order() -> None:
         await until(lambda: len(rig.broker.read("out")) >= 50)
     assert rig.moderated_ids() == ids
     assert rig.broker.committed("g")[IN_0] == 50
+    assert rig.metrics.total("weir_records_read_total") == rig.metrics.total("weir_records_published_total") == 50
 
 
 async def test_a_finished_batch_waits_for_a_slow_one_before_it() -> None:
@@ -107,6 +110,57 @@ async def test_a_result_larger_than_the_broker_takes_is_a_dead_letter_that_point
     assert int(facts["value-omitted-bytes"]) > 6_000
 
 
+async def test_a_record_without_key_and_value_is_a_dead_letter_that_says_so_and_the_rest_goes_on() -> None:
+    rig = build_rig()
+    rig.broker.append([OutgoingRecord(topic="in", key=None, value=None)])
+    rig.broker.append([OutgoingRecord(topic="in", key=None, value=b"x" * 20_000_000)])
+    rig.send("e0")
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["e0"])
+    null, large = rig.dead_letters()
+    assert (null.key, null.value, large.key, large.value) == (None, b"", None, b"")
+    assert facts_of(null.headers)["value-null"] == "1"
+    assert facts_of(large.headers)["value-omitted-bytes"] == "20000000"
+
+
+async def test_a_result_that_its_topic_does_not_take_is_a_dead_letter_and_the_others_are_published() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"action_topics": {Action.ALLOW: "desk"}}))
+    rig.broker.set_limit("desk", 5_000)
+    rig.send("e0")
+    rig.send("big", response="x" * 6_000)
+    rig.send("e1")
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["e0", "e1"])
+    (letter,) = rig.dead_letters()
+    facts = facts_of(letter.headers)
+    assert (facts["stage"], facts["error"], facts["original-offset"]) == ("publish", "RecordRefused", "1")
+    assert letter.value == rig.broker.read("in")[1].value
+    assert len(rig.broker.read("desk")) == 2
+    assert rig.metrics.total("weir_records_published_total") == 3
+    assert rig.metrics.total("weir_failures_total") == 1
+
+
+async def test_a_dead_letter_that_its_topic_does_not_take_goes_without_its_value() -> None:
+    rig = build_rig()
+    rig.broker.set_limit("dead", LEAST_RECORD_BYTES)
+    rig.send_bytes(b"x" * 20_000)
+    rig.send("e0")
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["e0"])
+    (letter,) = rig.dead_letters()
+    facts = facts_of(letter.headers)
+    assert (facts["stage"], facts["error"], facts["value-omitted-bytes"]) == ("decode", "InvalidEvent", "20000")
+
+
+async def test_a_topic_that_takes_no_dead_letter_however_short_stops_the_worker_with_a_reason() -> None:
+    rig = build_rig()
+    rig.broker.set_limit("dead", 10)
+    rig.send_bytes(b"nonsense")
+    with pytest.raises(ConfigurationError, match="dead does not take a dead letter of"):
+        await rig.worker().run()
+    assert rig.num_committed() == 0
+
+
 async def test_a_model_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
     rig = build_rig()
     rig.moderator.failures = 5
@@ -116,6 +170,68 @@ async def test_a_model_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
     assert rig.moderated_ids() == ["e0", "e1"]
     assert rig.metrics.total("weir_batch_retries_total") == 5
     assert rig.dead_letters() == []
+
+
+async def test_a_rewriting_that_fails_is_tried_again_by_itself() -> None:
+    rig = build_rig()
+    rig.moderator.rewriting_failures = 3
+    rig.send("e0", response="harm=0.9")
+    rig.send("e1")
+    async with running(rig.worker()):
+        await until(lambda: len(rig.broker.read("out")) == 2)
+    assert [verdict.action for verdict in rig.moderated()] == [Action.REWRITE, Action.ALLOW]
+    assert sorted(rig.moderator.called) == ["e0", "e1"]
+    assert rig.metrics.total("weir_batch_retries_total") == 3
+
+
+async def test_a_rewriting_holds_up_only_what_is_behind_it_in_its_partition() -> None:
+    rig = build_rig(partitions=2, settings=SETTINGS.model_copy(update={"concurrent_batches": 1}))
+    gate = rig.moderator.rewriting = asyncio.Event()
+    rig.send("harmful", conversation_id="c0", response="harm=0.9")
+    sent = {"c0": ["harmful"]}
+    for number in range(12):
+        rig.send(f"e{number}", conversation_id=f"c{number % 6}")
+        sent.setdefault(f"c{number % 6}", []).append(f"e{number}")
+    async with running(rig.worker()):
+        await until(lambda: len(rig.moderator.called) == 13 and len(rig.moderated_ids()) >= 2)
+        assert "harmful" not in rig.moderated_ids()
+        gate.set()
+        await until(lambda: len(rig.moderated_ids()) == 13)
+    came: dict[str, list[str]] = {}
+    for verdict in rig.moderated():
+        came.setdefault(verdict.conversation_id, []).append(verdict.event_id)
+    assert came == sent
+
+
+async def test_a_call_that_a_client_cancels_by_itself_is_tried_again() -> None:
+    rig = build_rig()
+    rig.moderator.cancellations = 2
+    rig.send("e0")
+    async with running(rig.worker()):
+        await until(lambda: rig.moderated_ids() == ["e0"])
+    assert rig.metrics.total("weir_batch_retries_total") == 2
+
+
+async def test_a_transaction_holds_no_more_bytes_than_the_bound() -> None:
+    settings = SETTINGS.model_copy(update={"publish_max_bytes": 3_000, "publish_interval_s": 0.05})
+    rig = build_rig(settings=settings)
+    rig.send(*[f"e{number}" for number in range(20)], response="x" * 1_000)
+    async with running(rig.worker()):
+        await until(lambda: len(rig.moderated_ids()) == 20)
+    assert rig.metrics.total("weir_commits_total") >= 10
+
+
+async def test_a_transaction_without_an_answer_is_tried_again_as_it_was_though_more_is_finished() -> None:
+    rig = build_rig(settings=SETTINGS.model_copy(update={"retry_initial_s": 0.2, "retry_max_s": 0.2}))
+    gate = rig.moderator.held["e4"] = asyncio.Event()
+    rig.broker.fail_publishes(PublishFault(after_effect=True))
+    rig.send(*[f"e{number}" for number in range(8)])
+    async with running(rig.worker()):
+        await until(lambda: rig.metrics.total("weir_batch_retries_total") == 1)
+        gate.set()
+        await until(lambda: rig.num_committed() == 8)
+    assert rig.moderated_ids() == [f"e{number}" for number in range(8)]
+    assert rig.moderator.called.count("e0") == rig.moderator.called.count("e4") == 1
 
 
 async def test_a_model_that_stays_away_stops_the_worker_and_commits_nothing() -> None:
@@ -168,11 +284,12 @@ async def test_stop_publishes_what_is_being_moderated_and_leaves_the_rest_uncomm
     task = asyncio.create_task(worker.run())
     await until(lambda: "e0" in rig.moderator.called and worker.status().records_in_flight == 12)
     worker.stop()
-    await asyncio.sleep(0.05)
+    await until(lambda: worker.status().records_in_flight == 4)
     gate.set()
     await asyncio.wait_for(task, 30)
     assert rig.moderated_ids() == ["e0", "e1", "e2", "e3"]
     assert rig.broker.committed("g")[IN_0] == 4
+    assert rig.metrics.total("weir_records_abandoned_total") == 8
     async with running(rig.worker()):
         await until(lambda: len(rig.broker.read("out")) == 12)
     assert rig.moderated_ids() == [f"e{number}" for number in range(12)]

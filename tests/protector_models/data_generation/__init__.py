@@ -1,1 +1,1 @@
-"""Tests of `protector_models.data_generation`."""
+"""Tests of training data that a language model writes."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.protector_models.chat_server import Reply
+from tests.protector_models.endpoints.chat_server import Reply
 
 _NOUNS = ("harbour", "orchard", "violin", "glacier", "bakery", "tunnel", "lantern", "meadow", "kettle", "compass")
 _VERBS = ("sail", "prune", "tune", "climb", "knead", "dig", "light", "mow", "boil", "chart")

@@ -1,0 +1,1 @@
+"""Tests of detectors: which one a configuration means, and cascades."""

@@ -1,6 +1,7 @@
 """A cascade sends on what its first detector is not sure of, and nothing is settled by a failure."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from protector_models.detectors.cascade import Alignment, Band, CascadeDetector,
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.fakes import POISON
-from protector_models.moderation.verdict import Assessment, ItemFailure
-from tests.builders import assessment, exchange, unread
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from tests.builders import assessment, exchange, scored_piece, unread
 from tests.protector_models.scripted_detector import ScriptedDetector
 
 BAND = Band(low=0.3, high=0.7)
@@ -140,6 +141,46 @@ async def test_scores_are_on_the_scale_of_the_second() -> None:
     # Odds of 4 and of 1/4: the shift between thresholds of even odds and of 1/4 gives even odds.
     assert settled.harmfulness == pytest.approx(0.5, abs=1e-4)
     assert sent.harmfulness == 0.5
+
+
+class PiecedDetector(ScriptedDetector):
+    """Judges the first five characters of a response as all of it, and the next five as harmless."""
+
+    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        return [
+            found.model_copy(
+                update={
+                    "categories": {"hate": found.harmfulness, "sexual": 0.0},
+                    "pieces": (
+                        scored_piece(found.harmfulness, end=5, categories={"hate": found.harmfulness, "sexual": 0.0}),
+                        scored_piece(0.1, start=5, end=10, categories={"hate": 0.1, "sexual": 0.1}),
+                    ),
+                }
+            )
+            for found in await super().assess(exchanges)
+            if isinstance(found, Assessment)
+        ]
+
+
+@pytest.mark.parametrize("response", ["harm=0.9", "harm=0.5", "harm=0.1"])
+async def test_pieces_are_on_the_scale_of_the_whole_whoever_scored_it(response: str) -> None:
+    first = PiecedDetector(threshold=0.5, categories=["hate", "sexual"])
+    judged = await judge(
+        make_cascade(first, PiecedDetector("second", threshold=0.2, categories=["hate"])), exchange(response)
+    )
+
+    assert judged.pieces is not None
+    assert judged.pieces[0].harmfulness == judged.harmfulness
+    assert judged.pieces[0].categories == judged.categories
+    assert [piece.categories.keys() for piece in judged.pieces] == [{"hate"}] * 2
+    assert [(piece.start, piece.end) for piece in judged.pieces] == [(0, 5), (5, 10)]
+
+
+async def test_a_detector_that_names_no_pieces_names_none_in_a_cascade() -> None:
+    assert (await judge(make_cascade(), exchange("harm=0.9"))).pieces is None
+    assert (
+        await judge(make_cascade(PiecedDetector(), ScriptedDetector("second")), exchange("harm=0.5"))
+    ).pieces is None
 
 
 async def test_assessments_name_the_cascade_and_who_scored() -> None:

@@ -1,0 +1,1 @@
+"""Tests of detoxifiers: the edit model, and language models here and behind an endpoint."""

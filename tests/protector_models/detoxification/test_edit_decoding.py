@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from protector_models.detoxification.edit_decoding import DecodingPlan, SentenceScores, edit_sentence
-from protector_models.detoxification.edit_words import DELETE, replace_tag, split_words
+from protector_models.detoxification.tagged_words import DELETE, replace_tag, split_words
 
 TAGS = (DELETE, replace_tag(["person"]))
 PLAN = DecodingPlan(kept_weight=1.5, unlikely_weight=0.3)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protector_models.checkpoints import CheckpointError
+from protector_models.checkpoints.cards import CheckpointError
 from protector_models.detoxification.detoxifier import TextEditor
 from protector_models.detoxification.edit_model import SHIPPED_EDIT_MODEL, EditModel
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 
 pytestmark = pytest.mark.shipped
 

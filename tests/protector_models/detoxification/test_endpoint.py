@@ -8,12 +8,13 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from protector_models.detoxification.endpoint import EndpointDetoxifier
+from protector_models.detoxification.settings import GeneratorSettings
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.model_outputs import ItemFailure, Rewrite
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
-from protector_models.settings import GeneratorSettings
+from protector_models.moderation.verdict import RewriteMethod
 from tests.builders import exchange
-from tests.protector_models.chat_server import BUSY, ChatServer, Reply, answer, open_chat_server
+from tests.protector_models.endpoints.chat_server import BUSY, ChatServer, Reply, answer, open_chat_server
 
 KEY = "sk-very-secret"
 

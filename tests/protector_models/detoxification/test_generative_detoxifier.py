@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from protector_models.detoxification.answer_writer import Draft, WritingTask
 from protector_models.detoxification.endpoint import EndpointDetoxifier
 from protector_models.detoxification.generative_detoxifier import (
-    Draft,
     GenerativeDetoxifier,
-    WritingTask,
     load_generator,
 )
+from protector_models.detoxification.settings import GeneratorSettings
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
+from protector_models.moderation.model_outputs import ItemFailure, Rewrite
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import ItemFailure, Rewrite, RewriteMethod
-from protector_models.settings import GeneratorSettings
+from protector_models.moderation.verdict import RewriteMethod
 from tests.builders import exchange
 
 Written = Iterator[tuple[int, Draft | ItemFailure]]
@@ -128,14 +128,15 @@ async def test_a_late_model_is_unavailable_and_learns_that_nobody_waits() -> Non
         assert await asyncio.to_thread(writer.given_up.wait, 60)
 
 
-async def test_what_was_written_in_time_is_kept_and_the_rest_is_late() -> None:
+async def test_what_was_written_in_time_is_kept_and_the_next_try_asks_for_the_rest_alone() -> None:
     writer = StuckWriter(kind_words)
     async with open_detoxifier(writer, deadline_s=0.5) as detoxifier:
-        in_time, *late = await detoxifier.rewrite([request("Fool."), request("For ever."), request("Pest.")])
+        with pytest.raises(ModelUnavailableError, match="no result within"):
+            await detoxifier.rewrite([request("Fool."), request("For ever."), request("Pest.")])
         assert await asyncio.to_thread(writer.given_up.wait, 60)
-
-    assert in_time == Rewrite(text="Kindly: Fool.", detoxifier="scripted@1")
-    assert late == [ItemFailure(error="LateRewrite", message="not written within 0.5 s; others of the batch were")] * 2
+        num_tasks = len(writer.tasks)
+        assert await detoxifier.rewrite([request("Fool.")]) == [Rewrite(text="Kindly: Fool.", detoxifier="scripted@1")]
+        assert len(writer.tasks) == num_tasks
 
 
 async def test_where_nothing_but_failures_came_in_time_the_model_is_unavailable() -> None:
@@ -150,7 +151,8 @@ async def test_a_call_that_waits_behind_a_stuck_one_gets_its_turn_once_that_is_l
         stuck = asyncio.create_task(detoxifier.rewrite([request("Fool."), request("For ever.")]))
         await asyncio.sleep(0.2)
         assert await detoxifier.rewrite([request("Pest.")]) == [Rewrite(text="Kindly: Pest.", detoxifier="scripted@1")]
-        assert isinstance((await stuck)[1], ItemFailure)
+        with pytest.raises(ModelUnavailableError):
+            await stuck
 
 
 async def test_a_model_whose_device_fails_is_unavailable() -> None:

@@ -1,1 +1,1 @@
-"""Tests of metrics, trivial rows and the evaluation harness."""
+"""Tests of evaluations: figures, intervals, reports."""

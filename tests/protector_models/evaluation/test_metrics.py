@@ -1,11 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve  # type: ignore[import-untyped]  # ships no types
 
 from protector_models.evaluation import metrics
 from protector_models.evaluation.metrics import Labels, Scores
+
+
+@pytest.fixture(scope="module")
+def scikit_learn() -> Any:
+    from sklearn import metrics as theirs  # type: ignore[import-untyped]  # noqa: PLC0415  # ships no types; two seconds
+
+    return theirs
+
 
 EMPTY: tuple[Labels, Scores] = (np.zeros(0, dtype=np.bool_), np.zeros(0))
 
@@ -23,19 +32,21 @@ def _two_class_rows(draw: st.DrawFn) -> tuple[Labels, Scores]:
     return _rows(labels, scores)
 
 
-@given(_two_class_rows())
-def test_auroc_auprc_and_f1_agree_with_scikit_learn(rows: tuple[Labels, Scores]) -> None:
+@given(rows=_two_class_rows())
+def test_auroc_auprc_and_f1_agree_with_scikit_learn(scikit_learn: Any, rows: tuple[Labels, Scores]) -> None:
     labels_N, scores_N = rows
-    assert metrics.auroc(labels_N, scores_N) == pytest.approx(roc_auc_score(labels_N, scores_N))
-    assert metrics.auprc(labels_N, scores_N) == pytest.approx(average_precision_score(labels_N, scores_N))
-    assert metrics.f1_at(labels_N, scores_N, 0.5) == pytest.approx(f1_score(labels_N, scores_N >= 0.5, zero_division=0))
+    assert metrics.auroc(labels_N, scores_N) == pytest.approx(scikit_learn.roc_auc_score(labels_N, scores_N))
+    assert metrics.auprc(labels_N, scores_N) == pytest.approx(scikit_learn.average_precision_score(labels_N, scores_N))
+    assert metrics.f1_at(labels_N, scores_N, 0.5) == pytest.approx(
+        scikit_learn.f1_score(labels_N, scores_N >= 0.5, zero_division=0)
+    )
 
 
-@given(_two_class_rows(), st.sampled_from([0.0, 0.01, 0.2, 1.0]))
+@given(rows=_two_class_rows(), max_fpr=st.sampled_from([0.0, 0.01, 0.2, 1.0]))
 def test_tpr_at_fpr_is_the_best_point_of_the_roc_curve_within_the_budget(
-    rows: tuple[Labels, Scores], max_fpr: float
+    scikit_learn: Any, rows: tuple[Labels, Scores], max_fpr: float
 ) -> None:
-    fprs, tprs, _ = roc_curve(*rows, drop_intermediate=False)
+    fprs, tprs, _ = scikit_learn.roc_curve(*rows, drop_intermediate=False)
     assert metrics.tpr_at_fpr(*rows, max_fpr=max_fpr) == pytest.approx(tprs[fprs <= max_fpr].max())
 
 
@@ -86,12 +97,13 @@ def test_the_interval_of_pairs_is_over_prompts() -> None:
     assert several.interval.low < 0.75 < several.interval.high
 
 
-@given(_two_class_rows())
+@given(rows=_two_class_rows())
 def test_roc_points_are_the_curve_of_scikit_learn_and_calibration_bins_hold_every_row(
+    scikit_learn: Any,
     rows: tuple[Labels, Scores],
 ) -> None:
     fpr_K, tpr_K = metrics.roc_points(*rows)
-    expected_fpr_K, expected_tpr_K, _ = roc_curve(*rows, drop_intermediate=False)
+    expected_fpr_K, expected_tpr_K, _ = scikit_learn.roc_curve(*rows, drop_intermediate=False)
     assert fpr_K.tolist() == pytest.approx(expected_fpr_K.tolist())
     assert tpr_K.tolist() == pytest.approx(expected_tpr_K.tolist())
     assert sum(found.num_rows for found in metrics.calibration_bins(*rows)) == len(rows[0])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.verdict import Assessment, Coverage, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure
 
 
 class WordDetector:

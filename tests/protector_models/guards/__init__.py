@@ -1,0 +1,1 @@
+"""Tests of generative guards as detectors."""

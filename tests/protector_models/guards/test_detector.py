@@ -9,19 +9,20 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-from protector_models.detectors.checkpoint_description import load_description
-from protector_models.detectors.detectors import load_detector
+from protector_models.descriptions.checkpoint_description import load_description
+from protector_models.descriptions.generative_head import GenerativeHead
+from protector_models.detectors.choice import load_detector
 from protector_models.guards.asking import GuardAsking
 from protector_models.guards.detector import GuardDetector
-from protector_models.guards.generative_head import GenerativeHead
 from protector_models.guards.loading import load_guard
 from protector_models.guards.verdicts import VerdictGrammar
 from protector_models.guards.writer import GuardWriter
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.settings import DetectorSettings
-from protector_models.tiny_checkpoints.guards import CUE, FAMILIES, TEMPLATE_FILE, configure_guard, write_guard
+from protector_models.tiny_checkpoints.guard_lessons import CUE
+from protector_models.tiny_checkpoints.guards import FAMILIES, TEMPLATE_FILE, configure_guard, write_guard
 
 pytestmark = pytest.mark.training
 
@@ -282,7 +283,7 @@ def test_a_text_that_the_model_fails_on_fails_alone(build: Build) -> None:
     guard, _, _ = watch(directory, fail)
     outcomes = guard.assess([SAFE, HARMFUL, SAFE])
     assert isinstance(outcomes[1], ItemFailure)
-    assert outcomes[1].error == "GenerationFailed"
+    assert outcomes[1].error == "ModelFailed"
     assert [score(outcome) < 0.5 for outcome in outcomes[::2]] == [True, True]
 
 
@@ -291,7 +292,7 @@ def test_a_gpu_without_memory_decides_nothing(build: Build) -> None:
         raise torch.OutOfMemoryError("none left")
 
     guard, _, _ = watch(build("llama-guard-3"), exhaust)
-    with pytest.raises(ModelUnavailableError, match="out of GPU memory with 2 texts"):
+    with pytest.raises(ModelUnavailableError, match="out of memory with 2 texts"):
         guard.assess([SAFE, HARMFUL])
 
 

@@ -8,17 +8,17 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from protector_models.adapter_cards import AdapterCard
-from protector_models.checkpoints import CARD_FILE
+from protector_models.checkpoints.cards import CARD_FILE
+from protector_models.checkpoints.model_folders import ADAPTER_FILES
+from protector_models.checkpoints.trained_adapters import AdapterCard
 from protector_models.guards.detector import GuardDetector
 from protector_models.guards.loading import load_guard
-from protector_models.language_model_files import ADAPTER_FILES
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.settings import DetectorSettings
 from protector_models.tiny_checkpoints.guards import TEMPLATE_FILE, configure_guard, write_guard
 from protector_models.tiny_checkpoints.vocabulary import CHAT_TEMPLATE
-from tests.protector_models.tiny_language_models import write_causal_model, write_sequence_model
+from tests.protector_models.transformer_models.tiny_language_models import write_causal_model, write_sequence_model
 
 pytestmark = pytest.mark.training
 

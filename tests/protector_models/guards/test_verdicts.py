@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.detectors.checkpoint_description import list_descriptions, load_description
-from protector_models.guards.generative_head import GenerativeHead
+from protector_models.descriptions.checkpoint_description import list_descriptions, load_description
+from protector_models.descriptions.generative_head import GenerativeHead
 from protector_models.guards.verdicts import (
     AnswerToken,
     GuardAnswer,
@@ -17,7 +17,8 @@ from protector_models.guards.verdicts import (
     combine,
     read_answer,
 )
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.guards.thought_marks import MARKS
 
 GUARDS = [description.name for description in list_descriptions() if isinstance(description.head, GenerativeHead)]
 THREE_LINES = "Harmful request: {}\nResponse refusal: no\nHarmful response: {}"
@@ -187,3 +188,99 @@ def test_every_description_tells_its_verdicts_apart_by_their_first_letter(name: 
     weights = {label: found.weigh(label, {}) for label in found.labels}
     assert min(weights.values()) == 0
     assert max(weights.values()) == 1
+
+
+VERDICTS = {
+    "llama-guard-3": ("safe", "unsafe\nS1"),
+    "qwen3guard-gen-strict": ("Safety: Safe\nCategories: None", "Safety: Unsafe\nCategories: Violent"),
+    "wildguard": (THREE_LINES.format("no", "no"), THREE_LINES.format("no", "yes")),
+    "granite-guardian-3.3": ("<score> no </score>", "<score> yes </score>"),
+}
+thoughts = st.sampled_from(
+    ["", "Well.\n", "It may be unsafe.\n", *(text for pair in VERDICTS.values() for text in pair)]
+)
+
+
+@given(st.sampled_from(sorted(VERDICTS)), st.booleans(), thoughts, st.sampled_from(MARKS), st.booleans())
+def test_the_verdict_is_what_stands_behind_a_thought_whatever_was_thought_in_whatever_marks(
+    name: str, harmful: bool, thought: str, marks: tuple[str, str], has_begin: bool
+) -> None:
+    begin, end = marks
+    text = VERDICTS[name][harmful]
+    assert read(name, f"{begin * has_begin}\n{thought}{end}\n\n{text}") == read(name, text)
+
+
+@given(st.sampled_from(sorted(VERDICTS)), thoughts, st.sampled_from(MARKS), st.booleans())
+def test_an_answer_that_ends_within_a_thought_or_right_behind_it_is_a_failure(
+    name: str, thought: str, marks: tuple[str, str], has_thought_before: bool
+) -> None:
+    begin, end = marks
+    for text in (f"{f'First.{end}' * has_thought_before}{begin}\n{thought}", f"{begin}{thought}{end}\n"):
+        outcome = read(name, text)
+        assert isinstance(outcome, ItemFailure)
+        assert outcome.error == "UnreadableVerdict"
+
+
+@pytest.mark.parametrize(
+    ("thought", "text"),
+    [
+        (["<think>", "un", "safe", "?", "</think>"], "<think>unsafe?</think>\n\nunsafe\nS1"),
+        (["<think>", "un", "safe", "?", "</think>"], "unsafe\nS1"),
+        (["un", "safe", "?"], "unsafe\nS1"),
+    ],
+    ids=["in the text", "taken out of the text", "without its marks"],
+)
+def test_probabilities_are_those_behind_the_thought(thought: list[str], text: str) -> None:
+    pieces = [*thought, "\n\n", "un", "safe", "\n", "S1"]
+    tokens = tokens_of(pieces, len(thought) + 1, unsafe=math.log(0.8), safe=math.log(0.2))
+    outcome = read("llama-guard-3", text, tokens)
+    assert isinstance(outcome, GuardAnswer)
+    assert outcome.harmfulness == pytest.approx(0.8, abs=1e-9)
+
+
+verdicts = st.sampled_from(sorted(VERDICTS)).flatmap(
+    lambda name: st.tuples(st.just(name), st.lists(st.sampled_from(VERDICTS[name]), min_size=1, max_size=4))
+)
+
+
+@given(verdicts, st.sampled_from(["\n", "\n\n", " ", "\nNo: ", "\r\n"]))
+def test_verdicts_that_differ_in_one_answer_are_a_failure_or_the_more_harmful_one_and_the_same_again_is_one(
+    drawn: tuple[str, list[str]], between: str
+) -> None:
+    name, written = drawn
+    outcome = read(name, between.join(written))
+    harmful = [text == VERDICTS[name][True] for text in written]
+    if isinstance(outcome, ItemFailure):
+        assert any(harmful)
+        assert not all(harmful)
+        assert outcome.error == "UnreadableVerdict"
+        assert "contradict" in outcome.message
+    else:
+        assert outcome.harmfulness == float(any(harmful))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("llama-guard-3", "safe\nunsafe\nS1"),
+        ("llama-guard-3", "unsafe\nS1\nsafe"),
+        ("llama-guard-4", "safe, or rather unsafe"),
+        ("qwen3guard-gen-strict", "Safety: Safe\nCategories: None\n\nSafety: Unsafe\nCategories: Violent"),
+        ("qwen3guard-gen-strict", "Safety: Safe Safety: Unsafe\nCategories: Violent"),
+        ("qwen3guard-gen-loose", "Safety: Controversial\nSafety: Unsafe"),
+        ("wildguard", f"{THREE_LINES.format('no', 'no')}\n{THREE_LINES.format('no', 'yes')}"),
+        ("shieldgemma", "No\n\nYes"),
+        ("granite-guardian", "No\nYes"),
+        ("granite-guardian-3.3", "<score> no </score><score> yes </score>"),
+    ],
+)
+def test_an_answer_that_takes_its_verdict_back_is_a_failure(name: str, text: str) -> None:
+    outcome = read(name, text)
+    assert isinstance(outcome, ItemFailure)
+    assert outcome.error == "UnreadableVerdict"
+    assert "contradict" in outcome.message
+
+
+def test_a_harmful_verdict_stands_though_its_reason_names_the_other_one() -> None:
+    assert read("llama-guard-3", "unsafe\nS1\nThis is not safe for anybody.") == answer(1, "violence")
+    assert read("shieldgemma", "Yes, there is no doubt.") == answer(1)

@@ -1,0 +1,1 @@
+"""Tests of images: fetching, decoding, reading, comparing."""

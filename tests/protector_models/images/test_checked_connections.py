@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import (
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.images.image_hosts import (
     METADATA,
     OTHER_PUBLIC,
     PRIVATE,

@@ -1,5 +1,6 @@
 """Image classifiers of transformers, with random weights: the same scores as plain transformers code gives."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    ViTModel,
 )
 
 from protector_models.images.classifier import ImageClassifier
@@ -119,3 +121,22 @@ def test_a_classifier_without_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ConfigurationError, match=r"images\.classifier\.model.*safetensors"):
         load(tmp_path)
+
+
+def test_a_classifier_whose_head_nobody_trained_is_refused(tmp_path: Path) -> None:
+    directory = write_classifier(tmp_path)
+    ViTModel.from_pretrained(directory).save_pretrained(directory)
+
+    with pytest.raises(ConfigurationError, match=r"images\.classifier\.model.*lack.*classifier\.weight"):
+        load(directory)
+
+
+def test_a_classifier_with_another_number_of_labels_than_its_weights_is_refused(tmp_path: Path) -> None:
+    directory = write_classifier(tmp_path)
+    config = json.loads((directory / "config.json").read_text())
+    config["id2label"] = {**config["id2label"], "4": "drawing"}
+    config["label2id"] = {**config["label2id"], "drawing": 4}
+    (directory / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(ConfigurationError, match=r"images\.classifier\.model"):
+        load(directory)

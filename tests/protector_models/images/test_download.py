@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import (
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.images.image_hosts import (
     METADATA,
     OTHER_PUBLIC,
     PNG,

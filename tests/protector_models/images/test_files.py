@@ -10,8 +10,8 @@ from protector_models.images.settings import FetchSettings, ImageSettings
 from protector_models.images.source import load_image_source
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import PNG
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.images.image_hosts import PNG
 
 
 @pytest.fixture

@@ -1,20 +1,34 @@
 """Formats are told from the first bytes."""
 
-import io
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from protector_models.images.formats import SIGNATURES_BYTES, sniff_media_type
+from tests.protector_models.pictures import encode, noise
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "gif", "webp", "bmp", "tiff"])
+@pytest.mark.parametrize("name", ["png", "jpeg", "gif", "webp", "bmp", "tiff", "avif"])
 def test_pictures_of_each_format_are_known_by_their_first_bytes(name: str) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (3, 2), "red").save(file, name)
-    assert sniff_media_type(file.getvalue()[:SIGNATURES_BYTES]) == f"image/{name}"
+    assert sniff_media_type(encode(noise((3, 2)), name)[:SIGNATURES_BYTES]) == f"image/{name}"
+
+
+@pytest.mark.parametrize(
+    ("brands", "media_type"),
+    [
+        *(([b"heic"], "image/heic"), ([b"heix", b"mif1"], "image/heic"), ([b"mif1"], "image/heic")),
+        *(([b"mif1", b"miaf", b"heic"], "image/heic"), ([b"msf1", b"hevc"], "image/heic")),
+        *(([b"mif1", b"miaf", b"avif"], "image/avif"), ([b"avis", b"msf1"], "image/avif")),
+        *(([b"isom", b"mp42"], None), ([b"qt  "], None), ([b"M4A ", b"mp42"], None), ([b"crx ", b"isom"], None)),
+    ],
+)
+def test_files_of_boxes_are_told_by_their_brands_and_films_are_none(
+    brands: list[bytes], media_type: str | None
+) -> None:
+    box = b"ftyp" + brands[0] + bytes(4) + b"".join(brands)
+    head = (len(box) + 4).to_bytes(4, "big") + box
+
+    assert sniff_media_type((head + b"\0\0\0\x08avif")[:SIGNATURES_BYTES]) == media_type
 
 
 @given(st.text())

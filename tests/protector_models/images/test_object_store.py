@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from protector_models.images.settings import FetchSettings, ObjectStoreSettings
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import (
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.images.image_hosts import (
     PNG,
     ImageHost,
     drip,

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from rapidocr_onnxruntime.utils.infer_engine import ONNXRuntimeError  # type: ignore[import-untyped]  # ships no types
 
-from protector_models.images.decoding import Pixels
+from protector_models.images.decoding import Pixels, UnreadImageError
 from protector_models.images.known_images import KnownImages
 from protector_models.images.reader import SynchronousImageReader, ThreadedImageReader, load_image_reader
 from protector_models.images.settings import ImageClassifierSettings, ImageSettings, KnownImagesSettings
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.images import ImageFault, ImageReading
-from protector_models.moderation.verdict import ItemFailure
+from protector_models.moderation.model_outputs import ItemFailure
 from tests.protector_models.pictures import animate, encode, noise, typeset, write
 
 pytestmark = pytest.mark.shipped
@@ -35,7 +36,7 @@ def reader() -> SynchronousImageReader:
 class ColourReader:
     """Finds in every view the words that its left upper pixel stands for: fast, and as exact as the real one."""
 
-    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
+    def read(self, view: Pixels, *, detail: Pixels | None, check_time: Callable[[], None]) -> list[str]:
         check_time()
         red, green, blue = view[0, 0].tolist()
         return ["always here", f"{red} {green} {blue}"]
@@ -53,6 +54,46 @@ def read_one(content: bytes, by: SynchronousImageReader | None = None) -> ImageR
     (reading,) = (by or reader()).read([content])
     assert isinstance(reading, ImageReading), reading
     return reading
+
+
+class BreakingTextReader:
+    """Has a text model that breaks: on everything, or on red views alone; else finds the word of the health check."""
+
+    def __init__(self, error: Exception, *, on_everything: bool) -> None:
+        self._error = error
+        self._on_everything = on_everything
+
+    def read(self, view: Pixels, *, detail: Pixels | None, check_time: Callable[[], None]) -> list[str]:
+        if self._on_everything or view[0, 0].tolist() == [255, 0, 0]:
+            raise UnreadImageError(ImageFault.TEXT_NOT_READ, "the text model failed") from self._error
+        return ["WEIR"]
+
+
+@pytest.mark.parametrize("error", [ONNXRuntimeError("x"), MemoryError()])
+def test_a_text_model_that_breaks_on_whatever_it_is_given_is_an_outage_and_one_image_is_its_own(
+    error: Exception,
+) -> None:
+    red, blue = encode(plain("red")), encode(plain("blue"))
+    well = SynchronousImageReader(BreakingTextReader(error, on_everything=False), ImageSettings())
+    unread, read = well.read([red, blue])
+    assert isinstance(unread, ItemFailure)
+    assert isinstance(read, ImageReading)
+    ill = SynchronousImageReader(BreakingTextReader(error, on_everything=True), ImageSettings())
+    for contents in ([red], [red, blue]):
+        with pytest.raises(ModelUnavailableError, match="breaks on whatever it is given"):
+            ill.read(contents)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: unspecified launch failure"), RuntimeError("kernel")])
+def test_a_classifier_that_breaks_makes_its_caller_ask_again(error: Exception) -> None:
+    class Breaking:
+        revision = "broken@1"
+
+        def score(self, views: Sequence[Pixels], *, check_time: Callable[[], None]) -> dict[str, float]:
+            raise error
+
+    with pytest.raises(ModelUnavailableError):
+        quick_reader(classifier=Breaking()).read([encode(plain("red"))])
 
 
 class CountingReader(SynchronousImageReader):
@@ -88,7 +129,7 @@ class StuckReader(SynchronousImageReader):
 class WordReader:
     """Finds the word of the health check in every view."""
 
-    def read(self, view: Pixels, *, check_time: Callable[[], None]) -> list[str]:
+    def read(self, view: Pixels, *, detail: Pixels | None, check_time: Callable[[], None]) -> list[str]:
         return ["WEIR"]
 
 

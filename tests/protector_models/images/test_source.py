@@ -10,8 +10,8 @@ from protector_models.images.settings import FetchSettings, ImageSettings
 from protector_models.images.source import load_image_source
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.images import ImageContent, ImageFault
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import PNG, hang, open_host, open_internet, replying, web_settings
+from protector_models.moderation.model_outputs import ItemFailure
+from tests.protector_models.images.image_hosts import PNG, hang, open_host, open_internet, replying, web_settings
 
 
 def data_url(data: bytes, media_type: str = "image/png") -> str:
@@ -48,6 +48,14 @@ async def test_what_is_no_reference_is_refused(reference: str) -> None:
     assert isinstance(result, ItemFailure)
     assert result.error == ImageFault.INVALID_REFERENCE
     assert len(result.message) < 200
+
+
+async def test_blanks_before_a_data_url_do_not_count_and_before_another_they_make_it_none() -> None:
+    shown, refused = await fetch([f" \n{data_url(PNG)}", " https://img.example.org/a.png"])
+
+    assert isinstance(shown, ImageContent)
+    assert isinstance(refused, ItemFailure)
+    assert refused.error == ImageFault.INVALID_REFERENCE
 
 
 async def test_a_very_long_url_is_refused_and_a_very_long_data_url_is_not() -> None:

@@ -11,9 +11,9 @@ from protector_models.images.settings import FetchSettings, ImageSettings
 from protector_models.images.source import load_image_source
 from protector_models.moderation.fakes import FakeImageSource
 from protector_models.moderation.images import ImageContent, ImageFault
+from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.ports import ImageSource
-from protector_models.moderation.verdict import ItemFailure
-from tests.protector_models.image_hosts import PNG
+from tests.protector_models.images.image_hosts import PNG
 
 CONTENTS = {f"data:image/png;base64,{base64.b64encode(data).decode()}": data for data in (PNG, PNG + b"1", PNG + b"22")}
 MISSING = ["https://img.example.org/cat.png", "nothing"]

@@ -1,0 +1,1 @@
+"""Tests of multimodal LLMs, here and behind an endpoint."""

@@ -1,4 +1,4 @@
-"""Tests of `mllm_conversations`."""
+"""What a model is shown of a conversation, turn by turn."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protector_models.mllms.conversations import Said, Shown, Turn, image_references, make_turns
-from protector_models.moderation.conversation import Message
+from protector_models.moderation.messages.message import Message
 from tests.builders import assistant, event, user
 
 CAT, DOG = "data:image/png;base64,Y2F0", "data:image/png;base64,ZG9n"

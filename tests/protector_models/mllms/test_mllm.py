@@ -11,11 +11,18 @@ from pydantic import SecretStr
 
 from protector_models.mllms.endpoint import ChatEndpointGenerator
 from protector_models.mllms.mllm import TransformersMllm, load_mllm
+from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.conversation import ConversationEvent
-from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError, UnansweredError
-from protector_models.moderation.verdict import ItemFailure
-from protector_models.settings import MllmSettings
-from tests.builders import event
+from protector_models.moderation.errors import (
+    ConfigurationError,
+    DeviceFailedError,
+    ModelUnavailableError,
+    UnansweredError,
+)
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.ports import Answer
+from protector_models.running.deadlines import within
+from tests.builders import event, texts_of
 
 TOO_LONG = ItemFailure(error="InputTooLong", message="9 tokens, expected at most 8")
 
@@ -24,11 +31,11 @@ class EchoingModel:
     """Answers with the prompt, word by word; hangs at "stuck" until nobody waits, and breaks at "broken"."""
 
     revision = "echo@1"
-    has_failed = False
 
     def __init__(self) -> None:
         self.ended = threading.Event()
         """Set when a hanging call ends."""
+        self.asked: list[str] = []
 
     def answer(
         self, events: Sequence[ConversationEvent], *, is_wanted: Callable[[], bool]
@@ -47,9 +54,9 @@ class EchoingModel:
 
     def _answer(self, event: ConversationEvent, is_wanted: Callable[[], bool]) -> str | ItemFailure:
         text = event.messages[0].text()
+        self.asked.append(text)
         if "broken" in text:
-            self.has_failed = True
-            raise ModelUnavailableError("echo@1: the GPU failed")
+            raise DeviceFailedError("echo@1: the GPU failed")
         if "stuck" in text:
             while is_wanted():
                 pass
@@ -80,18 +87,64 @@ async def read(mllm: TransformersMllm, prompt: str, pieces: list[str]) -> None:
 
 async def test_each_conversation_gets_its_answer_and_a_failure_is_a_value() -> None:
     async with open_mllm() as (mllm, _):
-        assert await mllm.generate([ask("a"), ask("long"), ask("b")]) == ["a", TOO_LONG, "b"]
+        assert await mllm.generate([ask("a"), ask("long"), ask("b")]) == [
+            Answer(text="a", mllm="echo@1"),
+            TOO_LONG,
+            Answer(text="b", mllm="echo@1"),
+        ]
         assert await mllm.generate([]) == []
         assert mllm.revision == "echo@1"
 
 
-async def test_what_was_answered_in_time_is_kept_and_the_rest_is_late() -> None:
-    async with open_mllm(deadline_s=0.3) as (mllm, model):
-        stuck, answered = await mllm.generate([ask("stuck"), ask("a")])
-        assert answered == "a"
-        assert isinstance(stuck, ItemFailure)
-        assert stuck.error == "LateAnswer"
+async def test_what_was_answered_in_time_is_kept_and_the_next_try_asks_for_the_rest_alone() -> None:
+    async with open_mllm(deadline_s=1.0) as (mllm, model):
+        for _ in range(2):
+            with pytest.raises(ModelUnavailableError, match="no result within 1 s"):
+                await mllm.generate([ask("stuck"), ask("b"), ask("a")])
+        assert model.asked == ["a", "b", "stuck", "stuck"]
+        assert texts_of(await mllm.generate([ask("a"), ask("b")])) == ["a", "b"]
+        assert model.asked == ["a", "b", "stuck", "stuck"]
+
+
+async def test_what_was_answered_is_kept_where_the_caller_stops_waiting() -> None:
+    async with open_mllm() as (mllm, model):
+        with pytest.raises(ModelUnavailableError):
+            await within(1.0, lambda: mllm.generate([ask("stuck"), ask("a")]), waiting_for="the caller")
         assert await asyncio.to_thread(model.ended.wait, 30)
+        assert texts_of(await mllm.generate([ask("a")])) == ["a"]
+        assert model.asked == ["a", "stuck"]
+
+
+async def test_a_call_that_waits_for_those_before_it_is_not_late() -> None:
+    async with open_mllm(deadline_s=0.5) as (mllm, _):
+        async with asyncio.TaskGroup() as group:
+            late = [group.create_task(_outcome(mllm, "stuck")) for _ in range(3)]
+            good = group.create_task(_outcome(mllm, "a"))
+        assert good.result() == "a"
+        assert all("no result within" in task.result() for task in late)
+
+
+async def _outcome(mllm: TransformersMllm, prompt: str) -> str:
+    try:
+        (answered,) = texts_of(await mllm.generate([ask(prompt)]))
+    except ModelUnavailableError as error:
+        return str(error)
+    return str(answered)
+
+
+async def test_a_model_that_breaks_on_all_it_is_given_decides_nothing() -> None:
+    class Breaking(EchoingModel):
+        def _answer(self, event: ConversationEvent, is_wanted: Callable[[], bool]) -> str | ItemFailure:
+            text = event.messages[0].text()
+            return ItemFailure(error="ModelFailed", message="it failed") if "bad" in text else text
+
+    mllm = TransformersMllm(Breaking(), deadline_s=60)
+    for prompts in (["bad"], ["bad", "bad too"]):
+        with pytest.raises(ModelUnavailableError, match="broke on all"):
+            await mllm.generate([ask(prompt) for prompt in prompts])
+    broken, good = texts_of(await mllm.generate([ask("bad"), ask("a")]))
+    assert (isinstance(broken, ItemFailure), good) == (True, "a")
+    await mllm.close()
 
 
 async def test_where_nothing_was_answered_in_time_the_model_is_unavailable() -> None:
@@ -131,7 +184,7 @@ async def test_writing_ends_when_its_reader_leaves() -> None:
         await pieces.aclose()
         assert await asyncio.to_thread(model.ended.wait, 30)
         # The thread is free again.
-        assert await mllm.generate([ask("a")]) == ["a"]
+        assert texts_of(await mllm.generate([ask("a")])) == ["a"]
 
 
 async def test_health_is_that_of_the_device_and_a_long_answer_is_no_illness() -> None:

@@ -13,7 +13,7 @@ from protector_models.moderation.fakes import (
 )
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import VerdictCache
 from protector_models.moderation.verdict import Outcome, Verdict
 from tests.builders import policy as build_policy

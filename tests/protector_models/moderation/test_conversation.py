@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from protector_models.moderation.conversation import (
-    ConversationEvent,
-    Exchange,
+from protector_models.moderation.conversation import ConversationEvent, Exchange, SeenImage, UnreadPart
+from protector_models.moderation.messages.message import (
     ImagePart,
     ImageUrl,
     Message,
-    SeenImage,
     TextPart,
+    UnreadContent,
+    UnreadKind,
 )
 from tests.builders import assistant, event, exchange, unread, user
 
@@ -51,14 +51,18 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
-parts = st.builds(TextPart, type=st.just("text"), text=texts) | st.builds(
-    ImagePart,
-    type=st.just("image_url"),
-    image_url=st.builds(ImageUrl, url=identifiers, detail=st.none() | texts),
+parts = st.one_of(
+    st.builds(TextPart, type=st.just("text"), text=texts),
+    st.builds(
+        ImagePart,
+        type=st.just("image_url"),
+        image_url=st.builds(ImageUrl, url=identifiers, detail=st.none() | texts),
+    ),
+    st.builds(UnreadContent, type=st.just("unread"), kind=st.sampled_from(UnreadKind)),
 )
 messages = st.builds(
     Message,
-    role=st.sampled_from(["system", "developer", "user", "assistant", "tool", "function"]),
+    role=st.sampled_from(["system", "developer", "user", "assistant", "tool", "function", "other"]),
     content=st.none() | texts | st.lists(parts, max_size=3).map(tuple),
     name=st.none() | texts,
     tool_calls=st.none() | st.lists(json_values, max_size=2).map(tuple),
@@ -72,7 +76,7 @@ events = st.builds(
     conversation_id=identifiers,
     tenant=identifiers,
     occurred_at=st.datetimes(timezones=st.just(UTC) | offsets),
-    messages=st.lists(messages, min_size=1, max_size=4).map(tuple),
+    messages=st.lists(messages, max_size=4).map(tuple),
     response=st.none() | texts,
     metadata=st.dictionaries(texts, json_values, max_size=3),
 )
@@ -127,7 +131,6 @@ def test_a_missing_field_is_named(field: str) -> None:
         ("occurred_at", "2026-02-30T12:00:00Z"),
         ("occurred_at", "2026-01-31T25:00:00Z"),
         ("occurred_at", "٢٠٢٦-01-31T12:00:00Z"),
-        ("messages", []),
         ("messages", None),
         ("messages", "How do I get home?"),
         ("messages", {"role": "user", "content": "How do I get home?"}),
@@ -325,6 +328,92 @@ def test_the_question_is_the_prompt_and_what_stands_in_images(
     prompt: str, images: list[str | SeenImage], question: str
 ) -> None:
     assert exchange(prompt=prompt, images=images).question() == question
+
+
+def unread_content(kind: UnreadKind = UnreadKind.AUDIO) -> UnreadContent:
+    return UnreadContent(type="unread", kind=kind)
+
+
+def test_the_unread_parts_of_the_whole_conversation_are_told_with_the_place_of_their_message() -> None:
+    text = TextPart(type="text", text="Listen!")
+    conversation = [
+        Message(role="user", content=(unread_content(), text, unread_content(UnreadKind.FILE))),
+        assistant(),
+        Message(role="tool", content=(unread_content(UnreadKind.VIDEO),)),
+    ]
+    assert event(messages=conversation).exchange("x").unread_parts == (
+        UnreadPart(position=0, kind=UnreadKind.AUDIO),
+        UnreadPart(position=0, kind=UnreadKind.FILE),
+        UnreadPart(position=2, kind=UnreadKind.VIDEO),
+    )
+
+
+def test_a_conversation_has_at_most_a_thousand_unread_parts() -> None:
+    message = Message(role="user", content=(unread_content(),) * 1_000)
+    assert len(event(messages=[message]).unread_parts()) == 1_000
+    with pytest.raises(ValidationError, match="at most 1000 parts that are neither text nor image, got 2000"):
+        event(messages=[message, message])
+
+
+CALL: dict[str, Any] = {"id": "1", "type": "function", "function": {"name": "post", "arguments": '{"text": "Rude."}'}}
+
+
+@pytest.mark.parametrize("response", ["", " \n"])
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        (assistant(None, tool_calls=(CALL,)), "post\nRude."),
+        (assistant("Done:", tool_calls=(CALL, CALL)), "Done:\npost\nRude.\npost\nRude."),
+        (Message(role="assistant", function_call={"name": "post", "arguments": "Rude."}), "post\nRude."),
+    ],
+)
+def test_calls_of_tools_at_the_end_are_the_answer_where_there_is_no_other(
+    response: str, last: Message, answer: str
+) -> None:
+    assert event(response, messages=[user("Hi"), last]).exchange(response) == exchange(answer, prompt="Hi")
+
+
+@pytest.mark.parametrize("response", [None, "", "\u200b", "\u3164\n"])
+@pytest.mark.parametrize("after", [[assistant(None)], [assistant("")], [assistant("\u200b"), assistant(None)]])
+def test_a_message_of_which_nobody_sees_anything_hides_no_calls_before_it(
+    response: str | None, after: list[Message]
+) -> None:
+    asked = event(response, messages=[user("Hi"), assistant(None, tool_calls=(CALL,)), *after])
+    assert not asked.lacks_response()
+    assert asked.exchange(response or "").response == "post\nRude."
+
+
+def test_all_that_an_assistant_says_and_calls_at_the_end_is_one_answer() -> None:
+    calls = [assistant("Done:"), assistant(None, tool_calls=(CALL,)), assistant(None, tool_calls=(CALL,))]
+    assert event("", messages=[user("Hi"), *calls]).exchange("").response == "Done:\npost\nRude.\npost\nRude."
+
+
+def test_a_user_who_says_something_in_another_field_is_heard() -> None:
+    said = Message(role="user", content="Hi", refusal="No.", tool_calls=(CALL,))
+    assert event(messages=[said]).exchange("x").prompt == "Hi\nNo.\npost\nRude."
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [assistant("Hello.")],
+        [assistant(None, tool_calls=())],
+        [assistant(None, tool_calls=(CALL,)), Message(role="tool", content="ok")],
+        [Message(role="user", content="Hi", tool_calls=(CALL,))],
+        [],
+    ],
+)
+def test_an_empty_response_stays_empty_otherwise(after: list[Message]) -> None:
+    assert event("", messages=[user("Hi"), *after]).exchange("").response == ""
+
+
+def test_a_response_hides_no_other_and_is_not_hidden_by_calls_before_it() -> None:
+    asked = event("Sent.", messages=[user("Hi"), assistant(None, tool_calls=(CALL,))])
+    assert asked.exchange("Sent.").response == "Sent."
+
+
+def test_an_answer_without_a_question_has_an_empty_prompt() -> None:
+    assert event(messages=[]).exchange("x") == Exchange(prompt="", response="x")
 
 
 def test_references_give_way_to_data_urls_wherever_they_stand() -> None:

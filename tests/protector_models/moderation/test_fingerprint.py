@@ -7,14 +7,22 @@ from hypothesis import strategies as st
 
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fingerprint import assessment_key, exchange_fingerprint, image_key, rewrite_key
+from protector_models.moderation.messages.message import UnreadKind
 from protector_models.moderation.ports import RewriteRequest, Span
 from protector_models.moderation.verdict import RewriteMethod
-from tests.builders import exchange, unread
+from tests.builders import exchange, unread, unread_part
 
 # Few characters, among them those that keys and digests are made of: then parts often move between fields.
 fragments = st.text("a1:,\x00é", max_size=4)
 images = fragments | st.builds(unread, fragments)
-exchanges = st.builds(exchange, fragments, prompt=fragments, images=st.lists(images, max_size=3))
+parts = st.builds(unread_part, st.sampled_from(UnreadKind), position=st.integers(0, 11))
+exchanges = st.builds(
+    exchange,
+    fragments,
+    prompt=fragments,
+    images=st.lists(images, max_size=3),
+    unread_parts=st.lists(parts, max_size=2),
+)
 categories = st.none() | fragments
 responses = st.text("ab", min_size=4, max_size=4)
 spans = st.sampled_from(
@@ -50,6 +58,8 @@ def test_the_fingerprint_is_the_same_on_every_machine() -> None:
 @example(exchange("a", prompt="", images=["b", "c"]), exchange("a", prompt="", images=["c", "b"]))
 @example(exchange("a", images=["c"]), exchange("a", images=[unread("c")]))
 @example(exchange("11:a", prompt=""), exchange("1", prompt="1:a"))
+@example(exchange(images=["part:0:audio"]), exchange(unread_parts=[unread_part()]))
+@example(exchange(unread_parts=[unread_part()]), exchange(unread_parts=[unread_part(position=1)]))
 def test_exchanges_share_a_fingerprint_only_if_they_are_equal(one: Exchange, other: Exchange) -> None:
     assert (exchange_fingerprint(one) == exchange_fingerprint(other)) == (one == other)
 

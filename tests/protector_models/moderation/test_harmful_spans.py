@@ -2,16 +2,16 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
-from protector_models.in_process import SynchronousHarmDetector
+from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.harmful_spans import MAX_PIECES, HarmfulSpan, SpanSearch, find_harmful_spans
-from protector_models.moderation.recall import Recalled
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.sentences import split_sentences
-from protector_models.moderation.verdict import Assessment, ItemFailure
+from protector_models.running.model_threads import SynchronousHarmDetector
 from tests.protector_models.synchronous_detector import PlainDetector
 
 THRESHOLD = 0.5
@@ -44,11 +44,11 @@ def _exchange(response: str) -> Exchange:
 
 async def _search(
     responses: Sequence[str], detector: SynchronousHarmDetector, *, threshold: float = THRESHOLD
-) -> list[Recalled[tuple[HarmfulSpan, ...]]]:
+) -> list[ObtainedOutput[tuple[HarmfulSpan, ...]]]:
     """Search responses that the detector can score as wholes."""
 
-    async def assess(exchanges: Sequence[Exchange]) -> list[Recalled[Assessment]]:
-        return [Recalled(output=outcome, cached=False) for outcome in detector.assess(exchanges)]
+    async def assess(exchanges: Sequence[Exchange]) -> list[ObtainedOutput[Assessment]]:
+        return [ObtainedOutput(output=outcome, cached=False) for outcome in detector.assess(exchanges)]
 
     wholes = detector.assess([_exchange(response) for response in responses])
     searches = [
@@ -129,6 +129,9 @@ class ScriptedDetector(PlainDetector):
         return plain.model_copy(update={"harmfulness": harmfulness})
 
 
+# A known gap: with scores as wild as these, a run may fall below the threshold once its neighbour has joined it.
+@example(parts=[FILLER, f"- {FILLER}\n", "No.\n\n"], seed=9109, threshold=0.75).xfail(raises=AssertionError)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([FILLER, "Ok.", "No.\n\n", "Why not?\n", f"- {FILLER}\n"]), min_size=1, max_size=9),
     st.integers(0, 1_000_000),
@@ -234,10 +237,10 @@ async def test_a_batch_gives_what_its_items_give_alone_and_failures_stay_with_th
 
 
 async def test_spans_are_called_cached_only_where_every_score_was() -> None:
-    async def assess(exchanges: Sequence[Exchange]) -> list[Recalled[Assessment]]:
+    async def assess(exchanges: Sequence[Exchange]) -> list[ObtainedOutput[Assessment]]:
         outcomes = PlainDetector().assess(exchanges)
         return [
-            Recalled(output=outcome, cached="fresh" not in exchange.response)
+            ObtainedOutput(output=outcome, cached="fresh" not in exchange.response)
             for exchange, outcome in zip(exchanges, outcomes, strict=True)
         ]
 
@@ -264,6 +267,7 @@ async def test_short_sentences_cost_at_most_three_more_texts_each() -> None:
     assert detector.num_assessed <= 1 + 4 * MAX_PIECES
 
 
+@pytest.mark.shipped
 async def test_the_shipped_detector_points_at_an_insult_and_not_at_a_short_sentence_behind_it() -> None:
     detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2)
     insult = "Only idiots and retards like you ask that."
@@ -275,6 +279,7 @@ async def test_the_shipped_detector_points_at_an_insult_and_not_at_a_short_sente
     assert any(insult in marked for marked in _marked(response, found.output))
 
 
+@pytest.mark.shipped
 async def test_the_shipped_detector_points_at_the_harmful_sentence() -> None:
     detector = OnnxHarmDetector.load(SHIPPED_WEIGHTS, num_threads=2)
     harmful = "First steal the victim's card and identity papers, then empty the account and burn the evidence."

@@ -1,5 +1,10 @@
 """The verdict cache in memory keeps what was used last."""
 
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 
 
@@ -28,3 +33,36 @@ async def test_a_cache_of_no_entries_keeps_nothing() -> None:
     cache = MemoryVerdictCache(max_entries=0)
     await cache.put_many({"a": b"1"})
     assert await cache.get_many(["a"]) == [None]
+
+
+@given(
+    stored=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2_000)), max_size=20),
+    max_bytes=st.integers(0, 4_000),
+)
+async def test_it_never_takes_more_bytes_than_it_may(stored: list[tuple[str, int]], max_bytes: int) -> None:
+    cache = MemoryVerdictCache(max_entries=1_000, max_bytes=max_bytes)
+    values: dict[str, bytes] = {}
+    for key, length in stored:
+        values[key] = bytes(length)
+        await cache.put_many({key: values[key]})
+        found = dict(zip("abcdef", await cache.get_many("abcdef"), strict=True))
+        # An entry takes at least what Python says of its key and value.
+        assert sum(sys.getsizeof(kept) + sys.getsizeof(key) for key, kept in found.items() if kept is not None) <= max(
+            max_bytes, 0
+        )
+        assert all(kept is None or kept == values[key] for key, kept in found.items())
+
+
+async def test_the_values_used_last_stay_as_far_as_their_bytes_fit() -> None:
+    cache = MemoryVerdictCache(max_entries=1_000, max_bytes=4_000)
+    await cache.put_many({"a": bytes(1_000), "b": bytes(1_000), "c": bytes(1_000)})
+    await cache.get_many(["a"])
+    await cache.put_many({"d": bytes(1_000)})
+    assert await cache.get_many(["a", "b", "c", "d"]) == [bytes(1_000), None, bytes(1_000), bytes(1_000)]
+
+
+async def test_a_value_that_is_too_large_by_itself_drives_out_no_other() -> None:
+    cache = MemoryVerdictCache(max_entries=1_000, max_bytes=1_000)
+    await cache.put_many({"a": b"1", "b": bytes(2_000)})
+    await cache.put_many({"a": bytes(2_000), "c": b"3"})
+    assert await cache.get_many(["a", "b", "c"]) == [None, None, b"3"]

@@ -4,15 +4,28 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from pydantic import JsonValue
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
-from protector_models.moderation.errors import ModelUnavailableError
-from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeGenerator, FakeHarmDetector
-from protector_models.moderation.isolation import moderate_isolating
+from protector_models.moderation.errors import IncompleteError, ModelUnavailableError
+from protector_models.moderation.fakes import (
+    POISON,
+    FakeDetoxifier,
+    FakeGenerator,
+    FakeHarmDetector,
+    FakeImageReader,
+    FakeImageSource,
+)
+from protector_models.moderation.images import ImageContent
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.policy import TenantOverrides
-from protector_models.moderation.verdict import Action, Assessment, Failure, ItemFailure, Stage, StageStatus
-from tests.builders import event, policy, rule
+from protector_models.moderation.messages.message import Message
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.policy.policy import TenantOverrides
+from protector_models.moderation.ports import Answer, RewriteRequest
+from protector_models.moderation.stages import Stage, StageStatus
+from protector_models.moderation.verdict import Action, Failure, Verdict
+from protector_models.moderation.wire.halving import moderate_isolating
+from tests.builders import SAFE_TEXT, assistant, audible, event, policy, rule, unread_part, user
 from tests.protector_models.moderation.rig import build_rig, verdicts
 
 
@@ -22,7 +35,7 @@ async def test_a_harmless_response_is_delivered_unchanged() -> None:
     assert verdict.response == "Take the bus."
     assert verdict.category is None
     assert verdict.original_response is None
-    assert verdict.policy_version == "policy-1"
+    assert verdict.policy_version == policy().revision
     assert verdict.evaluation_status.assessment is StageStatus.COMPLETE
     assert verdict.evaluation_status.rewrite is StageStatus.SKIPPED
 
@@ -44,15 +57,68 @@ async def test_a_response_under_review_is_delivered_only_where_the_policy_says_s
 async def test_what_a_detector_of_a_new_revision_scored_is_not_kept_under_the_old_one() -> None:
     class Rolling(FakeHarmDetector):
         async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
-            self._revision = "fake-detector@2"
+            self.revision = "fake-detector@2"
             return await super().assess(exchanges)
 
     rig = build_rig(detector=Rolling())
-    with pytest.raises(ModelUnavailableError, match=r"fake-detector@1 .* fake-detector@2"):
-        await rig.moderator.moderate([event()])
-    [verdict] = verdicts(await rig.moderator.moderate([event()]))
-    assert not verdict.cached
-    assert verdict.model_revisions == {"detector": "fake-detector@2"}
+    for cached in (False, True):
+        [verdict] = verdicts(await rig.moderator.moderate([event()]))
+        assert verdict.cached is cached
+        assert verdict.model_revisions == {"detector": "fake-detector@2"}
+
+
+class _CountingGenerator(FakeGenerator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
+        self.asked += [event.event_id for event in events]
+        return await super().generate(events)
+
+
+async def test_the_mllm_is_not_asked_again_where_a_later_stage_is_tried_again() -> None:
+    generator, detector = _CountingGenerator(), FakeHarmDetector()
+    rig = build_rig(generator=generator, detector=detector)
+    batch = [event(None, event_id="one"), event(None, event_id="two")]
+    detector.unavailable = True
+    for _ in range(2):
+        with pytest.raises(ModelUnavailableError):
+            await rig.moderator.moderate(batch)
+    detector.unavailable = False
+    [verdict, _] = verdicts(await rig.moderator.moderate(batch))
+    assert verdict.model_revisions["mllm"] == "fake-mllm@1"
+    assert generator.asked == ["one", "two"]
+    # The batch came to its end: an answer is no output that is kept.
+    await rig.moderator.moderate(batch[:1])
+    assert generator.asked == ["one", "two", "one"]
+
+
+async def test_the_mllm_is_not_asked_again_where_a_fault_of_one_event_is_looked_for() -> None:
+    generator = _CountingGenerator()
+    rig = build_rig(generator=generator)
+    batch = [event(None, prompt=f"harm=0.{number}", event_id=str(number)) for number in range(7)]
+    faulty = event(None, prompt="harm=much", event_id="faulty")
+    outcomes = await moderate_isolating(rig.moderator, [*batch, faulty])
+    assert [type(outcome) for outcome in outcomes] == [Verdict] * 7 + [Failure]
+    assert sorted(generator.asked) == sorted([str(number) for number in range(7)] + ["faulty"])
+
+
+async def test_what_the_mllm_answered_before_it_was_gone_is_kept() -> None:
+    class Interrupted(_CountingGenerator):
+        async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
+            answers = await super().generate(events)
+            if len(events) > 1:
+                raise IncompleteError(ModelUnavailableError("gone"), [answers[0], None])
+            return answers
+
+    generator = Interrupted()
+    rig = build_rig(generator=generator)
+    batch = [event(None, event_id="one"), event(None, event_id="two")]
+    with pytest.raises(IncompleteError, match="gone"):
+        await rig.moderator.moderate(batch)
+    assert len(verdicts(await rig.moderator.moderate(batch))) == 2
+    assert generator.asked == ["one", "two", "two"]
 
 
 @pytest.mark.parametrize("milder", [Action.REWRITE, Action.ALLOW])
@@ -104,6 +170,50 @@ async def test_an_image_that_was_not_evaluated_makes_the_assessment_partial() ->
     [verdict] = verdicts(await rig.moderator.moderate([event(images=["https://example.org/cat.png"])]))
     assert verdict.action is Action.ALLOW
     assert verdict.evaluation_status.assessment is StageStatus.PARTIAL
+
+
+async def test_a_part_that_nothing_reads_makes_the_assessment_partial_and_is_reviewed() -> None:
+    [verdict] = verdicts(await build_rig().moderator.moderate([event(messages=[user(), audible()])]))
+    assert (verdict.action, verdict.response) == (Action.REVIEW, None)
+    assert verdict.evaluation_status.assessment is StageStatus.PARTIAL
+    assert verdict.assessment is not None
+    coverage = verdict.assessment.coverage
+    assert (coverage.unread_parts, coverage.unread_parts_total) == ((unread_part(position=1),), 1)
+    assert not coverage.is_complete()
+
+
+async def test_a_part_that_nothing_reads_may_be_allowed() -> None:
+    rig = build_rig(policy=policy(on_unread_parts=Action.ALLOW))
+    [verdict] = verdicts(await rig.moderator.moderate([event(messages=[audible()])]))
+    assert (verdict.action, verdict.response) == (Action.ALLOW, "Take the bus.")
+
+
+async def test_an_unread_part_is_minded_where_the_policy_lets_a_failure_pass() -> None:
+    rig = build_rig(policy=policy(on_failure=Action.ALLOW))
+    [verdict] = verdicts(await rig.moderator.moderate([event(POISON, messages=[audible()])]))
+    assert verdict.action is Action.REVIEW
+
+
+@pytest.mark.parametrize("response", ["", None])
+async def test_harmful_calls_of_tools_are_not_delivered(response: str | None) -> None:
+    call: JsonValue = {"function": {"name": "post", "arguments": '{"text": "harm=0.9 category=hate"}'}}
+    asked = event(response, messages=[user(), assistant(None, tool_calls=(call,))])
+    for generator in (None, FakeGenerator()):
+        [verdict] = verdicts(await build_rig(generator=generator).moderator.moderate([asked]))
+        assert (verdict.action, verdict.response) == (Action.REWRITE, SAFE_TEXT)
+        assert "mllm" not in verdict.model_revisions
+
+
+@pytest.mark.parametrize(
+    ("messages", "error"), [([], "NothingToAnswer"), ([user(), audible()], "PartsNotShown"), ([user()], None)]
+)
+async def test_an_mllm_is_asked_only_what_it_can_be_shown(messages: list[Message], error: str | None) -> None:
+    rig = build_rig(generator=FakeGenerator())
+    [outcome] = await rig.moderator.moderate([event(None, messages=messages)])
+    assert (outcome.error if isinstance(outcome, Failure) else None) == error
+    [without] = await build_rig().moderator.moderate([event(None, messages=messages)])
+    assert isinstance(without, Failure)
+    assert without.error == "NoMllmConfigured"
 
 
 async def test_text_that_was_not_read_is_reviewed_by_default() -> None:
@@ -163,8 +273,9 @@ async def test_what_the_mllm_fails_on_fails_alone() -> None:
 
 async def test_an_answer_of_the_mllm_that_has_no_utf_8_form_fails_alone() -> None:
     class _Garbled(FakeGenerator):
-        async def generate(self, events: Sequence[ConversationEvent]) -> list[str | ItemFailure]:
-            return ["\ud800" if single.event_id == "garbled" else "fine" for single in events]
+        async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
+            texts = ["\ud800" if single.event_id == "garbled" else "fine" for single in events]
+            return [Answer(text=text, mllm=self.revision) for text in texts]
 
     rig = build_rig(generator=_Garbled())
     failure, verdict = await rig.moderator.moderate([event(None, event_id="garbled"), event(None)])
@@ -207,6 +318,27 @@ async def test_a_dead_detector_raises_and_nothing_is_decided() -> None:
     assert rig.metrics.total("weir_failures_total") == 0
 
 
+@pytest.mark.parametrize("num_events", [1, 2, 7])
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error"), ValueError("of our own")])
+async def test_a_model_that_breaks_in_the_same_way_on_several_events_alone_is_ill(
+    error: Exception, num_events: int
+) -> None:
+    class _Sick(FakeHarmDetector):
+        async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+            raise error
+
+    moderator = build_rig(detector=_Sick()).moderator
+    events = [event(f"text {number}") for number in range(num_events)]
+    if isinstance(error, RuntimeError) and num_events > 1:
+        with pytest.raises(ModelUnavailableError, match=f"RuntimeError on each of {num_events} events alone"):
+            await moderate_isolating(moderator, events)
+    else:
+        outcomes = await moderate_isolating(moderator, events)
+        assert [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] == [
+            type(error).__name__
+        ] * num_events
+
+
 async def test_batches_at_the_same_time_score_a_common_exchange_once() -> None:
     class _Yielding(FakeHarmDetector):
         async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
@@ -232,3 +364,77 @@ async def test_a_harmful_response_is_not_delivered_under_review_because_an_image
     )
     assert (withheld.action, withheld.response) == (Action.REVIEW, None)
     assert (delivered.action, delivered.response) == (Action.REVIEW, "harm=0.1")
+
+
+@pytest.mark.parametrize(
+    ("faulty", "stage"),
+    [
+        ("images", Stage.IMAGES),
+        ("mllm", Stage.GENERATE),
+        ("detector", Stage.ASSESS),
+        ("detoxifier", Stage.REWRITE),
+        ("detector of the rewrite", Stage.VERIFY),
+    ],
+)
+async def test_a_fault_that_nobody_foresaw_is_put_down_to_the_stage_that_it_happened_in(
+    faulty: str, stage: Stage
+) -> None:
+    def write(_request: RewriteRequest) -> str:
+        if faulty == "detoxifier":
+            raise ZeroDivisionError
+        return "harm=not-a-number" if faulty == "detector of the rewrite" else "mild"
+
+    class _Source(FakeImageSource):
+        async def fetch(self, references: Sequence[str]) -> list[ImageContent | ItemFailure]:
+            raise ZeroDivisionError
+
+    class _Generator(FakeGenerator):
+        async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
+            raise ZeroDivisionError
+
+    rig = build_rig(
+        detoxifier=FakeDetoxifier(write),
+        generator=_Generator(),
+        image_source=_Source({}),
+        image_reader=FakeImageReader(),
+    )
+    by_fault = {
+        "images": event(images=["sign"]),
+        "mllm": event(None),
+        "detector": event("harm=not-a-number"),
+    }
+    culprit = by_fault.get(faulty, event("harm=0.9"))
+    before, failure, after = await moderate_isolating(rig.moderator, [event(), culprit, event()])
+    assert isinstance(failure, Failure)
+    assert failure.stage is stage
+    assert failure.error in {"ZeroDivisionError", "ValueError"}
+    assert len(verdicts([before, after])) == 2
+
+
+@pytest.mark.parametrize("on_failure", [Action.REVIEW, Action.ALLOW])
+@pytest.mark.parametrize("images", [(), ("lost",)])
+async def test_a_response_that_nobody_judged_is_never_delivered_under_review(
+    on_failure: Action, images: tuple[str, ...]
+) -> None:
+    rig = build_rig(policy=policy(on_failure=on_failure, deliver_under_review=True))
+    (verdict,) = verdicts(await rig.moderator.moderate([event(POISON, images=images)]))
+    if verdict.action is Action.REVIEW:
+        assert verdict.response is None
+    else:
+        assert (on_failure, images, verdict.response) == (Action.ALLOW, (), POISON)
+
+
+@pytest.mark.parametrize(("on_unread_text", "delivered"), [(Action.REVIEW, None), (Action.ALLOW, "harm=0.6 and more")])
+async def test_a_response_that_was_read_in_part_is_delivered_under_review_only_where_unread_text_is_allowed(
+    on_unread_text: Action, delivered: str | None
+) -> None:
+    rules = policy(rules=[rule(0.5, Action.REVIEW)], on_unread_text=on_unread_text, deliver_under_review=True)
+    rig = build_rig(policy=rules, detector=FakeHarmDetector(max_characters=20))
+    (verdict,) = verdicts(await rig.moderator.moderate([event("harm=0.6 and more")]))
+    assert (verdict.action, verdict.response) == (Action.REVIEW, delivered)
+
+
+async def test_a_judged_response_beside_an_unread_image_is_delivered_under_review_where_the_policy_says_so() -> None:
+    rig = build_rig(policy=policy(deliver_under_review=True))
+    (verdict,) = verdicts(await rig.moderator.moderate([event("Take the bus.", images=["lost"])]))
+    assert (verdict.action, verdict.response) == (Action.REVIEW, "Take the bus.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protector_models.moderation.conclusions import Decided
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.fakes import (
     POISON,
@@ -15,14 +16,15 @@ from protector_models.moderation.fakes import (
     FakeHarmDetector,
     FakeImageReader,
     FakeImageSource,
+    RecordedMetrics,
     harmless,
 )
-from protector_models.moderation.image_rules import ImageRule
-from protector_models.moderation.isolation import moderate_isolating
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.policy import TenantOverrides
+from protector_models.moderation.policy.image_rules import ImageRule
+from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Action, Failure, Verdict
+from protector_models.moderation.wire.halving import moderate_isolating
 from tests.builders import event, policy, rule
 from tests.protector_models.moderation.rig import Rig, apart_from_cached, build_rig, verdicts
 
@@ -133,6 +135,24 @@ async def test_a_batch_ends_as_its_events_do_one_by_one(batch: list[Conversation
     outcomes = await together.moderator.moderate(batch)
     singles = [outcome for single in batch for outcome in await alone.moderator.moderate([single])]
     assert apart_from_cached(outcomes) == apart_from_cached(singles)
+
+
+@given(batches, batches, rigs())
+async def test_deciding_and_rewriting_apart_ends_and_counts_as_moderating_does(
+    first: list[ConversationEvent], second: list[ConversationEvent], pair: tuple[Rig, Rig]
+) -> None:
+    at_once, apart = pair
+    expected = await at_once.moderator.moderate([*first, *second])
+    ends = [*await apart.moderator.decide(first), *await apart.moderator.decide(second)]
+    rewritten = iter(await apart.moderator.rewrite([end for end in ends if isinstance(end, Decided)]))
+    found = [next(rewritten) if isinstance(end, Decided) else end for end in ends]
+    assert apart_from_cached(found) == apart_from_cached(expected)
+    assert _decisions(apart.metrics) == _decisions(at_once.metrics)
+
+
+def _decisions(metrics: RecordedMetrics) -> Counter[tuple[str, frozenset[tuple[str, str]]]]:
+    """Return what was counted, but for the cache, which two batches ask twice."""
+    return Counter({name: number for name, number in metrics.counts.items() if "cache" not in name[0]})
 
 
 @given(batches, rigs())

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protector_models.moderation.harmful_spans import HarmfulSpan
+from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.omission import FURTHER_OMISSION, omit
-from protector_models.moderation.verdict import ItemFailure
 
 OMISSION = "(Left out.)"
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.rewrite_plan import Try, plan_tries
 from tests.builders import policy
 

@@ -13,18 +13,11 @@ from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeTextEditor, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure, Rewrite
 from protector_models.moderation.moderator import Moderator
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import RewriteRequest
-from protector_models.moderation.verdict import (
-    Action,
-    Assessment,
-    Coverage,
-    ItemFailure,
-    Rewrite,
-    RewriteMethod,
-    Verdict,
-)
+from protector_models.moderation.verdict import Action, RewriteMethod, Verdict
 from tests.builders import event, exchange, policy, rule
 from tests.protector_models.moderation.rig import apart_from_cached
 

@@ -56,7 +56,7 @@ def test_sentences_hold_everything_but_white_space_in_order(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 1_000_000, "a. " * 100_000, "." * 1_000_000, "```\n" * 50_000, "Dr. " * 50_000, "\n1. " * 50_000]
+    "text", ["a" * 250_000, "a. " * 50_000, "." * 250_000, "```\n" * 25_000, "Dr. " * 25_000, "\n1. " * 25_000]
 )
 def test_time_grows_with_the_length_and_no_faster(text: str) -> None:
     start = time.process_time()

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from protector_models.training.examples import Example
-from protector_models.training.sources import SOURCES, TRAINABLE_PROMPT_MARK, RowKind
+from protector_models.records.examples import Example
+from protector_models.records.mix import SOURCES, TRAINABLE_PROMPT_MARK, RowKind
 
 
 def make_record(**fields: object) -> dict[str, object]:

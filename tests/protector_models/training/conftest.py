@@ -4,14 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import BertConfig, BertModel
 
-from protector_models.detectors.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch  # noqa: PLC0415 - seconds, not even for tests that are left out
+    from transformers import BertConfig, BertModel  # noqa: PLC0415
+
     directory = tmp_path_factory.mktemp("encoder")
     torch.manual_seed(0)
     config = BertConfig(

@@ -4,15 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from protector_models.detectors.prompts import TokenPair
-from protector_models.detectors.torch_window_scorer import TorchWindowScorer
-from protector_models.detectors.window_scorer import OnnxWindowScorer
-from protector_models.training.detector_network import DetectorNetwork, ServedNetwork
-from protector_models.training.export import copy_tokenizer, export_fp32, quantise
+from protector_models.detectors.shipped.detector_heads import WindowLogits
+from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer
+from protector_models.detectors.shipped.window_layout import PairLayout, TokenPair
+from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer
+from protector_models.training.detector.answer_draws import DrawnAnswer
+from protector_models.training.detector.batches import LabelledWindow, collate
+from protector_models.training.detector.detector_network import DetectorNetwork
+from protector_models.training.detector.onnx_export import export_fp32
+from protector_models.training.export import copy_tokenizer, quantise
+from tests.protector_models.training.builders import make_example
 
+pytestmark = pytest.mark.training
+
+LAYOUT = PairLayout(start_id=101, separator_id=102)
 WINDOWS = [
-    TokenPair(input_ids=[101, *range(2000, 2000 + length), 102], segment_ids=[0, *([1] * (length + 1))])
-    for length in (1, 30)
+    LAYOUT.join([], [2000]),
+    LAYOUT.join(range(3000, 3010), range(2000, 2030), [(0, 4), (4, 17), (17, 30)]),
+    # The first tokens are context.
+    LAYOUT.join([], range(2000, 2030), [(8, 20), (20, 30)]),
 ]
 
 
@@ -27,35 +37,38 @@ def network(tiny_encoder: Path) -> DetectorNetwork:
     return network
 
 
-def _score_with_torch(network: DetectorNetwork, window: TokenPair) -> list[float]:
-    ids_BT = torch.tensor([window.input_ids])
+def _score_with_torch(network: DetectorNetwork, window: TokenPair) -> WindowLogits:
+    drawn = DrawnAnswer(example=make_example(), harmful=1.0, prompt="", pieces=[], is_answer=True)
+    made = LabelledWindow(drawn=drawn, window=window, piece_labels=(None,) * len(window.pieces))
     with torch.inference_mode():
-        logits_BK = ServedNetwork(network)(ids_BT, torch.tensor([window.segment_ids]))
-    return [float(logit) for logit in logits_BK[0]]
+        logits = network(collate([made]))
+    return WindowLogits(pieces_SK=logits.pieces_SK.numpy(), whole_K=logits.whole_BK[0].numpy())
 
 
-def test_the_exported_graph_gives_the_logits_of_the_network(network: DetectorNetwork, tmp_path: Path) -> None:
-    scorer = OnnxWindowScorer.load(export_fp32(network, tmp_path), num_threads=1)
-    for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
-        assert logits_K.shape == ServedNetwork(network).bias_K.shape
-        # float32 sums in another order: about 1e-6 of logits near 1.
-        np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=1e-4)
+def _compare(scored: list[WindowLogits], network: DetectorNetwork, *, atol: float) -> None:
+    for window, found in zip(WINDOWS, scored, strict=True):
+        expected = _score_with_torch(network, window)
+        np.testing.assert_allclose(found.pieces_SK, expected.pieces_SK, atol=atol)
+        np.testing.assert_allclose(found.whole_K, expected.whole_K, atol=atol)
+
+
+def test_graph_and_heads_give_the_logits_of_the_network(network: DetectorNetwork, tmp_path: Path) -> None:
+    scorer = OnnxWindowScorer.load(export_fp32(network, tmp_path), network.heads(), num_threads=1)
+    # float32 sums in another order: about 1e-6 of logits near 1.
+    _compare(scorer.score(WINDOWS), network, atol=1e-4)
 
 
 def test_the_torch_engine_reads_the_same_network_back_from_the_graph(network: DetectorNetwork, tmp_path: Path) -> None:
-    scorer = TorchWindowScorer.load(export_fp32(network, tmp_path), device="cpu", num_threads=1)
-    for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
-        np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=1e-4)
+    scorer = TorchWindowScorer.load(export_fp32(network, tmp_path), network.heads(), device="cpu", num_threads=1)
+    _compare(scorer.score(WINDOWS), network, atol=1e-4)
 
 
 def test_int8_is_smaller_and_close(network: DetectorNetwork, tmp_path: Path) -> None:
     fp32_file = export_fp32(network, tmp_path)
     int8_file = quantise(fp32_file, tmp_path)
     assert int8_file.stat().st_size < 0.35 * fp32_file.stat().st_size
-    scorer = OnnxWindowScorer.load(int8_file, num_threads=1)
-    for window, logits_K in zip(WINDOWS, scorer.score(WINDOWS), strict=True):
-        # One layer of untrained weights: 8 bits leave errors of some hundredths in logits near 1.
-        np.testing.assert_allclose(logits_K, _score_with_torch(network, window), atol=0.15)
+    # One layer of untrained weights: 8 bits leave errors of some hundredths in logits near 1.
+    _compare(OnnxWindowScorer.load(int8_file, network.heads(), num_threads=1).score(WINDOWS), network, atol=0.15)
 
 
 def test_the_tokenizer_is_copied_as_it_is(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tests of `protector_models.evaluation.detoxification`."""
+"""Tests of the evaluation of detoxifiers."""

@@ -2,7 +2,7 @@ import pytest
 
 from protector_models.evaluation.detoxification.blind_pairs import draw_blind_pairs
 from protector_models.evaluation.detoxification.pair_sets import ToxicText
-from protector_models.training.records import RecordError
+from protector_models.records.labelled_records import RecordError
 
 ITEMS = [ToxicText(source=f"source {number}", references=("x",)) for number in range(40)]
 OURS = [f"ours {number}" for number in range(40)]

@@ -6,12 +6,13 @@ from protector_models.evaluation.detoxification.record_kinds import Detoxificati
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector, FakeTextEditor
-from protector_models.moderation.policy import Policy
-from protector_models.moderation.verdict import Action, Assessment, ItemFailure, Outcome, Verdict
-from protector_models.training.records import LabelledRecord
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.verdict import Action, Outcome, Verdict
+from protector_models.records.labelled_records import LabelledRecord
 from tests.builders import policy
-from tests.protector_models.evaluation.detoxification.simple_judges import simple_judges
 from tests.protector_models.evaluation.word_detector import WordDetector
+from tests.protector_models.judges.simple_judges import simple_judges
 from tests.protector_models.moderation.rig import build_rig
 
 

@@ -8,9 +8,9 @@ from protector_models.evaluation.detoxification.pair_sets import (
     group_pairs,
     write_rows,
 )
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords
+from protector_models.judges.toxic_words import ToxicWords
 from protector_models.moderation.fakes import POISON, FakeTextEditor
-from protector_models.training.records import LabelledRecord
+from protector_models.records.labelled_records import LabelledRecord
 
 
 def _record(text: str, pair: str) -> LabelledRecord:

@@ -13,7 +13,7 @@ from protector_models.evaluation.detoxification.text_scores import (
     score_rewrites,
     summarise_row,
 )
-from tests.protector_models.evaluation.detoxification.simple_judges import simple_judges
+from tests.protector_models.judges.simple_judges import simple_judges
 
 ITEMS = [
     ToxicText(source="you are an idiot", references=("you are wrong", "you err")),

@@ -1,1 +1,1 @@
-"""Tests of `protector_models.evaluation.protector`."""
+"""Tests of the paper's experiment."""

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from protector_models.evaluation.protector.benchmark_folders import FIGSTEP_PROMPT, read_figstep, read_mm_safetybench
-from protector_models.training.records import RecordError
+from protector_models.records.labelled_records import RecordError
 from tests.protector_models.evaluation.protector.folders import SCENARIOS, write_figstep, write_mm_safetybench
 
 

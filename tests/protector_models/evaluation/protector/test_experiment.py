@@ -12,7 +12,7 @@ from protector_models.evaluation.protector.trials import Trial, TrialSet
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ConfigurationError, ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeGenerator
-from protector_models.moderation.policy import Policy
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.verdict import Action, Outcome
 from tests.builders import policy, rule
 from tests.protector_models.evaluation.protector.folders import WordAnswerJudge

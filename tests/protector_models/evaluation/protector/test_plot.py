@@ -2,7 +2,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from protector_models.evaluation.protector.plot import draw_before_and_after
 from protector_models.evaluation.protector.report import (
     AttackFigures,
     AttackSetFigures,
@@ -10,6 +9,12 @@ from protector_models.evaluation.protector.report import (
     ProtectorReport,
     Share,
 )
+
+
+def _draw(report: ProtectorReport) -> str:
+    from protector_models.evaluation.protector.plot import draw_before_and_after  # noqa: PLC0415  # Matplotlib
+
+    return draw_before_and_after(report)
 
 
 def _share(value: float | None) -> Share:
@@ -47,13 +52,13 @@ def _report(*scenarios: str) -> ProtectorReport:
 
 
 def test_the_drawing_names_scenarios_judge_and_set_and_is_the_same_each_time() -> None:
-    drawn = draw_before_and_after(_report("Fraud & <lies>", "empty"))
+    drawn = _draw(_report("Fraud & <lies>", "empty"))
     texts = " ".join(ElementTree.fromstring(drawn).itertext())
     for shown in ("Fraud & <lies> (10)", "empty (10)", "all (10)", "FigStep", "judge@1", "before", "after"):
         assert shown in texts
-    assert drawn == draw_before_and_after(_report("Fraud & <lies>", "empty"))
+    assert drawn == _draw(_report("Fraud & <lies>", "empty"))
 
 
 def test_a_report_without_attacks_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="at least one set of attacks"):
-        draw_before_and_after(_report())
+        _draw(_report())

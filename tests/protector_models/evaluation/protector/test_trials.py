@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from protector_models.evaluation.protector.trials import NO_SCENARIO, TrialSet, read_recorded_sets
-from protector_models.training.records import RecordError
+from protector_models.records.labelled_records import RecordError
 from tests.protector_models.training.builders import make_record, write_records
 
 

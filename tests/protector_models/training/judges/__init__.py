@@ -1,1 +1,1 @@
-"""Tests of `protector_models.training.judges`."""
+"""Tests of the judges' training."""

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.evaluation.detoxification.toxic_words import ToxicWords
+from protector_models.judges.toxic_words import ToxicWords
+from protector_models.records.labelled_records import RecordError
 from protector_models.training.judges.fluency_rows import break_sentence, make_rows, read_sentences
-from protector_models.training.records import RecordError
 from tests.protector_models.training.judges.builders import write_judges_data
+
+pytestmark = pytest.mark.training
 
 WORDS = ToxicWords(["damn"])
 

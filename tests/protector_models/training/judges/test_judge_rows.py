@@ -2,12 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.evaluation.detoxification.character_judge import WINDOW_CHARACTERS
-from protector_models.training.excluded_texts import read_hashes
+from protector_models.judges.character_judge import WINDOW_CHARACTERS
+from protector_models.records.excluded_texts import read_hashes
+from protector_models.records.labelled_records import RecordError
 from protector_models.training.judges.judge_rows import read_harm_texts, read_toxicity_texts
-from protector_models.training.records import RecordError
 from tests.protector_models.training.builders import make_record, write_records
 from tests.protector_models.training.judges.builders import write_judges_data
+
+pytestmark = pytest.mark.training
 
 
 def test_no_text_is_on_both_sides_and_all_are_on_one(tmp_path: Path) -> None:

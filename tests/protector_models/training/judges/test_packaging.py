@@ -3,15 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.checkpoints import CheckpointError
-from protector_models.evaluation.detoxification.base_texts import load_base_network, load_base_tokenizer
-from protector_models.evaluation.detoxification.fluency_judge import FLUENCY_FILE, FluencyJudge, FluencyNetwork
-from protector_models.evaluation.detoxification.judges import JudgesCard, load_judges
-from protector_models.evaluation.detoxification.similarity_judge import SimilarityJudge
+from protector_models.checkpoints.cards import CheckpointError
+from protector_models.judges.base_texts import load_base_network, load_base_tokenizer
+from protector_models.judges.fluency_judge import FLUENCY_FILE, FluencyJudge, FluencyNetwork
+from protector_models.judges.shipped_judges import JudgesCard, load_judges
+from protector_models.judges.similarity_judge import SimilarityJudge
 from protector_models.training.judges.character_recipe import CharacterRecipe
 from protector_models.training.judges.fluency_recipe import FluencyRecipe
 from protector_models.training.judges.packaging import JudgesRecipe, Progress, train_judges
 from tests.protector_models.training.judges.builders import write_judges_data
+
+pytestmark = pytest.mark.training
 
 RECIPE = JudgesRecipe(
     characters=CharacterRecipe(num_candidates=2_000, num_pieces=500, min_texts=1),

@@ -1,0 +1,1 @@
+"""Kafka behind the broker port, by kafka-python, and brokers that start on this machine."""

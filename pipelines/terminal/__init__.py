@@ -1,0 +1,1 @@
+"""What commands and demonstration show on a terminal."""

@@ -1,0 +1,1 @@
+"""Sequence classifiers of transformers as harm detectors."""

@@ -1,0 +1,341 @@
+"""The harm detector that ships with the project: a small int8 encoder that judges every piece of an answer.
+
+Neither torch nor transformers is imported here: a replica is ready in a fraction of a second.
+
+Shapes: K = 2 + C logits of one piece (answer, text alone, then one per category), S pieces of one response.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from protector_models.checkpoints.cards import CheckpointCard, CheckpointError
+from protector_models.detectors.shipped.detector_heads import HEADS_FILE, DetectorHeads
+from protector_models.detectors.shipped.minors_rule import MINORS_RULE, apply_minors_rule
+from protector_models.detectors.shipped.window_aggregation import (
+    AGGREGATION,
+    ALONE,
+    ANSWER,
+    FIRST_CATEGORY,
+    Numbers,
+    join_windows,
+    judge_pieces,
+)
+from protector_models.detectors.shipped.window_layout import (
+    MAX_PROMPT_TOKENS,
+    MAX_RESPONSE_TOKENS,
+    PAIR_LAYOUT,
+    PairLayout,
+    TokenPair,
+)
+from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer, WindowScorer
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.model_outputs import (
+    MAX_SCORED_PIECES,
+    Assessment,
+    Coverage,
+    ItemFailure,
+    ScoredPiece,
+)
+from protector_models.reading.answer_pieces import PIECES
+from protector_models.reading.languages import LANGUAGE_RULES, LanguageIdentifier
+from protector_models.reading.minor_mentions import mentions_minor
+from protector_models.reading.normal_form import NORMALISATION
+from protector_models.reading.self_harm_mentions import SELF_HARM_MENTIONS, speaks_of_self_harm
+from protector_models.reading.text_windows import TextCover, TextPiece, cover_text
+from protector_models.reading.window_cuts import WindowSize
+from protector_models.settings import Device, Engine
+
+SHIPPED_WEIGHTS = Path(__file__).parents[2] / "weights" / "harm_detector"
+"""The weights that ship with the project."""
+
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+_PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
+_RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
+DEFAULT_MAX_WINDOWS = 64
+SCORE_DECIMALS = 4
+"""Of every score that is reported."""
+_SELF_HARM: Final = "self_harm"
+# Pieces are reported that are at least so harmful, and the worst one.
+_REPORTED_PIECES = 0.1
+# Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
+_COUNTING = "unknown and dropped words unread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How one exchange is read: its windows and what they cover."""
+
+    windows: list[TokenPair]
+    response_indices: list[int]
+    """For each window, the response window it holds; the same one stands beside several chunks of a longer prompt."""
+    pieces: list[TextPiece | None]
+    """Of the response, in the order of the windows that hold them; None where a window has no tokens of it."""
+    coverage: Coverage
+    languages: tuple[str, ...]
+    """Of passages that are not read because the model does not know their language; sorted."""
+    speaks_of_self_harm: list[bool]
+    """Of each piece, whether it does by its words."""
+    mentions_minor: bool
+    """Whether what was tokenised of prompt or response does."""
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether any window holds tokens of a prompt."""
+        return any(window.has_prompt for window in self.windows)
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.coverage.characters_evaluated < self.coverage.characters_total
+
+
+class OnnxHarmDetector:
+    """Scores exchanges in [0, 1], 1 meaning that the response is harmful.
+
+    - Every piece of the response (`answer_pieces`) is scored, in the light of the prompt and of the pieces around it.
+      `harmfulness` is that of the worst one, as `window_aggregation` says; `pieces` names those that make it up.
+      Scores are calibrated on held-out data to be probabilities there; the card holds the calibration.
+    - An exchange without a prompt is scored by a head of its own, trained on texts standing alone.
+    - Categories come from a third head, trained on harmful rows only: how likely each is *given* that the piece is
+      harmful. A category's score never exceeds `harmfulness`. `sexual_minors` is none of the head's but a rule, of the
+      exchange and of each piece alike: see `minors_rule`. A piece that speaks of self-harm by its words
+      (`self_harm_mentions`) has its whole harmfulness as the score of `self_harm`: what may push somebody over the edge
+      must not pass for another kind of harm.
+    - The response is read in windows that are cut between pieces, the prompt in overlapping ones. Window i pairs prompt
+      chunk i mod P with response window i mod R, for i up to the larger of P and R, so every character is read at least
+      once unless that takes more than `max_windows` windows; then head, tail and evenly spread ones are read, and
+      `truncated` and `coverage` say so.
+    - Text is read in its normal form (`normal_form`): disguised words are read as what they stand for. Words that are
+      in characters without tokens even then count as not read; `unread_characters` has the rule. Emoji and other
+      characters without words count as read.
+    - Passages in another language than English count as not read, and `languages` names theirs.
+    - Of images the text that was read in them is judged, as part of the prompt; `coverage` says which have none because
+      they were not read.
+
+    Scores do not depend on the batch, on its order or on the number of threads.
+    """
+
+    def __init__(
+        self,
+        card: CheckpointCard,
+        tokenizer: Tokenizer,
+        identifier: LanguageIdentifier,
+        scorer: WindowScorer,
+        *,
+        max_windows: int,
+    ) -> None:
+        self._card = card
+        self._scales_K, self._biases_K = np.array([(one.scale, one.bias) for one in card.calibrations]).T
+        self._tokenizer = tokenizer
+        self._identifier = identifier
+        self._scorer = scorer
+        self._layout = PairLayout.for_vocabulary(tokenizer)
+        self._max_windows = max_windows
+        # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
+        self._revision = card.make_revision(
+            f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION} "
+            f"{LANGUAGE_RULES} {PIECES} {AGGREGATION} {MINORS_RULE} "
+            f"{SELF_HARM_MENTIONS}"
+        )
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        num_threads: int,
+        max_windows: int = DEFAULT_MAX_WINDOWS,
+        engine: Engine = "onnx",
+        device: Device = "cpu",
+    ) -> Self:
+        """Loads a weights directory after checking its hashes; takes about a second.
+
+        Args:
+            directory: holds card.json, model.onnx, heads.safetensors and tokenizer.json.
+            num_threads: CPU threads that compute; the ONNX engine scores a window on each.
+            max_windows: the most windows read of one exchange, at least 1.
+            engine: what runs the encoder; torch takes seconds to load, and rounds otherwise than the int8 engine.
+            device: where torch computes.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or of another prompt layout.
+            ConfigurationError: the engine or the device is not to be had here.
+            ValueError: a number is out of range.
+        """
+        card = CheckpointCard.load(directory)
+        if card.layout != PAIR_LAYOUT:
+            raise CheckpointError(f"{directory}: trained with layout {card.layout}, this code builds {PAIR_LAYOUT}")
+        missing = {MODEL_FILE, HEADS_FILE, TOKENIZER_FILE} - card.files.keys()
+        if missing:
+            raise CheckpointError(f"{directory}: the card gives no hash for {', '.join(sorted(missing))}")
+        heads = DetectorHeads.load(directory / HEADS_FILE)
+        if heads.num_logits != len(card.calibrations):
+            raise CheckpointError(
+                f"{directory}: heads of {heads.num_logits} outputs, the card has {len(card.calibrations)}"
+            )
+        scorer = _load_scorer(directory / MODEL_FILE, heads, num_threads=num_threads, engine=engine, device=device)
+        return cls.compose(directory, card, scorer, max_windows=max_windows)
+
+    @classmethod
+    def compose(
+        cls, directory: Path, card: CheckpointCard, scorer: WindowScorer, *, max_windows: int = DEFAULT_MAX_WINDOWS
+    ) -> Self:
+        """Puts a detector together from the tokenizer of a directory, a card and a scorer.
+
+        Raises:
+            CheckpointError: the card does not fit the detector.
+            ValueError: `max_windows` is less than 1.
+        """
+        if max_windows < 1:
+            raise ValueError(f"max_windows must be at least 1, got {max_windows}")
+        if len(card.calibrations) != FIRST_CATEGORY + len(card.categories):
+            raise CheckpointError(
+                f"{directory}: {len(card.calibrations)} calibrations, expected {FIRST_CATEGORY + len(card.categories)}"
+            )
+        tokenizer: Tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, max_windows=max_windows)
+
+    @property
+    def revision(self) -> str:
+        """Its "name@revision": equal revisions give equal assessments."""
+        return self._revision
+
+    @property
+    def threshold(self) -> float:
+        """Harmfulness from which on a response counts as harmful, chosen on held-out data; see the card."""
+        return self._card.threshold
+
+    def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        """Scores each exchange; may be called from several threads at once and may be repeated.
+
+        Returns:
+            One value per exchange, in order; an `ItemFailure` where the model gave no number.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed.
+        """
+        return [self._conclude(reading, logits_SK) for reading, logits_SK in self._score(exchanges)]
+
+    def find_logits(self, exchanges: Sequence[Exchange]) -> list[Numbers]:
+        """Returns for each exchange the logits [S, K] of its pieces before calibration, which is fitted on them.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed.
+        """
+        return [logits_SK for _, logits_SK in self._score(exchanges)]
+
+    def _score(self, exchanges: Sequence[Exchange]) -> list[tuple[_Reading, Numbers]]:
+        readings: list[_Reading] = []
+
+        def read_all() -> Iterator[TokenPair]:
+            for exchange in exchanges:
+                reading = self._read(exchange)
+                readings.append(reading)
+                yield from reading.windows
+
+        scored = iter(self._scorer.score(read_all()))
+        return [
+            (reading, join_windows([next(scored) for _ in reading.windows], reading.response_indices))
+            for reading in readings
+        ]
+
+    def _read(self, exchange: Exchange) -> _Reading:
+        prompt, response = (
+            cover_text(text, self._tokenizer, self._identifier, size, max_windows=self._max_windows, by_piece=by_piece)
+            for text, size, by_piece in (
+                (exchange.question(), _PROMPT_WINDOW, False),
+                (exchange.response, _RESPONSE_WINDOW, True),
+            )
+        )
+        coverage = Coverage.of(
+            exchange,
+            characters_evaluated=prompt.num_characters_read + response.num_characters_read,
+            characters_total=prompt.num_characters + response.num_characters,
+        )
+        num_windows = max(len(prompt.windows), len(response.windows))
+        response_indices = [index % len(response.windows) for index in range(num_windows)]
+        return _Reading(
+            windows=self._pair_windows(prompt, response, response_indices),
+            response_indices=response_indices,
+            pieces=[piece for window in response.windows for piece in window.pieces or (None,)],
+            coverage=coverage,
+            languages=tuple(sorted(prompt.languages | response.languages)),
+            speaks_of_self_harm=[
+                piece is not None and speaks_of_self_harm(piece.normal_form)
+                for window in response.windows
+                for piece in window.pieces or (None,)
+            ],
+            mentions_minor=any(map(mentions_minor, prompt.normal_forms + response.normal_forms)),
+        )
+
+    def _pair_windows(self, prompt: TextCover, response: TextCover, response_indices: Sequence[int]) -> list[TokenPair]:
+        return [
+            self._layout.join(
+                prompt.windows[index % len(prompt.windows)].token_ids,
+                response.windows[response_index].token_ids,
+                [(piece.first, piece.last) for piece in response.windows[response_index].pieces],
+            )
+            for index, response_index in enumerate(response_indices)
+        ]
+
+    def _conclude(self, reading: _Reading, raw_SK: Numbers) -> Assessment | ItemFailure:
+        logits_SK = raw_SK * self._scales_K + self._biases_K
+        if not np.isfinite(logits_SK).all():
+            return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
+        harm_S, categories_SC = judge_pieces(logits_SK, ANSWER if reading.has_prompt else ALONE)
+        if _SELF_HARM in self._card.categories:
+            categories_SC[reading.speaks_of_self_harm, self._card.categories.index(_SELF_HARM)] = harm_S[
+                reading.speaks_of_self_harm
+            ]
+        return Assessment(
+            harmfulness=round(float(harm_S.max()), SCORE_DECIMALS),
+            categories=self._name(categories_SC.max(axis=0), reading),
+            detector=self.revision,
+            truncated=reading.is_truncated,
+            coverage=reading.coverage,
+            languages=reading.languages,
+            pieces=self._report(reading, harm_S, categories_SC) if self._scorer.tells_pieces_apart else None,
+        )
+
+    def _report(self, reading: _Reading, harm_S: Numbers, categories_SC: Numbers) -> tuple[ScoredPiece, ...]:
+        worst = np.argsort(-harm_S, kind="stable")[:MAX_SCORED_PIECES]
+        kept = sorted(place for rank, place in enumerate(worst) if rank == 0 or harm_S[place] >= _REPORTED_PIECES)
+        return tuple(
+            ScoredPiece(
+                start=piece.start,
+                end=piece.end,
+                harmfulness=round(float(harm_S[place]), SCORE_DECIMALS),
+                categories=self._name(categories_SC[place], reading),
+            )
+            for place in kept
+            if (piece := reading.pieces[place]) is not None
+        )
+
+    def _name(self, scores_C: Numbers, reading: _Reading) -> dict[str, float]:
+        scores = {
+            name: round(float(score), SCORE_DECIMALS)
+            for name, score in zip(self._card.categories, scores_C, strict=True)
+        }
+        return apply_minors_rule(scores, mentions_minor=reading.mentions_minor)
+
+
+def _load_scorer(
+    model_file: Path, heads: DetectorHeads, *, num_threads: int, engine: Engine, device: Device
+) -> WindowScorer:
+    if engine == "onnx":
+        return OnnxWindowScorer.load(model_file, heads, num_threads=num_threads)
+    try:
+        # Takes seconds to import: only where it computes.
+        from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(f"detector.engine: 'torch' needs torch, transformers and onnx: {error}") from error
+    return TorchWindowScorer.load(model_file, heads, device=device, num_threads=num_threads)

@@ -1,0 +1,1 @@
+"""Functional tests of a guard on answers: rows that want a verdict, by kind, and how many get it."""

@@ -1,0 +1,1 @@
+"""How good a harm detector is, beside trivial and published rows."""

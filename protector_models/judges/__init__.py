@@ -1,0 +1,1 @@
+"""Judges of texts that training and evaluation ask alike; none of them is the detector."""

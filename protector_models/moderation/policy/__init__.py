@@ -1,0 +1,1 @@
+"""A policy: versioned data that turns an assessment into an action."""

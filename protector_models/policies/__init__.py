@@ -1,0 +1,1 @@
+"""Policies: the default one, and reading and checking the file of another."""

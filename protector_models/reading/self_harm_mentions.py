@@ -1,0 +1,17 @@
+"""Whether a text speaks of suicide, self-injury or eating disorders: words, read only beside a score of harm."""
+
+import re
+
+SELF_HARM_MENTIONS = "self-harm-1 in normal form"
+"""Name of the list; part of the detector's revision."""
+
+_SELF_HARM = re.compile(
+    r"suicid|self[- ]?harm|\bkill(?:ing)? (?:my|your|him|her|them)sel|\bcut(?:ting)? (?:my|your)self"
+    r"|\bend (?:my|your) (?:own )?life|anorexi|bulimi|\bstarv(?:e|ing) (?:my|your)self",
+    re.IGNORECASE,
+)
+
+
+def speaks_of_self_harm(text: str) -> bool:
+    """Tells whether a text, in normal form, has one of the words; of itself that says nothing about harm."""
+    return _SELF_HARM.search(text) is not None

@@ -1,0 +1,1 @@
+"""Running models in this process: threads, deadlines, sessions."""

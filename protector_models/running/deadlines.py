@@ -1,0 +1,69 @@
+"""Deadlines around calls to a model: from now on, or from the moment when it is their turn."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from protector_models.moderation.errors import LateError, ModelUnavailableError
+
+T = TypeVar("T")
+
+
+async def within(timeout_s: float, call: Callable[[], Awaitable[T]], *, waiting_for: str) -> T:
+    """Make a call and wait for its result for at most `timeout_s`; a call that is late is cancelled.
+
+    Args:
+        timeout_s: at or below 0 the call is not even made: nobody waits for its result any more.
+        call: makes the call.
+        waiting_for: what is called, for the message.
+
+    Raises:
+        LateError: the time is over.
+        ModelUnavailableError: it was over before.
+    """
+    if timeout_s <= 0:
+        raise ModelUnavailableError(f"{waiting_for}: the deadline had passed before the call was made")
+    try:
+        async with asyncio.timeout(timeout_s) as deadline:
+            return await call()
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise LateError(f"{waiting_for}: no result within {timeout_s:g} s") from error
+
+
+async def within_turn(timeout_s: float, work: Callable[[], T], threads: Executor, *, waiting_for: str) -> T:
+    """Do work on a thread and wait for its result, for at most `timeout_s` from when a thread has taken it.
+
+    The wait for a thread is for the caller to bound: work that is cancelled in it is never begun.
+
+    Args:
+        timeout_s: above 0.
+        work: what is done; it goes on although nobody waits for it any more.
+        threads: do it.
+        waiting_for: what is called, for the message.
+
+    Raises:
+        LateError: the time is over.
+    """
+    loop = asyncio.get_running_loop()
+
+    def begin() -> None:
+        if not working.done():
+            deadline.reschedule(loop.time() + timeout_s)
+
+    def take_turn() -> T:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(begin)
+        return work()
+
+    try:
+        async with asyncio.timeout(None) as deadline:
+            working = loop.run_in_executor(threads, take_turn)
+            return await working
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise LateError(f"{waiting_for}: no result within {timeout_s:g} s") from error

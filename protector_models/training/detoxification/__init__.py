@@ -1,0 +1,1 @@
+"""The recipes of the edit model and of the generative detoxifier."""

@@ -1,0 +1,1 @@
+"""What every model of transformers shares: loading, encoding, writing texts."""

@@ -1,0 +1,1 @@
+"""The Metrics port: counters of a process, and of a replica."""

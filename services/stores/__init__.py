@@ -1,0 +1,1 @@
+"""What is kept outside a process: the verdict cache in Redis."""

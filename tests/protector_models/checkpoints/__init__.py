@@ -1,0 +1,1 @@
+"""Tests of checkpoints as files: cards, hashes, and the names of what they put out."""

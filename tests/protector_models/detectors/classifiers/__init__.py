@@ -1,0 +1,1 @@
+"""Tests of classifiers of transformers as detectors."""

@@ -1,0 +1,1 @@
+"""Tests of the composition of behaviour rows."""

@@ -1,0 +1,1 @@
+"""Tests of policy files: reading them, and telling what is wrong with them."""

@@ -1,0 +1,1 @@
+"""Tests of what a text says: scripts, disguises, languages, windows."""

@@ -1,0 +1,1 @@
+"""Tests of what speed is compared with."""

@@ -1,0 +1,1 @@
+"""Tests of counters as they are exported."""

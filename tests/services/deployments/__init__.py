@@ -1,0 +1,1 @@
+"""Tests of the deployments on Ray Serve, and of calls to them."""

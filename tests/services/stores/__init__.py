@@ -1,0 +1,1 @@
+"""Tests of stores: the verdict cache in Redis."""
