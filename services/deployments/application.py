@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, cast
 
 import ray
@@ -25,6 +25,8 @@ memory."""
 
 _DRAIN_POLL_S = 0.1
 """How often a replica that stops looks whether its last call has ended."""
+
+_IS_CLOSED = "_is_closed"
 
 _SERVE_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
@@ -56,7 +58,7 @@ def deploy(deployed: type, settings: DeploymentSettings, *arguments: object, **n
         "health_check_timeout_s": settings.health_check_timeout_s,
         **scaling_options(settings),
     }
-    shell = _closing(deployed) if hasattr(deployed, "close") else deployed
+    shell = closing(deployed) if hasattr(deployed, "close") else deployed
     return serve.deployment(**options)(shell).bind(*arguments, **named)
 
 
@@ -169,10 +171,20 @@ def _startup_failures(applications: Collection[str]) -> list[str]:
     ]
 
 
-def _closing(deployed: type) -> type:
-    """Return a subclass that Serve closes: at a graceful shutdown it awaits `__del__`, and nothing else."""
+def closing(deployed: type) -> type:
+    """Return a subclass that Serve closes: at a graceful shutdown it awaits `__del__`, and nothing else.
+
+    Serve may check a replica's health even then, one that has just started above all: what is closed is not ill.
+    """
+    check: Callable[[object], Awaitable[None]] | None = getattr(deployed, "check_health", None)
 
     def finish(self: Closable) -> Awaitable[None]:
+        vars(self)[_IS_CLOSED] = True
         return self.close()
 
-    return type(deployed.__name__, (deployed,), {"__del__": finish, "__doc__": deployed.__doc__})
+    async def check_health(self: object) -> None:
+        if check is not None and _IS_CLOSED not in vars(self):
+            await check(self)
+
+    members = {"__del__": finish, "check_health": check_health, "__doc__": deployed.__doc__}
+    return type(deployed.__name__, (deployed,), members)
