@@ -33,16 +33,16 @@ class Plain:
 @pytest.fixture
 def start() -> Iterator[Callable[[type], Any]]:
     """Starts a replica of a class, as Serve does."""
-    shells: list[type] = []
+    replicas: list[Any] = []
 
-    def start_replica(deployed: type) -> Any:  # noqa: ANN401  # the class is made here
-        shells.append(closing(deployed))
-        return shells[-1]()
+    def start_replica(deployed: type) -> Any:
+        replicas.append(closing(deployed)())
+        return replicas[-1]
 
     yield start_replica
-    for shell in shells:
+    for replica in replicas:
         # Serve awaits what it returns; the garbage collector would not.
-        del shell.__del__  # type: ignore[attr-defined]
+        del type(replica).__del__
 
 
 async def test_a_check_after_the_close_finds_nothing(start: Callable[[type], Any]) -> None:
