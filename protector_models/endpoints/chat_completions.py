@@ -11,12 +11,15 @@ import httpx
 
 from protector_models.endpoints.chat_answers import Completion, read_completion
 from protector_models.endpoints.chat_sender import ChatRequest, ChatSender
-from protector_models.moderation.errors import ModelUnavailableError, SuspectBatchError
+from protector_models.moderation.errors import LateError, ModelUnavailableError, SuspectBatchError
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.running.kept_results import KeptResults
 
 _KEPT_BYTES = 16 << 20
 """Of responses that wait for the next try of their batch."""
+
+_MAX_LATE = 4_096
+"""Requests of which is known when they were sent in vain."""
 
 _NUM_TRIALS = 2
 """How often a request must break the endpoint alone, each time after another one was answered, to be at fault."""
@@ -31,6 +34,8 @@ class _Asked:
     """A request of a batch, and what has become of it so far."""
 
     request: ChatRequest
+    sent_at: float = -math.inf
+    """When it was sent last without an answer, in this try of the batch or an earlier one."""
     outcome: _Outcome | None = None
 
 
@@ -42,6 +47,9 @@ class ChatCompletions:
     rest alone. So does an endpoint that fails or is late. But where others of the batch got a text, the request on
     which it did is tried alone, in turn with one that was answered: if the endpoint answers that one and breaks on this
     one, time after time, this one is an `ItemFailure`. It must not hold up the others for ever.
+
+    Nor must those that are late, where they take all slots until nobody asks for the others any more: the next try
+    begins with what was never sent, and ends with what was sent last.
     """
 
     def __init__(
@@ -80,6 +88,8 @@ class ChatCompletions:
         self._deadline_s = deadline_s
         self._answered_at = -math.inf
         self._kept: KeptResults[bytes | ItemFailure] = KeptResults(max_size=_KEPT_BYTES, size=_size)
+        self._late: KeptResults[float] = KeptResults(max_size=_MAX_LATE)
+        """When a request was sent that had no answer in time, by its key."""
         self._one_trial = asyncio.Lock()
 
     @property
@@ -99,7 +109,7 @@ class ChatCompletions:
         began_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.TaskGroup() as group:
-                for asked in batch:
+                for asked in sorted(batch, key=lambda asked: asked.sent_at):
                     if asked.outcome is None:
                         group.create_task(self._answer(asked, began_at))
             await self._try_suspects(batch)
@@ -128,11 +138,14 @@ class ChatCompletions:
     async def _answer(self, asked: _Asked, began_at: float) -> None:
         """Ask for what is missing. An error is kept as outcome: it must not end the requests of the others."""
         async with self._slots:
-            silent_s = asyncio.get_running_loop().time() - max(began_at, self._answered_at)
+            now = asyncio.get_running_loop().time()
+            silent_s = now - max(began_at, self._answered_at)
             if silent_s >= self._deadline_s:
                 # Else each of those that wait would find out by itself that the endpoint is gone.
-                asked.outcome = ModelUnavailableError(f"{self._revision}: nothing answered within {silent_s:.0f} s")
+                kind = LateError if asked.sent_at > -math.inf else ModelUnavailableError
+                asked.outcome = kind(f"{self._revision}: nothing answered within {silent_s:.0f} s")
                 return
+            asked.sent_at = now
             asked.outcome = await self._ask(asked.request)
 
     async def _ask(self, request: ChatRequest, *, max_attempts: int | None = None) -> _Outcome:
@@ -169,14 +182,20 @@ class ChatCompletions:
         )
 
     def _take_kept(self, batch: Sequence[_Asked]) -> None:
-        if self._kept.is_empty():
+        if self._kept.is_empty() and self._late.is_empty():
             return
         for asked in batch:
-            asked.outcome = self._kept.take(self._key(asked.request))
+            key = self._key(asked.request)
+            asked.outcome = self._kept.take(key)
+            if (sent_at := self._late.take(key)) is not None:
+                asked.sent_at = sent_at
 
     def _keep(self, batch: Sequence[_Asked]) -> None:
+        """Keep what is settled, and when that was sent which had its time, or was given up meanwhile."""
         settled = [(asked.request, asked.outcome) for asked in batch if isinstance(asked.outcome, bytes | ItemFailure)]
         self._kept.keep({self._key(request): outcome for request, outcome in settled})
+        late = [asked for asked in batch if asked.outcome is None or isinstance(asked.outcome, SuspectBatchError)]
+        self._late.keep({self._key(asked.request): asked.sent_at for asked in late if asked.sent_at > -math.inf})
 
     def _key(self, request: ChatRequest) -> str:
         return hashlib.sha256(self._sender.encode(request)).hexdigest()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pipelines.streaming.simulation import MAX_POLLED, SETTINGS, Models, Simulation
-from tests.pipelines.streaming.virtual_time import run_virtually
+from tests.virtual_time import run_virtually
 
 BURST = 4_000
 
