@@ -27,6 +27,7 @@ from protector_models.moderation.errors import ConfigurationError, ModelUnavaila
 from protector_models.moderation.images import ImageFault, ImageReading
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.revisions import make_revision
+from protector_models.running.computations import compute_on
 from protector_models.running.deadlines import within
 from protector_models.running.engine_errors import find_device_failure
 from protector_models.running.model_threads import ModelThreads
@@ -37,6 +38,8 @@ _MAX_CHARACTERS = 20_000
 _HEALTH_TEXT = "WEIR"
 _DECIDING = ("rapidocr-onnxruntime", "onnxruntime", "opencv-python-headless", "pillow", "pillow-heif", "imagehash")
 """Packages whose versions decide what is read."""
+
+_Reading = Future[list[ImageReading | ItemFailure]]
 
 
 class ScoresPictures(Protocol):
@@ -198,7 +201,7 @@ class ThreadedImageReader:
         self._give_up_s = give_up_s
         self._threads = ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="images")
         self._turns = asyncio.Semaphore(num_threads)
-        self._given_up: set[Future[list[ImageReading | ItemFailure]]] = set()
+        self._given_up: set[_Reading] = set()
         # Of its own: behind slow images the word would come too late, and a reader that works would be called ill.
         self._health_thread = ModelThreads("images-health", num_threads=1)
 
@@ -244,16 +247,18 @@ class ThreadedImageReader:
         # A turn ends with the work on the thread and not with the wait for it: what nobody waits for is still computed.
         await self._turns.acquire()
         loop = asyncio.get_running_loop()
-        work = self._threads.submit(self._reader.read, [content])
-        work.add_done_callback(lambda done: _call_on(loop, self._end_turn, done))
+        work = compute_on(self._threads, lambda: self._reader.read([content]))
+        # Whether somebody still waits then or not.
+        giving_up = loop.call_later(self._give_up_s, self._given_up.add, work)
+        work.add_done_callback(lambda done: _call_on(loop, self._end_turn, done, giving_up))
         ended, _ = await asyncio.wait([asyncio.wrap_future(work)], timeout=self._give_up_s)
         if ended:
             (outcome,) = ended.pop().result()
             return outcome
-        self._given_up.add(work)
         return ItemFailure(error=ImageFault.TEXT_NOT_READ, message=f"was given up after {self._give_up_s:g} s")
 
-    def _end_turn(self, work: Future[list[ImageReading | ItemFailure]]) -> None:
+    def _end_turn(self, work: _Reading, giving_up: asyncio.TimerHandle) -> None:
+        giving_up.cancel()
         self._given_up.discard(work)
         self._turns.release()
 
@@ -280,9 +285,9 @@ def load_image_reader(settings: ImageSettings, *, num_threads: int, timeout_s: f
     )
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: object) -> None:
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(call, argument)
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 def _make_revision(settings: ImageSettings, known: KnownImages | None, classifier: ScoresPictures | None) -> str:

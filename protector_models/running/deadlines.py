@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from protector_models.moderation.errors import LateError, ModelUnavailableError
+from protector_models.running.computations import compute_on
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ async def within_turn(timeout_s: float, work: Callable[[], T], threads: Executor
 
     try:
         async with asyncio.timeout(None) as deadline:
-            working = loop.run_in_executor(threads, take_turn)
+            working = asyncio.wrap_future(compute_on(threads, take_turn))
             return await working
     except TimeoutError as error:
         if not deadline.expired():

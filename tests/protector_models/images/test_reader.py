@@ -308,6 +308,18 @@ async def test_an_image_that_does_not_end_is_given_up_and_makes_the_reader_ill_u
     await threaded.close()
 
 
+async def test_an_image_that_does_not_end_makes_the_reader_ill_although_nobody_waits_for_it_any_more() -> None:
+    stuck = StuckReader()
+    threaded = ThreadedImageReader(stuck, num_threads=1, timeout_s=0.02, give_up_s=0.2)
+    with pytest.raises(ModelUnavailableError):
+        await threaded.read([StuckReader.STUCK])
+    await asyncio.sleep(0.3)
+    with pytest.raises(ModelUnavailableError, match="1 images were given up"):
+        await threaded.check_health(timeout_s=LONG_S)
+    stuck.released.set()
+    await threaded.close()
+
+
 async def test_a_reader_that_is_busy_with_slow_images_is_not_ill() -> None:
     stuck = StuckReader()
     threaded = ThreadedImageReader(stuck, num_threads=1, timeout_s=LONG_S, give_up_s=LONG_S)

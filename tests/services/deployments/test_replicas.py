@@ -15,6 +15,7 @@ from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.ports import Answer, RewriteRequest, Span
 from protector_models.moderation.verdict import RewriteMethod
 from services.deployments.replicas import DetectorReplica, DetoxifierReplica, ImageReaderReplica, MllmReplica
+from services.deployments.solitude import OccupiedError
 from tests.builders import event, exchange
 from tests.protector_models.endpoints.chat_server import answer, open_chat_server
 from tests.protector_models.open_detoxifier import OpenFakeDetoxifier
@@ -94,6 +95,19 @@ async def test_a_call_ends_when_its_caller_stops_waiting(blocked: BlockedDetecto
 
     with pytest.raises(ModelUnavailableError, match=r"no result within 0\.05 s"):
         await replica.assess([exchange()], 0.05)
+
+
+async def test_a_replica_that_still_computes_a_late_call_takes_no_call_alone(blocked: BlockedDetector) -> None:
+    blocked.released.set()
+    replica = DetectorReplica(lambda: load_threaded(blocked))
+    blocked.released.clear()
+    with pytest.raises(ModelUnavailableError, match="no result"):
+        await replica.assess([exchange()], 0.05)
+    with pytest.raises(OccupiedError):
+        await replica.assess([exchange()], 60.0, alone=True)
+    blocked.released.set()
+    assert len(await replica.assess([exchange()], 60.0)) == 1
+    assert len(await replica.assess([exchange()], 60.0, alone=True)) == 1
 
 
 def _request(response: str) -> RewriteRequest:
