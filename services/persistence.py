@@ -1,18 +1,18 @@
 """Asking a model until every item of a batch has an outcome: what it gave is kept, and what breaks it is convicted.
 
 A failure is the dependency's until it is proven the item's. A batch on which a model broke off (its process died, the
-deadline passed, the device's memory did not suffice) may hold one item that is why. Each is then asked for alone, after
-a harmless item has shown that the model works. One that fails so twice, with the model at work before, between and
-after, is convicted: a failure of its own is its outcome. Where the harmless item has no outcome either, the model is
-away, and nobody is convicted: it is waited for, like anything else that is away.
+deadline passed, the device's memory did not suffice) may hold one item that is why. From then on each is asked for
+alone only, after a harmless item has shown that the model works. One that fails so twice, with the model at work
+before, between and after, is convicted: a failure of its own is its outcome. Where the harmless item has no outcome
+either, the model is away: it is waited for, like anything else that is away. A try alone just before that is remembered
+and counts half: an outage may have begun with it, or the model may take long to come back from what the item did to it.
 """
 
 import asyncio
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar, cast
 
@@ -26,15 +26,10 @@ from protector_models.moderation.errors import (
 )
 from protector_models.moderation.model_outputs import ItemFailure
 from services.patience import FailedTry, Patience, Report
+from services.suspects import Remembered, Suspect
 
 ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT")
-
-_TRIES_ALONE = 2
-_REMEMBERED_S = 600.0
-"""So long an item that was convicted is not asked for again. It may come in many events, and costs two processes each
-time; after that the model may have been mended."""
-_MAX_REMEMBERED = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +48,30 @@ class Asking(Generic[ItemT, OutcomeT]):
     """Names an item by its content: a digest."""
     conviction: Callable[[SuspectBatchError], str] = lambda error: error.conviction
     """Gives the class of error of an item that the model breaks off on so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch(Generic[ItemT, OutcomeT]):
+    """What is asked for together, and how far that has come; all by position."""
+
+    items: Sequence[ItemT]
+    had: dict[int, OutcomeT | ItemFailure] = field(default_factory=dict)
+    """Outcomes."""
+    suspects: dict[int, Suspect] = field(default_factory=dict)
+    """Items that are asked for alone; those that have an outcome may be among them."""
+
+    def open_suspects(self) -> list[int]:
+        """Return suspects that have no outcome yet, those first against which least speaks.
+
+        So none waits for one that breaks the model, and a model that is ill breaks on many rather than often on one.
+        """
+        without = [position for position in self.suspects if position not in self.had]
+        return sorted(without, key=lambda position: self.suspects[position].evidence)
+
+    def unsuspected(self) -> list[int]:
+        """Return the others that have no outcome yet."""
+        known = self.had.keys() | self.suspects.keys()
+        return [position for position in range(len(self.items)) if position not in known]
 
 
 class Persistence(Generic[ItemT, OutcomeT]):
@@ -77,10 +96,11 @@ class Persistence(Generic[ItemT, OutcomeT]):
         self._asking = asking
         self._patience = patience
         self._report = report
-        self._clock = clock
         self._one_suspect = asyncio.Lock()
-        self._convicted: OrderedDict[str, tuple[float, ItemFailure]] = OrderedDict()
-        """By name: until when it is remembered, and the outcome."""
+        self._suspects: Remembered[Suspect] = Remembered(clock)
+        self._convicted: Remembered[ItemFailure] = Remembered(clock)
+        """A convicted item may come in many events, and costs several processes each time; after a while the model may
+        have been mended."""
 
     async def ask(self, items: Sequence[ItemT]) -> list[OutcomeT | ItemFailure]:
         """Return the outcome of each item. What the model has given is not asked for again.
@@ -90,33 +110,36 @@ class Persistence(Generic[ItemT, OutcomeT]):
             DependencyError: it stayed away, and had given nothing.
             Exception: whatever else it raised.
         """
-        had: dict[int, OutcomeT | ItemFailure] = {}
+        batch: _Batch[ItemT, OutcomeT] = _Batch(items=items)
+        had = batch.had
         try:
-            await self._patience.keep_trying(
-                partial(self._ask_rest, items, had), after=DependencyError, report=self._report
-            )
+            await self._patience.keep_trying(partial(self._ask_rest, batch), after=DependencyError, report=self._report)
         except ModelUnavailableError as error:
             if not had:
                 raise
             raise IncompleteError(error, [had.get(position) for position in range(len(items))]) from error
         return [had[position] for position in range(len(items))]
 
-    async def _ask_rest(self, items: Sequence[ItemT], had: dict[int, OutcomeT | ItemFailure]) -> None:
+    async def _ask_rest(self, batch: _Batch[ItemT, OutcomeT]) -> None:
         """Ask for what has no outcome yet, and add what comes of it."""
-        had.update(self._recall(items))
-        rest = [position for position in range(len(items)) if position not in had]
-        if not rest:
+        self._recall(batch)
+        await self._ask_together(batch, batch.unsuspected())
+        await self._ask_each(batch)
+
+    async def _ask_together(self, batch: _Batch[ItemT, OutcomeT], positions: Sequence[int]) -> None:
+        """Ask for items that are beyond suspicion; where the model breaks off on them, they are no more."""
+        if not positions:
             return
         try:
-            outcomes: Sequence[object] = await self._asking.ask([items[position] for position in rest])
+            outcomes: Sequence[object] = await self._asking.ask([batch.items[position] for position in positions])
             cause = None
         except IncompleteError as error:
             outcomes, cause = error.outcomes, error.cause
         except ModelUnavailableError as error:
-            outcomes, cause = [None] * len(rest), error
-        had.update(
+            outcomes, cause = [None] * len(positions), error
+        batch.had.update(
             (position, cast("OutcomeT | ItemFailure", outcome))
-            for position, outcome in zip(rest, outcomes, strict=True)
+            for position, outcome in zip(positions, outcomes, strict=True)
             if outcome is not None
         )
         if cause is None:
@@ -124,50 +147,59 @@ class Persistence(Generic[ItemT, OutcomeT]):
         if not isinstance(cause, SuspectBatchError):
             raise cause
         self._report(FailedTry(number=1, error=cause))
-        await self._ask_each(items, [position for position in rest if position not in had], had)
+        for position in batch.unsuspected():
+            name = self._asking.name(batch.items[position])
+            batch.suspects[position] = self._suspects.find(name) or Suspect()
+            self._suspects.put(name, batch.suspects[position])
 
-    async def _ask_each(
-        self, items: Sequence[ItemT], suspects: Sequence[int], had: dict[int, OutcomeT | ItemFailure]
-    ) -> None:
+    async def _ask_each(self, batch: _Batch[ItemT, OutcomeT]) -> None:
         """Ask for each suspect alone, one after the other, all batches together."""
+        if not batch.open_suspects():
+            return
         async with self._one_suspect:
-            await self._ask_control(items[suspects[0]])
-            for position in suspects:
-                known = self._recall([items[position]])
-                had[position] = known[0] if known else await self._ask_suspect(items[position])
+            await self._ask_control(batch.items[batch.open_suspects()[0]])
+            for position in batch.open_suspects():
+                batch.had[position] = await self._ask_suspect(batch.items[position], batch.suspects[position])
 
-    async def _ask_suspect(self, item: ItemT) -> OutcomeT | ItemFailure:
+    async def _ask_suspect(self, item: ItemT, suspect: Suspect) -> OutcomeT | ItemFailure:
         """Return the outcome of an item, with the model at work just before; its failure where it breaks the model."""
-        for number in range(1, _TRIES_ALONE + 1):
+        name = self._asking.name(item)
+        if known := self._convicted.find(name):
+            return known
+        while (conviction := suspect.conviction()) is None:
             try:
                 (outcome,) = await self._asking.ask_alone([item])
             except SuspectBatchError as error:
-                broken = error
-                self._report(FailedTry(number=number + 1, error=error))
+                suspect.take_break(error)
+                self._suspects.put(name, suspect)
+                self._report(FailedTry(number=1 + suspect.num_breaks, error=error))
                 # Apart from suspects of other processes, which may have died of the same.
                 await asyncio.sleep(random.uniform(0, 5 * self._patience.initial_s))
                 await self._ask_control(item)
+                suspect.clear_model()
             else:
+                self._suspects.drop(name)
                 return outcome
-        return self._convict(item, broken)
+        failure = self._convict(conviction)
+        self._suspects.drop(name)
+        self._convicted.put(name, failure)
+        return failure
 
     async def _ask_control(self, item: ItemT) -> None:
         await self._asking.ask([self._asking.control(item)])
 
-    def _convict(self, item: ItemT, error: SuspectBatchError) -> ItemFailure:
+    def _convict(self, error: SuspectBatchError) -> ItemFailure:
         conviction = self._asking.conviction(error)
         _log.warning("an item breaks the model, which works without it", error=conviction, reason=str(error))
-        failure = ItemFailure(error=conviction, message=f"asked for alone, the model broke off each time: {error}")
-        self._convicted[self._asking.name(item)] = (self._clock() + _REMEMBERED_S, failure)
-        while len(self._convicted) > _MAX_REMEMBERED:
-            self._convicted.popitem(last=False)
-        return failure
+        return ItemFailure(error=conviction, message=f"asked for alone, the model broke off each time: {error}")
 
-    def _recall(self, items: Sequence[ItemT]) -> dict[int, ItemFailure]:
-        """Return the outcomes of items that were convicted a short while ago, by position."""
-        while self._convicted and next(iter(self._convicted.values()))[0] <= self._clock():
-            self._convicted.popitem(last=False)
-        if not self._convicted:
-            return {}
-        known = [self._convicted.get(self._asking.name(item)) for item in items]
-        return {position: entry[1] for position, entry in enumerate(known) if entry is not None}
+    def _recall(self, batch: _Batch[ItemT, OutcomeT]) -> None:
+        """Find items that were convicted, or became suspects, a short while ago."""
+        if self._convicted.is_empty() and self._suspects.is_empty():
+            return
+        for position in (*batch.unsuspected(), *batch.open_suspects()):
+            name = self._asking.name(batch.items[position])
+            if known := self._convicted.find(name):
+                batch.had[position] = known
+            elif suspect := self._suspects.find(name):
+                batch.suspects.setdefault(position, suspect)
