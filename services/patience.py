@@ -2,21 +2,14 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 from structlog.typing import FilteringBoundLogger
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    stop_never,
-    wait_random_exponential,
-)
 
+from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.ports import Metrics
 
 T = TypeVar("T")
@@ -76,49 +69,53 @@ class Patience:
     """How long waits are and when they end. With neither end they never do."""
 
     initial_s: float
-    """The first wait is drawn from up to so much, each further one from up to twice as much as the one before."""
+    """The first wait is drawn from up to so much, later ones from up to half as long as the outage has lasted more."""
     max_s: float
     give_up_s: float | None = None
-    """No try is begun this long after the first."""
+    """No try is begun this long after the outage has begun: with the first failure since something succeeded."""
     max_tries: int | None = None
+    """So many failures in a row are an end, too."""
 
     @classmethod
     def from_settings(cls, settings: RetrySettings) -> Self:
         """Return the patience that settings describe."""
         return cls(initial_s=settings.retry_initial_s, max_s=settings.retry_max_s, give_up_s=settings.retry_give_up_s)
 
-    async def keep_trying(self, call: Callable[[], Awaitable[T]], *, after: Errors, report: Report | None = None) -> T:
+    async def keep_trying(
+        self,
+        call: Callable[[], Awaitable[T]],
+        *,
+        after: Errors,
+        report: Report = lambda _: None,
+        progress: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> T:
         """Make a call until it succeeds; what it does may be done twice.
 
         Args:
             call: makes the call.
             after: errors after which it is made again; any other one ends it.
             report: is told of each try that failed.
+            progress: gives how far the work has come. A failure after it has come further begins an outage of its own.
+            clock: seconds that never go back.
 
         Raises:
             Exception: what the last try raised.
         """
-
-        async def attempt() -> T:  # tenacity awaits what it knows to be a coroutine function, and nothing else
-            return await call()
-
-        def tell(state: RetryCallState) -> None:
-            if report is not None and state.outcome is not None and (error := state.outcome.exception()) is not None:
-                report(FailedTry(number=state.attempt_number, error=error))
-
-        tries = AsyncRetrying(
-            retry=retry_if_exception_type(after),
-            wait=wait_random_exponential(multiplier=self.initial_s, max=self.max_s),
-            stop=(stop_never if self.give_up_s is None else stop_after_delay(self.give_up_s))
-            | (stop_never if self.max_tries is None else stop_after_attempt(self.max_tries)),
-            before_sleep=tell,
-            reraise=True,
-        )
-        return await tries(attempt)
+        outage = Outage(self, clock=clock, report=report)
+        come = progress()
+        while True:
+            try:
+                return await call()
+            except after as error:
+                if (now := progress()) != come:
+                    come = now
+                    outage.end()
+                await outage.sit_out(error)
 
 
 class Outage:
-    """The outage of something that a loop asks again and again anyhow: how long it goes on, and the waits in it."""
+    """The outage of something that a loop asks again and again: how long it goes on, and the waits in it."""
 
     def __init__(self, patience: Patience, *, clock: Callable[[], float], report: Report) -> None:
         """Begin with none.
@@ -145,14 +142,23 @@ class Outage:
         """
         now = self._clock()
         if self._since is None:
-            self._since, self._tries = now, 0
+            # Where somebody has waited within the call, it began before.
+            waited_s = error.waited_s if isinstance(error, DependencyError) else 0.0
+            self._since, self._tries = now - waited_s, 0
         lasted_s = now - self._since
-        if self._patience.give_up_s is not None and lasted_s >= self._patience.give_up_s:
-            raise error
         self._tries += 1
+        if self._is_over(lasted_s):
+            if isinstance(error, DependencyError):
+                error.waited_s = lasted_s
+            raise error
         self._report(FailedTry(number=self._tries, error=error))
         pause_s = min(self._patience.max_s, self._patience.initial_s + lasted_s / 2)
         await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
+
+    def _is_over(self, lasted_s: float) -> bool:
+        """Tell whether the patience is."""
+        give_up_s, max_tries = self._patience.give_up_s, self._patience.max_tries
+        return (give_up_s is not None and lasted_s >= give_up_s) or (max_tries is not None and self._tries >= max_tries)
 
     def end(self) -> None:
         """Take note of a success."""

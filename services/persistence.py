@@ -60,6 +60,10 @@ class _Batch(Generic[ItemT, OutcomeT]):
     suspects: dict[int, Suspect] = field(default_factory=dict)
     """Items that are asked for alone; those that have an outcome may be among them."""
 
+    def progress(self) -> int:
+        """Return how far it has come: further with each outcome, and with what each try alone tells."""
+        return len(self.had) + sum(suspect.evidence for suspect in self.suspects.values())
+
     def open_suspects(self) -> list[int]:
         """Return suspects that have no outcome yet, those first against which least speaks.
 
@@ -96,6 +100,7 @@ class Persistence(Generic[ItemT, OutcomeT]):
         self._asking = asking
         self._patience = patience
         self._report = report
+        self._clock = clock
         self._one_suspect = asyncio.Lock()
         self._suspects: Remembered[Suspect] = Remembered(clock)
         self._convicted: Remembered[ItemFailure] = Remembered(clock)
@@ -113,7 +118,13 @@ class Persistence(Generic[ItemT, OutcomeT]):
         batch: _Batch[ItemT, OutcomeT] = _Batch(items=items)
         had = batch.had
         try:
-            await self._patience.keep_trying(partial(self._ask_rest, batch), after=DependencyError, report=self._report)
+            await self._patience.keep_trying(
+                partial(self._ask_rest, batch),
+                after=DependencyError,
+                report=self._report,
+                progress=batch.progress,
+                clock=self._clock,
+            )
         except ModelUnavailableError as error:
             if not had:
                 raise

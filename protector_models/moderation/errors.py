@@ -64,6 +64,9 @@ class UnansweredError(WeirError):
 class DependencyError(WeirError):
     """Something outside is dead or too slow. Nothing was decided; the same call may be made again."""
 
+    waited_s: float = 0.0
+    """So long was waited for it before this was raised, by whoever has patience within the call."""
+
 
 class ModelUnavailableError(DependencyError):
     """A model did not answer within its deadline, or its process died."""
@@ -82,6 +85,7 @@ class IncompleteError(ModelUnavailableError):
         super().__init__(cause, outcomes)
         self.cause = cause
         self.outcomes = outcomes
+        self.waited_s = cause.waited_s
 
     def __str__(self) -> str:
         """Say why some have none; outcomes may quote conversations."""

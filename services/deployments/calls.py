@@ -130,7 +130,7 @@ class Calls(Generic[ItemT, ResultT]):
         self._method = method
         self._timeout_s = timeout_s
         self._alone = alone
-        self._patience = Patience(initial_s=0.05, max_s=2, give_up_s=timeout_s)
+        self._patience = Patience(initial_s=0.05, max_s=2)
         self._size = size
         self._max_size = max_size
         self._max_items = max_items
@@ -181,11 +181,10 @@ class Calls(Generic[ItemT, ResultT]):
             return await self._call_now(items)
 
     async def _call_now(self, items: Sequence[ItemT]) -> list[ResultT]:
-        # Once to wait until a replica is there for it alone, once for itself.
-        ends_at_s = time.monotonic() + self._timeout_s * (2 if self._alone else 1)
+        begin_by_s = time.monotonic() + self._timeout_s
         try:
             results: list[ResultT] = await self._patience.keep_trying(
-                lambda: self._try(items, ends_at_s), after=_NOT_TAKEN
+                lambda: self._try(items, begin_by_s), after=_NOT_TAKEN
             )
         except RayTaskError as error:
             # Raised by the deployment's own code; first, because Ray makes it an instance of the cause's class, too.
@@ -198,8 +197,11 @@ class Calls(Generic[ItemT, ResultT]):
             raise RuntimeError(f"{self._method}: expected {len(items)} results, got {len(results)}")
         return results
 
-    async def _try(self, items: Sequence[ItemT], ends_at_s: float) -> list[ResultT]:
-        remaining_s = ends_at_s - time.monotonic()
+    async def _try(self, items: Sequence[ItemT], begin_by_s: float) -> list[ResultT]:
+        remaining_s = begin_by_s - time.monotonic()
+        if self._alone and remaining_s > 0:
+            # Once to wait until a replica is there for it alone, once for itself.
+            remaining_s += self._timeout_s
         return await within(remaining_s, lambda: self._send(items, remaining_s), waiting_for=self._method)
 
     async def _send(self, items: Sequence[ItemT], remaining_s: float) -> list[ResultT]:

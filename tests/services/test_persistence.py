@@ -260,6 +260,26 @@ async def test_where_the_model_stays_away_what_it_had_given_is_told() -> None:
     assert [failed.number for failed in told] == [1, 2]
 
 
+async def test_a_batch_that_takes_long_is_not_given_up_while_it_comes_further() -> None:
+    now_s = 0.0
+    model = Model([(1, 1, ModelUnavailableError("busy"))] * 8, per_call=1)
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 400.0
+        return now_s
+
+    items = [f"fine {number}" for number in range(5)]
+    patience = Patience(initial_s=0, max_s=0, give_up_s=600)
+    assert ends(await persist(model, patience, clock=clock).ask(items)) == [item.upper() for item in items]
+
+
+async def test_a_poison_is_convicted_also_where_a_reload_takes_nearly_as_long_as_the_patience() -> None:
+    model = Model(reload_calls=3)
+    outcomes = await persist(model, Patience(initial_s=0, max_s=0, max_tries=4)).ask(["deadly 1", "fine 1"])
+    assert ends(outcomes) == ["KillsTheModel", "FINE 1"]
+
+
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_a_model_that_is_away_for_good_convicts_nobody(outage: ModelUnavailableError) -> None:
     model = Model([(0, 1_000, outage)])
