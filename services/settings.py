@@ -97,7 +97,10 @@ class StreamDeploymentSettings(DeploymentSettings):
 
 
 class ModelDeadlines(_Section):
-    """How long one call waits for a model before its batch is tried again; a batch is cut into calls (`calls`)."""
+    """How long a model may work at one call, from its turn on; a batch is cut into calls (`calls`).
+
+    The caller waits for as long again for the call's turn; then its batch is tried again.
+    """
 
     connect_s: Seconds = 120.0
     """The first call: replicas may still be starting."""

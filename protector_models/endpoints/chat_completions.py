@@ -13,6 +13,7 @@ from protector_models.endpoints.chat_answers import Completion, read_completion
 from protector_models.endpoints.chat_sender import ChatRequest, ChatSender
 from protector_models.moderation.errors import LateError, ModelUnavailableError, SuspectBatchError
 from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.running.deadlines import seconds_left
 from protector_models.running.kept_results import KeptResults
 
 _KEPT_BYTES = 16 << 20
@@ -165,6 +166,9 @@ class ChatCompletions:
             return
         async with self._one_trial, self._slots:
             for suspect, error in suspects:
+                if isinstance(error, LateError) and seconds_left() <= 2 * _NUM_TRIALS * self._deadline_s:
+                    # The caller would be gone before the end: that this one is late is all that he can be told.
+                    return
                 await self._try_alone(suspect, error, control)
                 if not isinstance(suspect.outcome, bytes | ItemFailure):
                     return

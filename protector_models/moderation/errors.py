@@ -13,7 +13,7 @@ WeirError
 │   │   ├── IncompleteError         for some items of a batch; it holds what the others got
 │   │   ├── OccupiedError           a process of one works on one call alone
 │   │   └── SuspectBatchError       perhaps because of something in the batch; asked for each item alone, it shows
-│   │       ├── LateError           the deadline passed
+│   │       ├── LateError           it took too long, from its turn on
 │   │       ├── DeviceMemoryError   the memory of its device does not suffice
 │   │       ├── DeviceFailedError   its device failed; a new process may mend it
 │   │       └── ReplicaDiedError    its process died
@@ -100,7 +100,7 @@ class SuspectBatchError(ModelUnavailableError):
 
 
 class LateError(SuspectBatchError):
-    """A call was made, and its deadline passed."""
+    """A model worked at a call, or was asked one request, for longer than it may; waiting for the turn is no part."""
 
     conviction = "OutlastsTheDeadline"
 

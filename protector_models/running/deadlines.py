@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from typing import TypeVar
 
 from protector_models.moderation.errors import LateError, ModelUnavailableError
@@ -12,8 +14,13 @@ from protector_models.running.computations import compute_on
 T = TypeVar("T")
 
 
+_ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
+
+
 async def within(timeout_s: float, call: Callable[[], Awaitable[T]], *, waiting_for: str) -> T:
     """Make a call and wait for its result for at most `timeout_s`; a call that is late is cancelled.
+
+    Perhaps it was never its turn: that its caller waits no more accuses nobody. `within_turn` does.
 
     Args:
         timeout_s: at or below 0 the call is not even made: nobody waits for its result any more.
@@ -21,18 +28,26 @@ async def within(timeout_s: float, call: Callable[[], Awaitable[T]], *, waiting_
         waiting_for: what is called, for the message.
 
     Raises:
-        LateError: the time is over.
-        ModelUnavailableError: it was over before.
+        ModelUnavailableError: the time is over, or was before.
     """
     if timeout_s <= 0:
         raise ModelUnavailableError(f"{waiting_for}: the deadline had passed before the call was made")
+    ends_at = min(_ends_at.get(), asyncio.get_running_loop().time() + timeout_s)
+    token = _ends_at.set(ends_at)
     try:
         async with asyncio.timeout(timeout_s) as deadline:
             return await call()
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise LateError(f"{waiting_for}: no result within {timeout_s:g} s") from error
+        raise ModelUnavailableError(f"{waiting_for}: no result within {timeout_s:g} s") from error
+    finally:
+        _ends_at.reset(token)
+
+
+def seconds_left() -> float:
+    """Return how long the callers around still wait, as far as `within` knows of them; infinite where none does."""
+    return _ends_at.get() - asyncio.get_running_loop().time()
 
 
 async def within_turn(timeout_s: float, work: Callable[[], T], threads: Executor, *, waiting_for: str) -> T:

@@ -1,12 +1,12 @@
 """Calls to a Ray Serve deployment, in batches and under deadlines.
 
 A batch is cut into calls so that several replicas share it. Each call has a deadline of ours, because Serve's routing
-has none, and ends for itself: what others gave is kept. One whose replica could not be reached is made again; one whose
-replica died is not, for something in it may be why (`services.persistence`).
+has none, and ends for itself: what others gave is kept. Our deadline accuses nobody, since a call may spend it on
+waiting for its turn: that it took too long from then on is for its replica to say. One whose replica could not be
+reached is made again; one whose replica died is not, for something in it may be why (`services.persistence`).
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -119,12 +119,12 @@ class Calls(Generic[ItemT, ResultT]):
         Args:
             handle: to the deployment.
             method: of its replicas; takes a list of items, the seconds that the caller still waits, and `alone`.
-            timeout_s: how long one call may take, all tries included.
+            timeout_s: how long a replica may work at one call. Its caller waits for as long again until one begins.
             settings: how many calls at the same time.
             size: of an item, in the unit of `max_size`.
             max_size: of all items of a call together; a larger item is a call of its own.
             max_items: of a call.
-            alone: whether each call has a replica to itself. Its time then begins when it has.
+            alone: whether each call has a replica to itself.
         """
         self._handle = handle.options(method_name=method)
         self._method = method
@@ -140,7 +140,7 @@ class Calls(Generic[ItemT, ResultT]):
         """Return a result for each item, in order.
 
         Raises:
-            SuspectBatchError: replicas died, or were late.
+            SuspectBatchError: replicas died, or say that they took too long or broke off.
             ModelUnavailableError: they are gone or busy.
             IncompleteError: some calls ended so; it holds what the others gave.
             Exception: whatever the deployment raised that is no `DependencyError`.
@@ -181,7 +181,7 @@ class Calls(Generic[ItemT, ResultT]):
             return await self._call_now(items)
 
     async def _call_now(self, items: Sequence[ItemT]) -> list[ResultT]:
-        begin_by_s = time.monotonic() + self._timeout_s
+        begin_by_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
             results: list[ResultT] = await self._patience.keep_trying(
                 lambda: self._try(items, begin_by_s), after=_NOT_TAKEN
@@ -198,15 +198,15 @@ class Calls(Generic[ItemT, ResultT]):
         return results
 
     async def _try(self, items: Sequence[ItemT], begin_by_s: float) -> list[ResultT]:
-        remaining_s = begin_by_s - time.monotonic()
-        if self._alone and remaining_s > 0:
-            # Once to wait until a replica is there for it alone, once for itself.
+        remaining_s = begin_by_s - asyncio.get_running_loop().time()
+        if remaining_s > 0:
+            # Once to wait for its turn, once for itself.
             remaining_s += self._timeout_s
         return await within(remaining_s, lambda: self._send(items, remaining_s), waiting_for=self._method)
 
     async def _send(self, items: Sequence[ItemT], remaining_s: float) -> list[ResultT]:
         extra = {"alone": True} if self._alone else {}
-        response = self._handle.remote(list(items), min(remaining_s, self._timeout_s), **extra)
+        response = self._handle.remote(list(items), remaining_s, **extra)
         try:
             results: list[ResultT] = await response
         except asyncio.CancelledError:

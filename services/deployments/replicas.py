@@ -1,8 +1,9 @@
 """What Ray Serve runs: thin shells that load a model, warm it up, and pass calls on under the caller's deadline.
 
 Callers send micro-batches, so nothing is batched here. `remaining_s` is how long the caller still waits: expired work
-is refused, and a call that the caller gives up is cancelled by Serve, on whatever queue it waits. `alone` is said of
-what may have ended a replica before: it has this one to itself, and its time begins then.
+is refused, and a call that the caller gives up is cancelled by Serve, on whatever queue it waits. What a model takes
+too long for is another matter: each has a deadline of its own, from its turn on, and says so (`LateError`). `alone` is
+said of what may have ended a replica before: it has this one to itself.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from protector_models.endpoints.chat_completions import ChatCompletions
 from protector_models.endpoints.chat_sender import ChatRequest
 from protector_models.moderation.errors import ModelUnavailableError, SuspectBatchError
 from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.running.deadlines import within
 from services.patience import Patience
 from services.persistence import Asking, Persistence
 from tests.virtual_time import run_virtually
@@ -97,9 +99,9 @@ def test_what_is_not_slow_is_answered_after_two_tries_although_slow_requests_tak
     run_virtually(try_twice())
 
 
-@given(st.integers(1, 3), st.integers(0, 10), st.integers(0, 6))
+@given(st.integers(1, 3), st.integers(0, 10), st.integers(0, 6), st.sampled_from([math.inf, 2.6 * DEADLINE_S]))
 def test_however_many_are_slow_all_others_are_answered_and_every_slow_one_ends_as_a_failure_of_its_own(
-    num_slots: int, num_slow: int, num_quick: int
+    num_slots: int, num_slow: int, num_quick: int, wait_s: float
 ) -> None:
     prompts = [*(f"slow {number}" for number in range(num_slow)), *map(str, range(num_quick))]
 
@@ -108,7 +110,7 @@ def test_however_many_are_slow_all_others_are_answered_and_every_slow_one_ends_a
         chat = connect(endpoint, concurrency=num_slots)
 
         async def complete(prompts: Sequence[str]) -> list[Completion | ItemFailure]:
-            return await chat.complete(ask(prompts))
+            return await within(wait_s, lambda: chat.complete(ask(prompts)), waiting_for="m@1")
 
         asking: Asking[str, Completion] = Asking(
             ask=complete, ask_alone=complete, control=lambda _: "control", name=lambda prompt: prompt

@@ -113,7 +113,8 @@ async def test_a_call_says_how_long_its_caller_waits() -> None:
     await detector.assess([exchange()])
 
     ((_items, remaining_s),) = behind.calls
-    assert 0 < remaining_s <= LONG_S
+    # Once to wait for its turn, once for itself.
+    assert LONG_S < remaining_s <= 2 * LONG_S
 
 
 async def test_a_call_that_reached_no_replica_is_made_again() -> None:
@@ -158,13 +159,14 @@ async def test_a_fault_in_the_deployment_is_raised_as_what_it_is() -> None:
     assert type(caught.value) is ZeroDivisionError
 
 
-async def test_a_deployment_that_is_late_is_unavailable_and_its_call_is_given_up() -> None:
+async def test_a_deployment_that_does_not_answer_is_unavailable_and_its_call_is_given_up() -> None:
     behind = deployment()
     detector = await connect(behind, timeout_s=0.05)
     behind.hangs = True
 
-    with pytest.raises(LateError, match=r"no result within 0\.0"):
+    with pytest.raises(ModelUnavailableError, match=r"no result within 0\.") as caught:
         await detector.assess([exchange()])
+    assert not isinstance(caught.value, SuspectBatchError)
     assert behind.cancelled == 1
 
 
@@ -189,7 +191,7 @@ async def test_what_a_replica_gave_before_its_model_broke_off_is_kept() -> None:
     assert [getattr(outcome, "harmfulness", outcome) for outcome in caught.value.outcomes] == ["first", None, 0.5]
 
 
-async def test_a_call_alone_says_so_and_has_its_time_when_the_replica_is_its_own() -> None:
+async def test_a_call_alone_says_so() -> None:
     behind = deployment()
     told: list[bool] = []
 
@@ -205,7 +207,6 @@ async def test_a_call_alone_says_so_and_has_its_time_when_the_replica_is_its_own
     await detector.assess([exchange()])
     await detector.alone().assess([exchange()])
     assert told == [False, True]
-    assert all(remaining_s <= LONG_S for _items, remaining_s in behind.calls)
 
 
 async def test_a_new_revision_is_taken_on_with_the_first_result_that_names_it() -> None:

@@ -114,31 +114,17 @@ def threads() -> Iterator[_Threads]:
     threads.released.set()
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("leave", [_Threads.leave_late, _Threads.leave_cancelled])
-async def test_a_call_that_was_alone_has_the_replica_until_what_it_left_on_a_thread_has_ended(
-    threads: _Threads, leave: Callable[..., Awaitable[None]]
+async def test_nothing_is_begun_beside_what_a_call_left_on_a_thread(
+    threads: _Threads, leave: Callable[..., Awaitable[None]], alone: bool
 ) -> None:
-    await leave(threads, alone=True)
-    for alone in (False, True):
+    await leave(threads, alone=alone)
+    for next_alone in (False, True):
         with pytest.raises(OccupiedError):
-            await threads.call(alone=alone)
+            await threads.call(alone=next_alone)
     await threads.release()
     await threads.call()
-    await threads.call(alone=True)
-
-
-@pytest.mark.parametrize("leave", [_Threads.leave_late, _Threads.leave_cancelled])
-async def test_nothing_is_alone_beside_what_another_call_left_on_a_thread(
-    threads: _Threads, leave: Callable[..., Awaitable[None]]
-) -> None:
-    await leave(threads, alone=False)
-    with pytest.raises(OccupiedError):
-        await threads.call(alone=True)
-    beside = asyncio.create_task(threads.call())
-    await asyncio.sleep(0.02)
-    assert not beside.done()
-    await threads.release()
-    await beside
     await threads.call(alone=True)
 
 
