@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from protector_models.moderation.errors import IncompleteError
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.ports import Metrics, VerdictCache
+from protector_models.moderation.recent_outputs import RecentOutputs
 
 ItemT = TypeVar("ItemT")
 T = TypeVar("T", bound=BaseModel)
@@ -33,6 +34,8 @@ class CachedOutputs(Generic[ItemT, T]):
 
     An output is stored under the revision that it names: where a deployment goes from one model to the next, both
     answer for a while. What a model gave before it broke off is stored too, and not asked for again.
+
+    What the cache gave lately is at hand without it, for a short time (`RecentOutputs`).
 
     Single flight: until an output is computed and stored, other batches of this process that need it take it over
     instead of computing it again. If the computation comes to nothing, they compute for themselves: what the other
@@ -66,6 +69,7 @@ class CachedOutputs(Generic[ItemT, T]):
         self._cache = cache
         self._metrics = metrics
         self._in_flight: _Flights[T] = {}
+        self._recent: RecentOutputs[T] = RecentOutputs()
 
     async def get_many(
         self,
@@ -109,16 +113,19 @@ class CachedOutputs(Generic[ItemT, T]):
         ]
 
     async def _look_up(self, keys: Sequence[str]) -> dict[str, T]:
-        stored = await self._cache.get_many(keys)
-        found: dict[str, T] = {}
+        found = {key: output for key in keys if (output := self._recent.find(key)) is not None}
+        rest = [key for key in keys if key not in found]
+        stored = await self._cache.get_many(rest) if rest else []
         foreign = 0
-        for key, value in zip(keys, stored, strict=True):
+        for key, value in zip(rest, stored, strict=True):
             if value is None:
                 continue
             try:
                 found[key] = self._model.model_validate_json(value)
             except ValidationError:
                 foreign += 1
+            else:
+                self._recent.keep(key, found[key], len(value))
         if found:
             self._metrics.count("weir_cache_hits_total", len(found), kind=self._kind)
         if len(found) < len(keys):
