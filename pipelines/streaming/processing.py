@@ -35,7 +35,7 @@ from protector_models.moderation.wire.encoded import (
     decode_values,
     encode_outcomes,
 )
-from protector_models.moderation.wire.halving import run_isolating
+from protector_models.moderation.wire.halving import run_isolating, shown_content
 from services.patience import Patience, report_batch_retries
 
 _log = structlog.get_logger(__name__)
@@ -84,7 +84,8 @@ class RecordProcessor:
         ]
         fresh = [entry for entry, is_known in zip(decoded, known, strict=True) if not is_known]
         events = [entry.event for entry in fresh if isinstance(entry, DecodedEvent)]
-        ends = await self._try(partial(run_isolating, self._moderator.decide, events, stage=Stage.ASSESS))
+        isolated = partial(run_isolating, stage=Stage.ASSESS, content=shown_content)
+        ends = await self._try(partial(isolated, self._moderator.decide, events))
         left = iter(ends)
         ended = [(event, end) for event, end in zip(events, ends, strict=True) if not isinstance(end, Decided)]
         encoded = iter(await encode_outcomes([event for event, _ in ended], [outcome for _, outcome in ended]))
@@ -108,7 +109,8 @@ class RecordProcessor:
             DependencyError: as in `decide`.
         """
         decided = [one.decided for one in unwritten]
-        outcomes = await self._try(partial(run_isolating, self._moderator.rewrite, decided, stage=Stage.REWRITE))
+        isolated = partial(run_isolating, stage=Stage.REWRITE, content=lambda one: one.answered.exchange)
+        outcomes = await self._try(partial(isolated, self._moderator.rewrite, decided))
         encoded = await encode_outcomes([one.event for one in unwritten], outcomes)
         return [self._result(one.record, entry) for one, entry in zip(unwritten, encoded, strict=True)]
 

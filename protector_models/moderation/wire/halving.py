@@ -49,16 +49,26 @@ async def moderate_isolating(moderator: Moderates, events: Sequence[Conversation
     """Moderate a batch; where it fails as a whole and no dependency is at fault, halve it down to the culprit.
 
     A fault that nobody foresaw then costs one event a dead letter, not a batch, and never stops the caller. Where what
-    a model computes with breaks in the same way on all of two or more events, each alone, it is the model that is ill.
+    a model computes with breaks in the same way on all of two or more different events, each alone, the model is ill.
 
     Raises:
         DependencyError: a model is gone, late or ill; nothing was decided.
     """
-    return await run_isolating(moderator.moderate, events, stage=Stage.ASSESS)
+    return await run_isolating(moderator.moderate, events, stage=Stage.ASSESS, content=shown_content)
+
+
+def shown_content(event: ConversationEvent) -> object:
+    """Return what models are shown of an event: copies of one have the same."""
+    answered = event.messages if event.lacks_response() else ()
+    return event.exchange(event.response or ""), event.image_references(), answered
 
 
 async def run_isolating(
-    step: Callable[[Sequence[ItemT]], Awaitable[list[ResultT]]], items: Sequence[ItemT], *, stage: Stage
+    step: Callable[[Sequence[ItemT]], Awaitable[list[ResultT]]],
+    items: Sequence[ItemT],
+    *,
+    stage: Stage,
+    content: Callable[[ItemT], object],
 ) -> list[ResultT | Failure]:
     """Run a step of moderation over a batch, halved down to the culprit in the same way.
 
@@ -66,13 +76,15 @@ async def run_isolating(
         step: gives a result for each item, in their order.
         items: any number of them.
         stage: what is to blame for a fault that does not say where it happened.
+        content: gives what models are shown of an item. Copies of one are the same evidence, and say nothing of others.
 
     Raises:
         DependencyError: a model is gone, late or ill; the step was done for none.
     """
     ended = await _isolate(step, items, stage=stage)
     faults = [end for end in ended if isinstance(end, UnforeseenError)]
-    if len(faults) == len(ended) > 1 and len({fault.args for fault in faults}) == 1 and all(map(_is_of_engine, faults)):
+    is_all_alike = len(faults) == len(ended) and len({fault.args for fault in faults}) == 1
+    if is_all_alike and all(map(_is_of_engine, faults)) and _differ([content(item) for item in items]):
         where, name = faults[0].args
         raise ModelUnavailableError(f"{where}: {name} on each of {len(faults)} events alone") from faults[0]
     return [_put_down(end) if isinstance(end, UnforeseenError) else end for end in ended]
@@ -89,6 +101,10 @@ async def _isolate(
             return [error for _ in items]
     half = len(items) // 2
     return [*await _isolate(step, items[:half], stage=stage), *await _isolate(step, items[half:], stage=stage)]
+
+
+def _differ(contents: Sequence[object]) -> bool:
+    return any(content != contents[0] for content in contents)
 
 
 def _is_of_engine(fault: UnforeseenError) -> bool:

@@ -318,16 +318,21 @@ async def test_a_dead_detector_raises_and_nothing_is_decided() -> None:
     assert rig.metrics.total("weir_failures_total") == 0
 
 
+class _Sick(FakeHarmDetector):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        raise self._error
+
+
 @pytest.mark.parametrize("num_events", [1, 2, 7])
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), ValueError("of our own")])
 async def test_a_model_that_breaks_in_the_same_way_on_several_events_alone_is_ill(
     error: Exception, num_events: int
 ) -> None:
-    class _Sick(FakeHarmDetector):
-        async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
-            raise error
-
-    moderator = build_rig(detector=_Sick()).moderator
+    moderator = build_rig(detector=_Sick(error)).moderator
     events = [event(f"text {number}") for number in range(num_events)]
     if isinstance(error, RuntimeError) and num_events > 1:
         with pytest.raises(ModelUnavailableError, match=f"RuntimeError on each of {num_events} events alone"):
@@ -337,6 +342,27 @@ async def test_a_model_that_breaks_in_the_same_way_on_several_events_alone_is_il
         assert [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] == [
             type(error).__name__
         ] * num_events
+
+
+@pytest.mark.parametrize(
+    ("events", "is_ill"),
+    [
+        ([event("text", event_id="1"), event("text", event_id="2", tenant="another")], False),
+        ([event("text", event_id="1"), event("other", event_id="2")], True),
+        ([event("text", event_id="1"), event("text", event_id="2", images=["a"])], True),
+        ([event("text", event_id="1"), event("text", event_id="2"), event("other", event_id="3")], True),
+    ],
+)
+async def test_copies_of_one_conversation_are_one_piece_of_evidence_that_a_model_is_ill(
+    events: list[ConversationEvent], is_ill: bool
+) -> None:
+    moderator = build_rig(detector=_Sick(RuntimeError("CUDA error"))).moderator
+    if is_ill:
+        with pytest.raises(ModelUnavailableError):
+            await moderate_isolating(moderator, events)
+    else:
+        outcomes = await moderate_isolating(moderator, events)
+        assert [type(outcome) for outcome in outcomes] == [Failure] * len(events)
 
 
 async def test_batches_at_the_same_time_score_a_common_exchange_once() -> None:
