@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from protector_models.moderation.answer_stage import Answered, AnswerStage
 from protector_models.moderation.cached_detector import CachedDetector
@@ -20,6 +21,7 @@ from protector_models.moderation.ports import (
     VerdictCache,
 )
 from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
+from protector_models.moderation.settling import settle
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.tenants import TenantCheck
 from protector_models.moderation.verdict import Action, Failure, Outcome, Verdict
@@ -109,21 +111,21 @@ class Moderator:
         rewritten = iter(await self._rewrite([end for end in ends if isinstance(end, Decided)]))
         outcomes = [next(rewritten) if isinstance(end, Decided) else end for end in ends]
         # Only now: a batch that raises is tried again, and would count twice.
-        self._count_events(events, images)
-        self._count(outcomes)
+        settle(partial(self._count_events, events, images))
+        settle(partial(self._count, outcomes))
         return outcomes
 
     async def decide(self, events: Sequence[ConversationEvent]) -> list[Outcome | Decided]:
         """Decide each event; see `ModeratesInSteps`."""
         images, ends = await self._decide_all(events)
-        self._count_events(events, images)
-        self._count([end for end in ends if not isinstance(end, Decided)])
+        settle(partial(self._count_events, events, images))
+        settle(partial(self._count, [end for end in ends if not isinstance(end, Decided)]))
         return ends
 
     async def rewrite(self, decided: Sequence[Decided]) -> list[Outcome]:
         """Rewrite the responses of events that were decided; see `ModeratesInSteps`."""
         outcomes = await self._rewrite(decided)
-        self._count(outcomes)
+        settle(partial(self._count, outcomes))
         return outcomes
 
     async def _decide_all(

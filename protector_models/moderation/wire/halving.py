@@ -11,6 +11,7 @@ from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.engine_faults import is_engine_error
 from protector_models.moderation.errors import DependencyError, ModelUnavailableError, UnforeseenError
 from protector_models.moderation.ports import Moderates
+from protector_models.moderation.settling import settling_together
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure, Outcome
 
@@ -81,12 +82,13 @@ async def run_isolating(
     Raises:
         DependencyError: a model is gone, late or ill; the step was done for none.
     """
-    ended = await _isolate(step, items, stage=stage)
-    faults = [end for end in ended if isinstance(end, UnforeseenError)]
-    is_all_alike = len(faults) == len(ended) and len({fault.args for fault in faults}) == 1
-    if is_all_alike and all(map(_is_of_engine, faults)) and _differ([content(item) for item in items]):
-        where, name = faults[0].args
-        raise ModelUnavailableError(f"{where}: {name} on each of {len(faults)} events alone") from faults[0]
+    with settling_together():
+        ended = await _isolate(step, items, stage=stage)
+        faults = [end for end in ended if isinstance(end, UnforeseenError)]
+        is_all_alike = len(faults) == len(ended) and len({fault.args for fault in faults}) == 1
+        if is_all_alike and all(map(_is_of_engine, faults)) and _differ([content(item) for item in items]):
+            where, name = faults[0].args
+            raise ModelUnavailableError(f"{where}: {name} on each of {len(faults)} events alone") from faults[0]
     return [_put_down(end) if isinstance(end, UnforeseenError) else end for end in ended]
 
 

@@ -24,7 +24,7 @@ from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.ports import Answer, RewriteRequest
 from protector_models.moderation.stages import Stage, StageStatus
 from protector_models.moderation.verdict import Action, Failure, Verdict
-from protector_models.moderation.wire.halving import moderate_isolating
+from protector_models.moderation.wire.halving import moderate_isolating, run_isolating, shown_content
 from tests.builders import SAFE_TEXT, assistant, audible, event, policy, rule, unread_part, user
 from tests.protector_models.moderation.rig import build_rig, verdicts
 
@@ -102,6 +102,37 @@ async def test_the_mllm_is_not_asked_again_where_a_fault_of_one_event_is_looked_
     outcomes = await moderate_isolating(rig.moderator, [*batch, faulty])
     assert [type(outcome) for outcome in outcomes] == [Verdict] * 7 + [Failure]
     assert sorted(generator.asked) == sorted([str(number) for number in range(7)] + ["faulty"])
+
+
+@pytest.mark.parametrize("in_steps", [False, True])
+async def test_halves_of_a_batch_are_counted_and_forgotten_when_the_whole_of_it_is_through(in_steps: bool) -> None:
+    class _GoneForTheSecondHalf(FakeHarmDetector):
+        async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+            self.unavailable = is_gone and [exchange.prompt for exchange in exchanges] == ["harm=0.2", "harm=0.3"]
+            return await super().assess(exchanges)
+
+    is_gone = True
+    generator = _CountingGenerator()
+    rig = build_rig(generator=generator, detector=_GoneForTheSecondHalf())
+    prompts = ("harm=0.1", "harm=much", "harm=0.2", "harm=0.3")
+    batch = [event(None, prompt=prompt, event_id=prompt) for prompt in prompts]
+
+    async def moderate() -> Sequence[object]:
+        if in_steps:
+            return await run_isolating(rig.moderator.decide, batch, stage=Stage.ASSESS, content=shown_content)
+        return await moderate_isolating(rig.moderator, batch)
+
+    with pytest.raises(ModelUnavailableError):
+        await moderate()
+    assert rig.metrics.total("weir_verdicts_total") == 0
+    is_gone = False
+    assert [type(outcome) for outcome in await moderate()] == [Verdict, Failure, Verdict, Verdict]
+    assert rig.metrics.total("weir_verdicts_total") == 3
+    assert sorted(generator.asked) == sorted(prompts)
+    # The batch came to its end.
+    await moderate_isolating(rig.moderator, batch[:1])
+    assert generator.asked[-1] == "harm=0.1"
+    assert len(generator.asked) == len(prompts) + 1
 
 
 async def test_what_the_mllm_answered_before_it_was_gone_is_kept() -> None:
