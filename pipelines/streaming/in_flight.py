@@ -66,6 +66,10 @@ class InFlight:
         """Tell whether nothing is in flight that has no result yet."""
         return self._lanes.is_finished()
 
+    def num_dead_letters(self) -> int:
+        """Return how many of those in flight that have a result are dead letters."""
+        return self._lanes.num_dead_letters()
+
     def remove(self, entries: Sequence[Entry]) -> None:
         """Remove entries that were finished and are published."""
         self._lanes.remove(entries)

@@ -115,6 +115,11 @@ class Lanes:
         lanes = self._lanes.values()
         return not self._hungry and all(entry.result is not None for lane in lanes for entry in lane.started)
 
+    def num_dead_letters(self) -> int:
+        """Return how many of those in flight that have a result are dead letters."""
+        results = [entry.result for lane in self._lanes.values() for entry in lane.started]
+        return sum(result is not None and result.is_dead_letter for result in results)
+
     def remove(self, entries: Sequence[Entry]) -> None:
         """Remove entries that were published: the first of their partitions."""
         for entry in entries:

@@ -239,7 +239,12 @@ class StreamWorker:
         """Publish finished entries and take them out; return what the broker refused instead, if it did."""
         publication = Publication.of(entries, self._published_events)
         num_records, num_dead_letters = len(entries), publication.num_dead_letters
-        self._runaway.check(num_records=num_records, num_dead_letters=num_dead_letters)
+        if self._runaway.is_probing:  # by the whole of it, however much of it goes into one transaction
+            self._runaway.check(
+                num_records=self._in_flight.num_records, num_dead_letters=self._in_flight.num_dead_letters()
+            )
+        else:
+            self._runaway.check(num_records=num_records, num_dead_letters=num_dead_letters)
         try:
             await self._broker(partial(self._connection.publish, publication.outgoing(), publication.next_offsets()))
         except RefusedRecordsError as error:

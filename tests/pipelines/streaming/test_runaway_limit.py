@@ -144,6 +144,27 @@ async def test_a_worker_comes_back_when_the_cause_is_gone_and_nothing_healthy_wa
     assert len(set(rig.moderated_ids())) == len(rig.moderated_ids()) == 33 - num_letters
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"), [((8, 9, 10), (7,)), ((7,), (8, 9, 10))], ids=["better than its first part", "worse"]
+)
+async def test_a_probe_is_judged_as_a_whole_however_few_results_a_transaction_holds(
+    good: Sequence[int], bad: Sequence[int]
+) -> None:
+    rig = build_rig(settings=PROBING.model_copy(update={"publish_max_records": 1}))
+    rig.send_bytes(*[b"nonsense"] * 7)
+    for number in sorted([*good, *bad]):
+        if number in good:
+            rig.send(f"e{number}")
+        else:
+            rig.send_bytes(b"nonsense")
+    async with running(rig.worker()):
+        if len(good) > len(bad):
+            await until(lambda: rig.broker.committed("g").get(IN_0) == 11)
+        else:
+            await until(lambda: num_stops(rig) >= 4)
+            assert rig.broker.committed("g").get(IN_0) == 7
+
+
 async def test_a_worker_that_waits_for_a_probe_polls_and_stops_when_it_is_told_to() -> None:
     dead_letters = PROBING.dead_letters.model_copy(update={"probe_interval_s": 1_000.0})
     rig = build_rig(settings=PROBING.model_copy(update={"dead_letters": dead_letters}))
