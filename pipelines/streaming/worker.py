@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from pipelines.streaming.broker import BrokerConnection, FencedError, RefusedRecordsError, TopicPartition
+from pipelines.streaming.fencings import Fencings
 from pipelines.streaming.in_flight import InFlight
 from pipelines.streaming.lanes import Entry
 from pipelines.streaming.polling import Poller
@@ -27,10 +28,6 @@ _log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.25
 _BUSY_POLL_S = 0.02
-
-_MAX_FENCINGS = 5
-"""In a row, without a publish between them. After a rebalance there is one; a member that another process has replaced
-for good is fenced again each time it has moderated the same records again."""
 
 T = TypeVar("T")
 
@@ -94,7 +91,7 @@ class StreamWorker:
         )
         # One each: what answers the polls may still refuse to publish, and nobody publishes while models are at work.
         self._reading, self._publishing = begin_outage(), begin_outage()
-        self._fencings = 0
+        self._fencings = Fencings(clock=clock)
         self._leaving: frozenset[TopicPartition] = frozenset()
         self._was_idle = False
         """Whether the last poll brought nothing."""
@@ -156,9 +153,7 @@ class StreamWorker:
             if self._ready_since is None:
                 outage.end()
         except FencedError as error:
-            self._fencings += 1
-            if self._fencings > _MAX_FENCINGS:
-                raise
+            self._fencings.count(error)
             _log.warning("partitions moved; what is in flight is dropped and read again", reason=str(error))
             self._start_over()
             await outage.sit_out(error)
@@ -233,7 +228,7 @@ class StreamWorker:
             convict(self._unanswered, refused, self._processor.refused)
         self._unanswered = ()
         self._ready_since = None
-        self._fencings = 0
+        self._fencings.forget()
 
     async def _publish_entries(self, entries: Sequence[Entry]) -> RefusedRecordsError | None:
         """Publish finished entries and take them out; return what the broker refused instead, if it did."""
