@@ -82,6 +82,7 @@ class StreamWorker:
         self._runaway = RunawayLimit(settings.dead_letters, clock=clock)
         self._broker_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
         self._stopping = asyncio.Event()
+        self._is_closed = False
         self._ready_since: float | None = None
         begin_outage = partial(
             Outage,
@@ -117,8 +118,10 @@ class StreamWorker:
         """Return, for each of our partitions, how many records wait to be moderated.
 
         Raises:
-            BrokerUnavailableError: the broker cannot be reached for now.
+            BrokerUnavailableError: the broker cannot be reached for now, or the connection is given up.
         """
+        if self._is_closed:
+            raise BrokerUnavailableError("the connection is given up, as the worker ends")
         return await self._broker(self._connection.lag)
 
     async def run(self) -> None:
@@ -135,6 +138,7 @@ class StreamWorker:
             await self._drain()
         finally:
             self._abandon()
+            self._is_closed = True
             try:
                 await self._broker(partial(self._connection.close, timeout_s=self._settings.drain_timeout_s))
             finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -436,3 +437,28 @@ async def test_the_broker_is_asked_again_after_a_pause() -> None:
         # Without a pause there would be thousands.
         assert 1 <= rig.metrics.total("weir_batch_retries_total") <= 10
         rig.broker.come_up()
+
+
+async def test_the_lag_of_a_worker_that_closes_is_not_known() -> None:
+    rig = build_rig()
+    connection = rig.connect()
+    closing, go_on, close = threading.Event(), threading.Event(), connection.close
+
+    def close_slowly(*, timeout_s: float) -> None:
+        closing.set()
+        go_on.wait(30)
+        close(timeout_s=timeout_s)
+
+    connection.close = close_slowly  # type: ignore[method-assign]  # a slow one
+    worker = rig.worker_over(connection)
+    task = asyncio.create_task(worker.run())
+    await until(lambda: worker.status().records_read == 0)
+    assert await worker.lag() == {IN_0: 0}
+    worker.stop()
+    await asyncio.to_thread(closing.wait, 30)
+    with pytest.raises(BrokerUnavailableError, match="given up"):
+        await worker.lag()
+    go_on.set()
+    await task
+    with pytest.raises(BrokerUnavailableError, match="given up"):
+        await worker.lag()
