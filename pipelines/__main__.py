@@ -5,6 +5,7 @@ could be moderated, read or delivered, where the command tells; 4 `weir assess` 
 interrupted.
 """
 
+import os
 import sys
 
 import typer
@@ -13,7 +14,7 @@ from pipelines.commands import bench, data, dead_letters, evaluate, inspect, mod
 from pipelines.commands.answer import answer
 from pipelines.commands.assess import assess
 from pipelines.commands.demo import demo
-from pipelines.commands.exit_statuses import tell_and_find_status
+from pipelines.commands.exit_statuses import holds_the_process, tell_and_find_status
 from pipelines.commands.moderate import moderate
 from pipelines.commands.rewrite import rewrite
 from pipelines.commands.serve import serve
@@ -51,6 +52,10 @@ def main() -> None:
         status = tell_and_find_status(error, command="weir")
         if status is None:
             raise
+        if holds_the_process(error):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
         sys.exit(status)
 
 

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 import typer
 
 from pipelines.commands.interrupts import EXIT_INTERRUPTED
-from protector_models.moderation.errors import ConfigurationError, InvalidEventError, UnansweredError, WeirError
+from protector_models.moderation.errors import (
+    ConfigurationError,
+    EndlessComputationError,
+    IncompleteError,
+    InvalidEventError,
+    UnansweredError,
+    WeirError,
+)
 from protector_models.records.labelled_records import RecordError
 
 EXIT_UNAVAILABLE = 1
@@ -63,6 +70,12 @@ def tell_and_find_status(error: BaseException, *, command: str, also: Statuses |
     if status is not None and not isinstance(error, KeyboardInterrupt):
         typer.echo(f"{command}: {error}", err=True)
     return status
+
+
+def holds_the_process(error: BaseException) -> bool:
+    """Tell whether an error says that a thread of this process never ends: at its exit Python would wait for it."""
+    cause = error.cause if isinstance(error, IncompleteError) else error
+    return isinstance(cause, EndlessComputationError)
 
 
 @contextmanager

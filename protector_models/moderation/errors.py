@@ -11,6 +11,7 @@ WeirError
 ├── DependencyError                 something outside is dead or too slow; transient, the caller may try the batch again
 │   ├── ModelUnavailableError       a detector, detoxifier or MLLM
 │   │   ├── IncompleteError         for some items of a batch; it holds what the others got
+│   │   ├── EndlessComputationError what it computes does not end; a new process may mend it
 │   │   ├── OccupiedError           a process of one works on one call alone
 │   │   └── SuspectBatchError       perhaps because of something in the batch; asked for each item alone, it shows
 │   │       ├── LateError           it took too long, from its turn on
@@ -70,6 +71,10 @@ class DependencyError(WeirError):
 
 class ModelUnavailableError(DependencyError):
     """A model did not answer within its deadline, or its process died."""
+
+
+class EndlessComputationError(ModelUnavailableError):
+    """What a model computes in this process does not end, and nothing but the end of the process gives it back."""
 
 
 class IncompleteError(ModelUnavailableError):

@@ -14,6 +14,9 @@ from protector_models.running.computations import compute_on
 T = TypeVar("T")
 
 
+_LOOK_S = 1.0
+"""How often who waits for a thread looks whether one may still become free."""
+
 _ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
 
 
@@ -50,7 +53,14 @@ def seconds_left() -> float:
     return _ends_at.get() - asyncio.get_running_loop().time()
 
 
-async def within_turn(timeout_s: float, work: Callable[[], T], threads: Executor, *, waiting_for: str) -> T:
+async def within_turn(
+    timeout_s: float,
+    work: Callable[[], T],
+    threads: Executor,
+    *,
+    waiting_for: str,
+    require_hope: Callable[[], None] = lambda: None,
+) -> T:
     """Do work on a thread and wait for its result, for at most `timeout_s` from when a thread has taken it.
 
     The wait for a thread is for the caller to bound: work that is cancelled in it is never begun.
@@ -60,26 +70,35 @@ async def within_turn(timeout_s: float, work: Callable[[], T], threads: Executor
         work: what is done; it goes on although nobody waits for it any more.
         threads: do it.
         waiting_for: what is called, for the message.
+        require_hope: called now and then in the wait for a thread; may raise, where none will ever be free.
 
     Raises:
         LateError: the time is over.
+        Exception: what `require_hope` raised.
     """
     loop = asyncio.get_running_loop()
+    turn = loop.create_future()
 
     def begin() -> None:
-        if not working.done():
-            deadline.reschedule(loop.time() + timeout_s)
+        if not turn.done():
+            turn.set_result(None)
 
     def take_turn() -> T:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(begin)
         return work()
 
+    working = asyncio.wrap_future(compute_on(threads, take_turn))
     try:
-        async with asyncio.timeout(None) as deadline:
-            working = asyncio.wrap_future(compute_on(threads, take_turn))
+        while not turn.done() and not working.done():
+            await asyncio.wait([turn, working], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if not turn.done():
+                require_hope()
+        async with asyncio.timeout(timeout_s) as deadline:
             return await working
     except TimeoutError as error:
         if not deadline.expired():
             raise
         raise LateError(f"{waiting_for}: no result within {timeout_s:g} s") from error
+    finally:
+        working.cancel()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from protector_models.moderation.errors import DeviceFailedError, ModelUnavailableError
+from protector_models.moderation.errors import DeviceFailedError, EndlessComputationError, ModelUnavailableError
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.running.split_runs import is_total_failure
 
@@ -63,10 +63,11 @@ class ModelHealth:
         """Look for what only a new process mends.
 
         Raises:
-            ModelUnavailableError: the device has failed, or a computation does not end.
+            EndlessComputationError: a computation does not end.
+            ModelUnavailableError: the device has failed.
         """
         if self._failure is not None:
             # Not the failure itself: what is computed from now on is not to blame for it.
             raise ModelUnavailableError(f"{self._failure}; expected a new process")
         if any(overdue_at < self._clock() for overdue_at in self._overdue_at.copy().values()):
-            raise ModelUnavailableError(f"{revision}: what it computes does not end; expected a new process")
+            raise EndlessComputationError(f"{revision}: what it computes does not end; expected a new process")

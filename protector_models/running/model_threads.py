@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from protector_models.moderation.conversation import Exchange
@@ -61,7 +62,8 @@ class ModelThreads:
         Args:
             compute: called with the items; where an engine raises on them, with each alone.
             items: what to compute.
-            timeout_s: how long it may take from its turn on; whoever calls bounds the wait for a free thread.
+            timeout_s: how long it may take from its turn on. The wait for a free thread ends where what has them does
+                not end; else whoever calls bounds it.
             waiting_for: the model, for the message.
 
         Raises:
@@ -80,7 +82,13 @@ class ModelThreads:
             self._health.take_note(outcomes)
             return outcomes
 
-        return await within_turn(timeout_s, work, self._threads, waiting_for=waiting_for)
+        return await within_turn(
+            timeout_s,
+            work,
+            self._threads,
+            waiting_for=waiting_for,
+            require_hope=partial(self._health.require_hope, waiting_for),
+        )
 
     async def try_out(
         self,

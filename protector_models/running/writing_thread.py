@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 from protector_models.moderation.errors import LateError, SuspectBatchError
@@ -80,7 +81,13 @@ class WritingThread(Generic[TextT]):
 
         try:
             if missing:
-                await within_turn(self._deadline_s, collect, self._thread, waiting_for=waiting_for)
+                await within_turn(
+                    self._deadline_s,
+                    collect,
+                    self._thread,
+                    waiting_for=waiting_for,
+                    require_hope=partial(self.require_hope, waiting_for),
+                )
             outcomes = [written[place] for place in range(len(items))]
             self._health.take_note(outcomes)
             if outcomes and is_total_failure(outcomes):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.errors import EndlessComputationError, LateError, ModelUnavailableError
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.running.deadlines import within
 from protector_models.running.model_threads import InProcessHarmDetector
@@ -128,6 +128,19 @@ async def test_a_computation_that_does_not_end_is_an_illness(blocked: BlockedDet
     await asyncio.sleep(0.1)
     with pytest.raises(ModelUnavailableError, match="does not end"):
         await detector.try_out([exchange()], timeout_s=0.05)
+    detector.close()
+
+
+async def test_who_waits_for_a_thread_is_told_that_what_has_it_does_not_end(blocked: BlockedDetector) -> None:
+    detector = InProcessHarmDetector(blocked, timeout_s=0.3)
+    stuck = asyncio.create_task(detector.assess([exchange()]))
+    await asyncio.to_thread(blocked.started.wait)
+    # Nobody else bounds the wait.
+    with pytest.raises(EndlessComputationError, match="does not end"):
+        await asyncio.wait_for(detector.assess([exchange()]), 30)
+    with pytest.raises(LateError):
+        await stuck
+    assert blocked.calls == 1
     detector.close()
 
 
