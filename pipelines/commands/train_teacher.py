@@ -31,7 +31,11 @@ def train_teacher(
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
     from protector_models.records.examples import load_examples  # noqa: PLC0415
     from protector_models.training.detector.answer_draws import cut_examples  # noqa: PLC0415
-    from protector_models.training.detector.detector_recipe import load_training_tokenizer, train_detector  # noqa: PLC0415
+    from protector_models.training.detector.detector_recipe import (  # noqa: PLC0415
+        begin_network,
+        load_training_tokenizer,
+        train_detector,
+    )
     from protector_models.training.detector.teacher import (  # noqa: PLC0415
         TEACHER_RECIPE,
         check_vocabulary,
@@ -53,7 +57,7 @@ def train_teacher(
         network = train_detector(
             rows,
             tokenizer,
-            encoder_directory=larger,
+            network=begin_network(larger, recipe),
             checkpoint_directory=out / "checkpoint",
             recipe=recipe,
             report=add_training(progress, recipe.num_steps),

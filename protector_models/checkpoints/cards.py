@@ -82,14 +82,25 @@ class CheckpointCard(WeightsCard):
     """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
     threshold_rule: str
     """How the threshold was chosen, and on what."""
-    bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
-    """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector."""
+    bag_of_words_threshold: Annotated[float, Field(ge=0.0, le=1.0)] | None
+    """The same, chosen by the same rule, for the bag of words alone: evaluation reports it beside the detector. None:
+    the directory holds none."""
     budget_thresholds: dict[str, dict[str, float | None]]
     """By `any` or category, then by share of safe held-out answers that may be flagged ("0.01"), difficult ones among
     them: the lowest threshold that keeps to it; None where the held-out rows are too few to tell."""
     validation: dict[str, float | int | None]
     """Metrics on the held-out slice, measured on the weights as shipped. Calibrations and thresholds were fitted on the
     same rows, so calibration and F1 flatter a little; public sets are the measure."""
+
+    def require_words_threshold(self, directory: Path) -> float:
+        """Returns the threshold of the bag of words in the card's directory.
+
+        Raises:
+            CheckpointError: it holds none.
+        """
+        if self.bag_of_words_threshold is None:
+            raise CheckpointError(f"{directory}: expected weights with a bag of words, {self.name} has none")
+        return self.bag_of_words_threshold
 
     def make_revision(self, reading: str) -> str:
         """Returns "name@revision": equal revisions mean equal files, calibrations, outputs and way of reading.

@@ -3,6 +3,8 @@
 Importing this module is fast; what a kind needs is imported where it is loaded.
 """
 
+from pathlib import Path
+
 from protector_models.checkpoints.cards import CheckpointCard
 from protector_models.descriptions.checkpoint_description import load_description
 from protector_models.descriptions.generative_head import GenerativeHead
@@ -20,11 +22,13 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
         ConfigurationError: a card or a description cannot be used, or a cascade's band does not fit its detectors.
     """
     match settings.kind:
-        case "onnx" | "bag_of_words":
-            from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415  # its engine takes a second
-
-            card = CheckpointCard.load(settings.checkpoint or SHIPPED_WEIGHTS)
-            threshold = card.threshold if settings.kind == "onnx" else card.bag_of_words_threshold
+        case "onnx":
+            card = CheckpointCard.load(find_weights(settings))
+            return DetectorFacts(threshold=card.threshold, categories=list_categories(card.categories))
+        case "bag_of_words":
+            directory = find_weights(settings)
+            card = CheckpointCard.load(directory)
+            threshold = card.require_words_threshold(directory)
             return DetectorFacts(threshold=threshold, categories=list_categories(card.categories))
         case "transformers" | "openai":
             description = load_description(settings.description or "")
@@ -37,6 +41,13 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
             # Scores are the second one's, or put on its scale.
             categories = common_categories(first.categories, second.categories, cascade.band)
             return DetectorFacts(threshold=second.threshold, categories=categories)
+
+
+def find_weights(settings: DetectorSettings) -> Path:
+    """Return the weights directory of a detector of kind `onnx` or `bag_of_words`."""
+    from protector_models.detectors.shipped.harm_detector import ACCURATE_WEIGHTS, SHIPPED_WEIGHTS  # noqa: PLC0415  # its engine takes a second
+
+    return settings.checkpoint or (ACCURATE_WEIGHTS if settings.weights == "accurate" else SHIPPED_WEIGHTS)
 
 
 def load_detector(
@@ -74,10 +85,10 @@ def _load_model(settings: DetectorSettings, *, num_threads: int) -> SynchronousH
     """Load a model of one of the kinds that run in this process."""
     match settings.kind:
         case "onnx":
-            from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+            from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector  # noqa: PLC0415
 
             return OnnxHarmDetector.load(
-                settings.checkpoint or SHIPPED_WEIGHTS,
+                find_weights(settings),
                 num_threads=num_threads,
                 max_windows=settings.max_windows,
                 engine=settings.engine,
@@ -85,9 +96,8 @@ def _load_model(settings: DetectorSettings, *, num_threads: int) -> SynchronousH
             )
         case "bag_of_words":
             from protector_models.detectors.shipped.bag_of_words_detector import load_bag_of_words_detector  # noqa: PLC0415
-            from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
 
-            return load_bag_of_words_detector(settings.checkpoint or SHIPPED_WEIGHTS, max_windows=settings.max_windows)
+            return load_bag_of_words_detector(find_weights(settings), max_windows=settings.max_windows)
         case _:
             return _load_from_description(settings, num_threads=num_threads)
 

@@ -6,10 +6,12 @@ Shapes: B windows, T tokens.
 import shutil
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # ships no types
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # type: ignore[import-untyped]
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]  # ships no types
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,38 +20,67 @@ from protector_models.detectors.shipped.harm_detector import MODEL_FILE, TOKENIZ
 
 FP32_FILE = "model-fp32.onnx"
 
+WordBits = Literal[4, 8]
+
 _OPSET = 17
+_WORD_BLOCK = 64
 BATCH = {0: "batch"}
 """The axes of one vector a run."""
 BATCH_AND_TOKENS = {0: "batch", 1: "tokens"}
 """The axes of one vector a token."""
 
 
-def quantise(fp32_file: Path, directory: Path) -> Path:
+def quantise(fp32_file: Path, directory: Path, *, word_bits: WordBits = 8) -> Path:
     """Writes the int8 graph: weights of all linear layers per channel, word embeddings per tensor; returns its file.
 
     The products inside attention and the small heads stay in fp32. Activation scales are taken at run time from the
     text that is read, which is why a run holds one (see `protector_models.detectors.shipped.window_scorer`).
+
+    Args:
+        fp32_file: as `export_graph` wrote it.
+        directory: where the graph goes.
+        word_bits: of a number of a word embedding. Of 4 bits, numbers stand in blocks with a scale and a zero of their
+            own: a large vocabulary, of which a text reads little, takes half of the place.
+
+    Raises:
+        ValueError: the graph has no linear layers, or not one table of words.
     """
     prepared = directory / "model-prepared.onnx"
     quant_pre_process(str(fp32_file), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(str(prepared)).graph
     weights = {tensor.name for tensor in graph.initializer}
     linear = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
-    embeddings = [node.name for node in graph.node if node.op_type == "Gather" and "word_embeddings" in node.input[0]]
-    if not linear or not embeddings:
-        raise ValueError(f"{fp32_file}: found {len(linear)} linear layers and {len(embeddings)} word embeddings")
+    gathers = [node for node in graph.node if node.op_type == "Gather"]
+    words = [node.name for node in gathers if "word_embeddings" in node.input[0]]
+    if not linear or len(words) != 1:
+        raise ValueError(f"{fp32_file}: found {len(linear)} linear layers and {len(words)} tables of words")
     file = directory / MODEL_FILE
     quantize_dynamic(
         str(prepared),
         str(file),
         op_types_to_quantize=["MatMul", "Gather"],
-        nodes_to_quantize=linear + embeddings,
+        nodes_to_quantize=linear + (words if word_bits == 8 else []),
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
     prepared.unlink()
+    if word_bits == 4:
+        _pack_words(file, kept=[node.name for node in gathers if node.name not in words])
     return file
+
+
+def _pack_words(file: Path, *, kept: list[str]) -> None:
+    """Brings the word embeddings of a graph to 4 bits, in blocks; other look-ups stay as they are."""
+    packing = MatMulNBitsQuantizer(
+        onnx.load(str(file)),
+        bits=4,
+        block_size=_WORD_BLOCK,
+        is_symmetric=False,
+        op_types_to_quantize=("Gather",),
+        nodes_to_exclude=kept,
+    )
+    packing.process()
+    onnx.save(packing.model.model, str(file))
 
 
 def copy_tokenizer(encoder_directory: Path, directory: Path) -> Path:

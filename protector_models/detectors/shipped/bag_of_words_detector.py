@@ -50,6 +50,7 @@ def load_bag_of_words_detector(directory: Path, *, max_windows: int = DEFAULT_MA
         ValueError: `max_windows` is less than 1.
     """
     card = CheckpointCard.load(directory)
+    threshold = card.require_words_threshold(directory)
     bag_of_words = BagOfWords.load(directory / BAG_OF_WORDS_FILE)
     if len(bag_of_words.biases_K) != len(card.calibrations):
         raise CheckpointError(
@@ -63,7 +64,7 @@ def load_bag_of_words_detector(directory: Path, *, max_windows: int = DEFAULT_MA
             # A new encoder beside the same words makes no new detector.
             "files": {name: card.files[name] for name in used if name in card.files},
             "calibrations": (_AS_IT_IS,) * len(card.calibrations),
-            "threshold": card.bag_of_words_threshold,
+            "threshold": threshold,
         }
     )
     return OnnxHarmDetector.compose(directory, alone, _WordScorer(bag_of_words), max_windows=max_windows)

@@ -22,8 +22,9 @@ from protector_models.detectors.shipped.window_layout import TokenPair
 from protector_models.running.onnx_sessions import SLOW_FUSIONS, load_session
 
 INPUT_NAMES = ("input_ids", "segment_ids")
-"""Inputs of the exported graph, each int64 [1, T]; the output `hidden` is float32 [1, T, H]. There is no mask: one
-window a run has no padding, and adding a mask of zeros to every attention score took 4% of the time."""
+"""Inputs of the exported graph, each int64 [1, T], the second only where the encoder knows segments; the output
+`hidden` is float32 [1, T, H]. There is no mask: one window a run has no padding, and adding a mask of zeros to every
+attention score took 4% of the time."""
 
 
 class WindowScorer(Protocol):
@@ -62,6 +63,7 @@ class OnnxWindowScorer:
         self, session: onnxruntime.InferenceSession, heads: DetectorHeads, executor: ThreadPoolExecutor
     ) -> None:
         self._session = session
+        self._input_names = {taken.name for taken in session.get_inputs()}
         self._heads = heads
         self._executor = executor
 
@@ -100,8 +102,7 @@ class OnnxWindowScorer:
         return list(self._executor.map(self._run, windows))
 
     def _run(self, window: TokenPair) -> WindowLogits:
-        ids_1T = np.array([window.input_ids], dtype=np.int64)
-        segments_1T = np.array([window.segment_ids], dtype=np.int64)
-        inputs = dict(zip(INPUT_NAMES, (ids_1T, segments_1T), strict=True))
+        given = zip(INPUT_NAMES, (window.input_ids, window.segment_ids), strict=True)
+        inputs = {name: np.array([ids], dtype=np.int64) for name, ids in given if name in self._input_names}
         (hidden_1TH,) = self._session.run(None, inputs)
         return self._heads.score(np.asarray(hidden_1TH, dtype=np.float32)[0], window)

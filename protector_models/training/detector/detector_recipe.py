@@ -77,11 +77,17 @@ class Lessons(Protocol):
         ...
 
 
+def begin_network(encoder_directory: Path, recipe: DetectorRecipe) -> DetectorNetwork:
+    """Loads a pretrained encoder in Hugging Face form, and puts heads over it that know nothing yet."""
+    torch.manual_seed(recipe.seed)
+    return DetectorNetwork.from_pretrained(encoder_directory, num_frozen_layers=recipe.num_frozen_layers)
+
+
 def train_detector(
     rows: Sequence[PiecedExample],
     tokenizer: Tokenizer,
     *,
-    encoder_directory: Path,
+    network: DetectorNetwork,
     checkpoint_directory: Path,
     recipe: DetectorRecipe,
     report: Callable[[TrainingProgress], None],
@@ -92,7 +98,7 @@ def train_detector(
     Args:
         rows: training rows, cut into pieces.
         tokenizer: as `load_training_tokenizer` loads it.
-        encoder_directory: the pretrained encoder in Hugging Face form.
+        network: what it begins as, see `begin_network` and `shortening.shorten`; it is changed.
         checkpoint_directory: where `checkpoint.pt` is kept.
         recipe: the choices of the run.
         report: called after each step; may not block for long.
@@ -105,8 +111,7 @@ def train_detector(
         ValueError: the directory holds a checkpoint of another recipe.
         FloatingPointError: the loss became NaN or infinite.
     """
-    torch.manual_seed(recipe.seed)
-    network = DetectorNetwork.from_pretrained(encoder_directory, num_frozen_layers=recipe.num_frozen_layers).train()
+    network.train()
     optimizer = _make_optimizer(network, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, num_steps=recipe.num_steps, warmup_share=recipe.warmup_share)

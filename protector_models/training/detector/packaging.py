@@ -34,7 +34,7 @@ from protector_models.training.detector.held_out import (
 )
 from protector_models.training.detector.onnx_export import export_fp32
 from protector_models.training.detector.thresholds import THRESHOLD_RULE
-from protector_models.training.export import copy_tokenizer, quantise
+from protector_models.training.export import WordBits, copy_tokenizer, quantise
 
 DETECTOR_NAME = "weir-minilm"
 ENCODER_WEIGHTS_FILE = "model.safetensors"
@@ -42,58 +42,60 @@ ENCODER_WEIGHTS_FILE = "model.safetensors"
 
 def package_detector(
     network: DetectorNetwork,
-    bag_of_words: BagOfWords,
+    bag_of_words: BagOfWords | None,
     validation: Sequence[Example],
     *,
     tokenizer: Tokenizer,
-    encoder_directory: Path,
+    tokenizer_directory: Path,
     directory: Path,
     recipe: DetectorRecipe,
     num_threads: int,
     report_rows: Callable[[int], None],
-    origin: Mapping[str, str | int | float] | None = None,
+    origin: Mapping[str, str | int | float],
+    name: str = DETECTOR_NAME,
+    word_bits: WordBits = 8,
 ) -> CheckpointCard:
     """Writes a weights directory; calibration and thresholds are fitted on the weights as they will be served.
 
     Args:
         network: the trained encoder.
-        bag_of_words: the trained sparse model.
+        bag_of_words: the trained sparse model; None: the directory holds none.
         validation: held-out examples.
         tokenizer: the encoder's, without cutting and padding.
-        encoder_directory: where tokenizer.json lies.
+        tokenizer_directory: where its file lies.
         directory: made if it does not exist; an fp32 graph is left beside the int8 one for comparisons.
         recipe: the choices of the run, written into the card.
         num_threads: of the scoring.
         report_rows: called with the number of rows scored since the last call.
-        origin: which rows and which teacher the network learned from, written into the card beside the recipe.
+        origin: what the network began as, and which rows and which teacher it learned from; written into the card
+            beside the recipe.
+        name: of the model.
+        word_bits: of a number of a word embedding, see `quantise`.
 
     Raises:
         ValueError: the held-out slice cannot give a threshold.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    bag_of_words.save(directory / BAG_OF_WORDS_FILE)
     network.heads().save(directory / HEADS_FILE)
     files = [
-        quantise(export_fp32(network, directory), directory),
-        copy_tokenizer(encoder_directory, directory),
+        quantise(export_fp32(network, directory), directory, word_bits=word_bits),
+        copy_tokenizer(tokenizer_directory, directory),
         directory / HEADS_FILE,
-        directory / BAG_OF_WORDS_FILE,
     ]
+    if bag_of_words is not None:
+        bag_of_words.save(directory / BAG_OF_WORDS_FILE)
+        files.append(directory / BAG_OF_WORDS_FILE)
     card = CheckpointCard(
-        name=DETECTOR_NAME,
+        name=name,
         layout=PAIR_LAYOUT,
         files={file.name: hash_file(file) for file in files},
         categories=TRAINED_CATEGORIES,
         calibrations=(UNCALIBRATED,) * len(OUTPUTS),
         threshold=0.5,
         threshold_rule="not chosen yet",
-        bag_of_words_threshold=0.5,
+        bag_of_words_threshold=None if bag_of_words is None else 0.5,
         budget_thresholds={},
-        recipe=asdict(recipe)
-        | asdict(DrawPlan())
-        | {f"bag_of_words_{name}": value for name, value in asdict(BagOfWordsRecipe()).items()}
-        | {"encoder_sha256": hash_file(encoder_directory / ENCODER_WEIGHTS_FILE)}
-        | dict(origin or {}),
+        recipe=asdict(recipe) | asdict(DrawPlan()) | _describe_words(bag_of_words) | dict(origin),
         validation={},
     )
     # Saved without calibration and thresholds: they are found with the detector as served, which reads the card.
@@ -109,11 +111,11 @@ def package_detector(
         HeldOutScores.of(alone, logits_alone, calibrations),
         category_names=card.categories,
     )
-    words_alone = BagOfWordsJudge.load(directory)
+    words_threshold = choose_for_baseline(BagOfWordsJudge.load(directory), validation) if bag_of_words else None
     card = card.model_copy(
         update={
             "calibrations": calibrations,
-            "bag_of_words_threshold": choose_for_baseline(words_alone, validation),
+            "bag_of_words_threshold": words_threshold,
             "threshold": judged.choice.threshold,
             "threshold_rule": THRESHOLD_RULE,
             "budget_thresholds": judged.budget_thresholds,
@@ -128,6 +130,12 @@ def count_scored_rows(validation: Sequence[Example], tokenizer: Tokenizer) -> in
     """Returns how many rows `package_detector` will report."""
     composed = compose_answers(validation, tokenizer.token_to_id)
     return len(select_answers(validation)) + len(composed) + len(select_alone(validation))
+
+
+def _describe_words(bag_of_words: BagOfWords | None) -> dict[str, str | int | float]:
+    if bag_of_words is None:
+        return {}
+    return {f"bag_of_words_{name}": value for name, value in asdict(BagOfWordsRecipe()).items()}
 
 
 def _calibrate(

@@ -15,6 +15,7 @@ from protector_models.training.detector.batches import Batch, WindowMaker, draw_
 from protector_models.training.detector.detector_network import NUM_LOGITS, DetectorLogits, DetectorNetwork, find_worst
 from protector_models.training.detector.detector_recipe import (
     DetectorRecipe,
+    begin_network,
     load_training_tokenizer,
     multitask_loss,
     train_detector,
@@ -54,7 +55,7 @@ def _train(
     return train_detector(
         rows,
         load_training_tokenizer(encoder),
-        encoder_directory=encoder,
+        network=begin_network(encoder, recipe),
         checkpoint_directory=out,
         recipe=recipe,
         report=report,

@@ -14,6 +14,7 @@ from protector_models.training.detector.batches import Batch
 from protector_models.training.detector.detector_network import DetectorLogits, DetectorNetwork
 from protector_models.training.detector.detector_recipe import (
     DetectorRecipe,
+    begin_network,
     draw_batches,
     load_training_tokenizer,
     train_detector,
@@ -91,7 +92,7 @@ def test_a_student_with_a_teacher_repeats_bit_for_bit(
         train_detector(
             rows,
             tokenizer,
-            encoder_directory=tiny_encoder,
+            network=begin_network(tiny_encoder, RECIPE),
             checkpoint_directory=tmp_path / f"run_{run}",
             recipe=RECIPE,
             report=lambda _: None,
@@ -109,7 +110,7 @@ def test_a_run_with_a_teacher_does_not_go_on_from_one_without(
         train_detector(
             rows,
             tokenizer,
-            encoder_directory=tiny_encoder,
+            network=begin_network(tiny_encoder, RECIPE),
             checkpoint_directory=tmp_path,
             recipe=RECIPE,
             report=lambda _: None,
@@ -130,7 +131,7 @@ def test_the_students_logits_are_pulled_to_the_teachers(
     after = train_detector(
         rows,
         tokenizer,
-        encoder_directory=tiny_encoder,
+        network=begin_network(tiny_encoder, RECIPE),
         checkpoint_directory=tmp_path,
         recipe=recipe,
         report=lambda _: None,

@@ -70,11 +70,12 @@ def _package(encoder: Path, directory: Path, validation: list[Example]) -> Check
         bag_of_words,
         validation,
         tokenizer=tokenizer,
-        encoder_directory=encoder,
+        tokenizer_directory=encoder,
         directory=directory,
         recipe=DetectorRecipe(seed=5),
         num_threads=1,
         report_rows=reported.append,
+        origin={},
     )
     assert sum(reported) == count_scored_rows(validation, tokenizer)
     return card
