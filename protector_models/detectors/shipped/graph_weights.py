@@ -20,17 +20,25 @@ Array = npt.NDArray[np.float32]
 
 _NETWORK = "network."
 _WORDS = "encoder.embeddings.word_embeddings.weight"
+_POSITIONS = "encoder.relative_attention_bias.weight"
 _SCORE_SCALING = "/encoder/encoder/layer.0/attention/self/Mul"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphWeights:
-    """What a BERT encoder is made of."""
+    """What an encoder of BERT's kind or MPNet's is made of."""
 
     encoder: dict[str, Array]
-    """Tensors of the encoder by the name that `transformers.BertModel` gives them."""
+    """Tensors of the encoder by the name that `transformers.BertModel` or `MPNetModel` gives them."""
     attention_head_size: int
     layer_norm_eps: float
+    activation: str
+    """By transformers' name for it."""
+
+    @property
+    def is_mpnet(self) -> bool:
+        """Whether they are of MPNet's kind, which alone tells positions by how far apart tokens are."""
+        return _POSITIONS in self.encoder
 
 
 def read_graph_weights(model_file: Path) -> GraphWeights:
@@ -51,12 +59,17 @@ def read_graph_weights(model_file: Path) -> GraphWeights:
             encoder[_WORDS] = _dequantise(tensors, f"{_NETWORK}{_WORDS}")
             del encoder[f"{_WORDS}_scale"]
         for node in graph.node:
+            if node.op_type == "GatherBlockQuantized":
+                encoder[_WORDS] = _unpack_words(node, tensors)
+                del encoder[f"{_WORDS}_scales"]
             if (weight := _linear_weight(node, tensors)) is not None:
                 encoder[_module_name(node) + ".weight"] = weight
+        encoder = {name.removeprefix("encoder."): tensor for name, tensor in encoder.items()}
         return GraphWeights(
-            encoder={name.removeprefix("encoder."): tensor for name, tensor in encoder.items()},
-            attention_head_size=_attention_head_size(graph, tensors),
+            encoder=encoder,
+            attention_head_size=_attention_head_size(encoder, graph, tensors),
             layer_norm_eps=_layer_norm_eps(graph),
+            activation="gelu_10" if any(node.op_type == "Clip" for node in graph.node) else "gelu",
         )
     except (OSError, DecodeError, KeyError, StopIteration) as error:
         raise CheckpointError(
@@ -80,12 +93,26 @@ def _dequantise(tensors: Mapping[str, npt.NDArray[np.generic]], name: str) -> Ar
     return dequantised
 
 
+def _unpack_words(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
+    """Returns the words [V, H] of a table whose numbers of 4 bits stand in blocks with a scale and a zero."""
+    packed, scales, zeros = (tensors[node.input[place]].astype(np.float32) for place in (0, 2, 3))
+    block_size = next(attribute.i for attribute in node.attribute if attribute.name == "block_size")
+    scales, zeros = (np.repeat(one, block_size, axis=1)[:, : packed.shape[1]] for one in (scales, zeros))
+    words: Array = (packed - zeros) * scales
+    return words
+
+
 def _module_name(node: NodeProto) -> str:
     """Returns the module's name: `/encoder/encoder/layer.0/output/dense/MatMul_quant` is `encoder.encoder...dense`."""
     return node.name.rpartition("/")[0].removeprefix("/").replace("/", ".")
 
 
-def _attention_head_size(graph: GraphProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> int:
+def _attention_head_size(
+    encoder: Mapping[str, Array], graph: GraphProto, tensors: Mapping[str, npt.NDArray[np.generic]]
+) -> int:
+    if (positions := encoder.get(_POSITIONS)) is not None:
+        hidden_size = encoder[_WORDS.removeprefix("encoder.")].shape[1]
+        return int(hidden_size // positions.shape[1])
     # The graph does not name it; attention scores are divided by its square root.
     scaling = next(node for node in graph.node if node.name == _SCORE_SCALING)
     scale = next(float(tensors[name]) for name in scaling.input if name in tensors)

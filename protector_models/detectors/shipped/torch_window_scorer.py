@@ -16,11 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
 
 from protector_models.checkpoints.cards import CheckpointError
 from protector_models.detectors.shipped.detector_heads import DetectorHeads, WindowLogits
@@ -39,7 +39,7 @@ eight is no faster there and a single window would have to wait for seven empty 
 class EncoderModule(nn.Module):
     """The encoder as it is served."""
 
-    def __init__(self, encoder: BertModel) -> None:
+    def __init__(self, encoder: BertModel | MPNetModel) -> None:
         super().__init__()
         self.encoder = encoder
 
@@ -52,17 +52,21 @@ class EncoderModule(nn.Module):
         """
         shapes = {name: tensor.shape for name, tensor in weights.encoder.items()}
         try:
-            encoder = BertModel(_configure(shapes, weights), add_pooling_layer=False)
+            encoder = _build_mpnet(shapes, weights) if weights.is_mpnet else _build_bert(shapes, weights)
             encoder.load_state_dict({name: torch.tensor(tensor) for name, tensor in weights.encoder.items()})
         except (KeyError, RuntimeError) as error:
-            raise CheckpointError(f"the graph's weights are not those of one BERT encoder: {error}") from error
+            raise CheckpointError(f"the graph's weights are not those of one encoder: {error}") from error
         return cls(encoder).eval()
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, segments_BT: Tensor) -> Tensor:
         """Returns the tokens' vectors [B, T, H]. `mask_BT` is 1 on real tokens, and every row has at least one."""
-        hidden_BTH: Tensor = self.encoder(
-            input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT
-        ).last_hidden_state
+        if isinstance(self.encoder, MPNetModel):
+            # It knows no segments, and its first two positions are for padding.
+            positions_BT = (torch.arange(ids_BT.shape[1], device=ids_BT.device) + 2).expand_as(ids_BT)
+            found = self.encoder(input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT)
+        else:
+            found = self.encoder(input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segments_BT)
+        hidden_BTH: Tensor = found.last_hidden_state
         return hidden_BTH
 
 
@@ -157,16 +161,35 @@ def plan_runs(lengths: Sequence[int], *, tokens_per_run: int) -> Iterator[Run]:
             yield Run(indices=part, num_rows=num_rows, num_tokens=num_tokens)
 
 
-def _configure(shapes: Mapping[str, tuple[int, ...]], weights: GraphWeights) -> BertConfig:
-    """Returns the configuration that tensors of these shapes belong to."""
-    vocabulary_size, hidden_size = shapes["embeddings.word_embeddings.weight"]
-    return BertConfig(
-        vocab_size=vocabulary_size,
-        hidden_size=hidden_size,
+def _build_bert(shapes: Mapping[str, tuple[int, ...]], weights: GraphWeights) -> BertModel:
+    """Builds the network that tensors of these shapes belong to."""
+    config = BertConfig(
+        **_measure(shapes, weights),
         num_hidden_layers=sum(name.endswith("attention.self.query.weight") for name in shapes),
-        num_attention_heads=hidden_size // weights.attention_head_size,
-        intermediate_size=shapes["encoder.layer.0.intermediate.dense.weight"][0],
-        max_position_embeddings=shapes["embeddings.position_embeddings.weight"][0],
         type_vocab_size=shapes["embeddings.token_type_embeddings.weight"][0],
-        layer_norm_eps=weights.layer_norm_eps,
     )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def _build_mpnet(shapes: Mapping[str, tuple[int, ...]], weights: GraphWeights) -> MPNetModel:
+    """Builds the network that tensors of these shapes belong to."""
+    config = MPNetConfig(
+        **_measure(shapes, weights),
+        num_hidden_layers=sum(name.endswith("attention.attn.q.weight") for name in shapes),
+        relative_attention_num_buckets=shapes["encoder.relative_attention_bias.weight"][0],
+    )
+    return MPNetModel(config, add_pooling_layer=False)
+
+
+def _measure(shapes: Mapping[str, tuple[int, ...]], weights: GraphWeights) -> dict[str, Any]:
+    """Returns what both kinds of configuration have."""
+    vocabulary_size, hidden_size = shapes["embeddings.word_embeddings.weight"]
+    return {
+        "vocab_size": vocabulary_size,
+        "hidden_size": hidden_size,
+        "num_attention_heads": hidden_size // weights.attention_head_size,
+        "intermediate_size": shapes["encoder.layer.0.intermediate.dense.weight"][0],
+        "max_position_embeddings": shapes["embeddings.position_embeddings.weight"][0],
+        "layer_norm_eps": weights.layer_norm_eps,
+        "hidden_act": weights.activation,
+    }

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer
 from protector_models.detectors.shipped.window_layout import PairLayout
 from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer
 from protector_models.training.detector.detector_network import DetectorNetwork
@@ -111,3 +112,15 @@ def test_the_graph_of_small_words_is_smaller_and_close(teacher: DetectorNetwork,
     (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
     (served,) = OnnxWindowScorer.load(file, short.heads(), num_threads=1).score([WINDOW])
     np.testing.assert_allclose(served.pieces_SK, exact.pieces_SK, atol=0.15)
+
+
+def test_the_torch_engine_reads_the_same_network_back_from_either_graph(
+    teacher: DetectorNetwork, tmp_path: Path
+) -> None:
+    short = shorten(teacher, [0, 1])
+    fp32_file = export_fp32(short, tmp_path)
+    (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
+    for file, atol in ((fp32_file, 1e-4), (quantise(fp32_file, tmp_path, word_bits=4), 0.15)):
+        scorer = TorchWindowScorer.load(file, short.heads(), device="cpu", num_threads=1)
+        (found,) = scorer.score([WINDOW])
+        np.testing.assert_allclose(found.pieces_SK, exact.pieces_SK, atol=atol)
