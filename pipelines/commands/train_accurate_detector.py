@@ -94,5 +94,5 @@ def train_accurate_detector(
             report_rows=lambda num_rows: progress.advance(scoring, num_rows),
             origin={"kept_layers": " ".join(map(str, KEPT_LAYERS)), **lessons.choices},
             name=ACCURATE_NAME,
-            word_bits=4,
+            embedding_bits=4,
         )

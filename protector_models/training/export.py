@@ -20,17 +20,17 @@ from protector_models.detectors.shipped.harm_detector import MODEL_FILE, TOKENIZ
 
 FP32_FILE = "model-fp32.onnx"
 
-WordBits = Literal[4, 8]
+EmbeddingBits = Literal[4, 8]
 
 _OPSET = 17
-_WORD_BLOCK = 64
+_BLOCK_SIZE = 128
 BATCH = {0: "batch"}
 """The axes of one vector a run."""
 BATCH_AND_TOKENS = {0: "batch", 1: "tokens"}
 """The axes of one vector a token."""
 
 
-def quantise(fp32_file: Path, directory: Path, *, word_bits: WordBits = 8) -> Path:
+def quantise(fp32_file: Path, directory: Path, *, embedding_bits: EmbeddingBits = 8) -> Path:
     """Writes the int8 graph: weights of all linear layers per channel, word embeddings per tensor; returns its file.
 
     The products inside attention and the small heads stay in fp32. Activation scales are taken at run time from the
@@ -39,8 +39,8 @@ def quantise(fp32_file: Path, directory: Path, *, word_bits: WordBits = 8) -> Pa
     Args:
         fp32_file: as `export_graph` wrote it.
         directory: where the graph goes.
-        word_bits: of a number of a word embedding. Of 4 bits, numbers stand in blocks with a scale and a zero of their
-            own: a large vocabulary, of which a text reads little, takes half of the place.
+        embedding_bits: of a number of an embedding. With 4, those of words and positions stand in blocks with a scale and
+            a zero of their own: tables of which a text reads little then take half of the place.
 
     Raises:
         ValueError: the graph has no linear layers, or not one table of words.
@@ -52,6 +52,7 @@ def quantise(fp32_file: Path, directory: Path, *, word_bits: WordBits = 8) -> Pa
     linear = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     gathers = [node for node in graph.node if node.op_type == "Gather"]
     words = [node.name for node in gathers if "word_embeddings" in node.input[0]]
+    positions = [node.name for node in gathers if "position_embeddings" in node.input[0]]
     if not linear or len(words) != 1:
         raise ValueError(f"{fp32_file}: found {len(linear)} linear layers and {len(words)} tables of words")
     file = directory / MODEL_FILE
@@ -59,22 +60,22 @@ def quantise(fp32_file: Path, directory: Path, *, word_bits: WordBits = 8) -> Pa
         str(prepared),
         str(file),
         op_types_to_quantize=["MatMul", "Gather"],
-        nodes_to_quantize=linear + (words if word_bits == 8 else []),
+        nodes_to_quantize=linear + (words if embedding_bits == 8 else []),
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
     prepared.unlink()
-    if word_bits == 4:
-        _pack_words(file, kept=[node.name for node in gathers if node.name not in words])
+    if embedding_bits == 4:
+        _pack_embeddings(file, kept=[node.name for node in gathers if node.name not in words + positions])
     return file
 
 
-def _pack_words(file: Path, *, kept: list[str]) -> None:
-    """Brings the word embeddings of a graph to 4 bits, in blocks; other look-ups stay as they are."""
+def _pack_embeddings(file: Path, *, kept: list[str]) -> None:
+    """Brings embeddings of a graph to 4 bits, in blocks; the look-ups named stay as they are."""
     packing = MatMulNBitsQuantizer(
         onnx.load(str(file)),
         bits=4,
-        block_size=_WORD_BLOCK,
+        block_size=_BLOCK_SIZE,
         is_symmetric=False,
         op_types_to_quantize=("Gather",),
         nodes_to_exclude=kept,

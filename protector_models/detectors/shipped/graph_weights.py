@@ -60,8 +60,9 @@ def read_graph_weights(model_file: Path) -> GraphWeights:
             del encoder[f"{_WORDS}_scale"]
         for node in graph.node:
             if node.op_type == "GatherBlockQuantized":
-                encoder[_WORDS] = _unpack_words(node, tensors)
-                del encoder[f"{_WORDS}_scales"]
+                name = node.input[0].removeprefix(_NETWORK).removesuffix("_Q4")
+                encoder[name] = _unpack(node, tensors)
+                del encoder[f"{name}_scales"]
             if (weight := _linear_weight(node, tensors)) is not None:
                 encoder[_module_name(node) + ".weight"] = weight
         encoder = {name.removeprefix("encoder."): tensor for name, tensor in encoder.items()}
@@ -93,13 +94,13 @@ def _dequantise(tensors: Mapping[str, npt.NDArray[np.generic]], name: str) -> Ar
     return dequantised
 
 
-def _unpack_words(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
-    """Returns the words [V, H] of a table whose numbers of 4 bits stand in blocks with a scale and a zero."""
+def _unpack(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
+    """Returns the embeddings [V, H] of a table whose numbers of 4 bits stand in blocks with a scale and a zero."""
     packed, scales, zeros = (tensors[node.input[place]].astype(np.float32) for place in (0, 2, 3))
     block_size = next(attribute.i for attribute in node.attribute if attribute.name == "block_size")
     scales, zeros = (np.repeat(one, block_size, axis=1)[:, : packed.shape[1]] for one in (scales, zeros))
-    words: Array = (packed - zeros) * scales
-    return words
+    unpacked: Array = (packed - zeros) * scales
+    return unpacked
 
 
 def _module_name(node: NodeProto) -> str:

@@ -106,7 +106,7 @@ def test_gradients_pass_through_the_rounding(teacher: DetectorNetwork) -> None:
 def test_the_graph_of_small_words_is_smaller_and_close(teacher: DetectorNetwork, tmp_path: Path) -> None:
     short = shorten(teacher, [0, 1])
     fp32_file = export_fp32(short, tmp_path)
-    file = quantise(fp32_file, tmp_path, word_bits=4)
+    file = quantise(fp32_file, tmp_path, embedding_bits=4)
     # Nearly all of this encoder are words.
     assert file.stat().st_size < 0.25 * fp32_file.stat().st_size
     (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
@@ -120,7 +120,7 @@ def test_the_torch_engine_reads_the_same_network_back_from_either_graph(
     short = shorten(teacher, [0, 1])
     fp32_file = export_fp32(short, tmp_path)
     (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
-    for file, atol in ((fp32_file, 1e-4), (quantise(fp32_file, tmp_path, word_bits=4), 0.15)):
+    for file, atol in ((fp32_file, 1e-4), (quantise(fp32_file, tmp_path, embedding_bits=4), 0.15)):
         scorer = TorchWindowScorer.load(file, short.heads(), device="cpu", num_threads=1)
         (found,) = scorer.score([WINDOW])
         np.testing.assert_allclose(found.pieces_SK, exact.pieces_SK, atol=atol)
