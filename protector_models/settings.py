@@ -83,7 +83,7 @@ class DetectorSettings(ModelSettings):
     """Which harm detector reads the responses (`docs/models.md`). A key that the kind does not use is an error."""
 
     keys_by_kind: ClassVar[Mapping[str, Sequence[str]]] = {
-        "onnx": ("weights", "checkpoint", "engine", "device", "num_threads", "max_windows"),
+        "onnx": ("checkpoint", "engine", "device", "num_threads", "max_windows"),
         "bag_of_words": ("checkpoint", "max_windows"),
         "transformers": (
             *("description", "model", "adapter", "template", "device", "dtype", "num_threads"),
@@ -99,11 +99,8 @@ class DetectorSettings(ModelSettings):
     model over words alone. `transformers`: any sequence classifier or generative guard, run here. `openai`: a
     generative guard behind any endpoint that speaks the OpenAI chat API. `cascade`: two detectors, the second for what
     the first is not sure of."""
-    weights: Literal["fast", "accurate"] = "fast"
-    """onnx: which of the two checkpoints that Weir ships. `accurate` takes three to five times as long."""
     checkpoint: Path | None = None
-    """onnx, bag_of_words: the folder of a checkpoint of yours, in place of `weights`; null is the one that Weir
-    ships."""
+    """onnx, bag_of_words: the folder of a checkpoint; null is the one that Weir ships."""
     engine: Engine = "onnx"
     """onnx: what runs the encoder. `onnx`: int8 on the CPU. `torch`: the same weights in fp32, for GPUs. Scores of the
     two differ a little, and so do their revisions."""
@@ -139,12 +136,6 @@ class DetectorSettings(ModelSettings):
     harmfulness is the weight of the verdict that was written, mostly 0 or 1."""
     cascade: "CascadeSettings | None" = None
     """cascade: its two detectors, and what the second one reads."""
-
-    @model_validator(mode="after")
-    def _require_one_checkpoint(self) -> Self:
-        if self.checkpoint is not None and self.weights != "fast":
-            raise ValueError(f"checkpoint, weights: expected one of them, got a folder and {self.weights!r}")
-        return self
 
     @model_validator(mode="after")
     def _require_fitting_device(self) -> Self:

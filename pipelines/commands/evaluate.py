@@ -23,6 +23,7 @@ from pipelines.commands.measured_detector import (
     WeightsOption,
     choose_detector,
 )
+from protector_models.checkpoints.cards import CheckpointCard
 from protector_models.settings import DetectorSettings
 
 if TYPE_CHECKING:
@@ -178,4 +179,7 @@ def _compose_learned_rows(settings: DetectorSettings) -> "list[BaselineJudge]":
     from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
     from protector_models.evaluation.detector.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
 
-    return [BagOfWordsJudge.load(settings.checkpoint or SHIPPED_WEIGHTS)]
+    directory = settings.checkpoint or SHIPPED_WEIGHTS
+    if CheckpointCard.load(directory).bag_of_words_threshold is None:
+        return []
+    return [BagOfWordsJudge.load(directory)]

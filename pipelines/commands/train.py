@@ -46,9 +46,9 @@ def detector(
     recipe: Annotated[
         Recipe,
         typer.Option(
-            help="encoder: the fast detector that ships with Weir. teacher: the same over a larger encoder, which "
-            "--teacher names. accurate: the other detector that ships, a teacher with fewer layers. lora: an adapter "
-            "that makes a detector out of a language model, as MLLM-Protector does."
+            help="encoder: the detector that ships with Weir. teacher: the same over a larger encoder, which --teacher "
+            "names. accurate: a teacher with fewer layers, small enough to be served. lora: an adapter that makes a "
+            "detector out of a language model, as MLLM-Protector does."
         ),
     ] = Recipe.ENCODER,
     encoder: Annotated[

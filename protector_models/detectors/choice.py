@@ -45,9 +45,9 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
 
 def find_weights(settings: DetectorSettings) -> Path:
     """Return the weights directory of a detector of kind `onnx` or `bag_of_words`."""
-    from protector_models.detectors.shipped.harm_detector import ACCURATE_WEIGHTS, SHIPPED_WEIGHTS  # noqa: PLC0415  # its engine takes a second
+    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415  # its engine takes a second
 
-    return settings.checkpoint or (ACCURATE_WEIGHTS if settings.weights == "accurate" else SHIPPED_WEIGHTS)
+    return settings.checkpoint or SHIPPED_WEIGHTS
 
 
 def load_detector(

@@ -39,8 +39,8 @@ def quantise(fp32_file: Path, directory: Path, *, embedding_bits: EmbeddingBits 
     Args:
         fp32_file: as `export_graph` wrote it.
         directory: where the graph goes.
-        embedding_bits: of a number of an embedding. With 4, those of words and positions stand in blocks with a scale and
-            a zero of their own: tables of which a text reads little then take half of the place.
+        embedding_bits: of a number of an embedding. With 4, those of words and positions stand in blocks with a scale
+            and a zero of their own: tables of which a text reads little then take half of the place.
 
     Raises:
         ValueError: the graph has no linear layers, or not one table of words.

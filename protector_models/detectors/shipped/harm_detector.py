@@ -52,10 +52,7 @@ from protector_models.reading.window_cuts import WindowSize
 from protector_models.settings import Device, Engine
 
 SHIPPED_WEIGHTS = Path(__file__).parents[2] / "weights" / "harm_detector"
-"""The fast weights that ship with the project."""
-
-ACCURATE_WEIGHTS = SHIPPED_WEIGHTS.with_name("accurate_detector")
-"""The accurate ones."""
+"""The weights that ship with the project."""
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"

@@ -21,7 +21,7 @@ ACCURATE_NAME = "weir-mpnet"
 KEPT_LAYERS = (0, 1, 3, 5, 7, 9, 11)
 """Of the teacher's twelve, in order. With int8 layers and embeddings of 4 bits seven are what fits into 64 MB."""
 
-ACCURATE_RECIPE = DetectorRecipe(num_steps=600, encoder_lr=5e-5)
+ACCURATE_RECIPE = DetectorRecipe(num_steps=400, batch_size=24, encoder_lr=5e-5)
 """The detector's own recipe for what is trained already and has to learn to do with fewer layers."""
 
 _ACTIVATION = "gelu_10"
