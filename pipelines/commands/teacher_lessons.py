@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.progress import Progress
-    from tokenizers import Tokenizer
 
     from protector_models.training.detector.answer_draws import PiecedExample
     from protector_models.training.detector.detector_recipe import DetectorRecipe
@@ -21,7 +20,7 @@ def have_teacher_read(
     out: Path,
     rows: "Sequence[PiecedExample]",
     *,
-    tokenizer: "Tokenizer",
+    vocabulary: Path,
     recipe: "DetectorRecipe",
     num_windows: int | None,
     progress: "Progress",
@@ -33,7 +32,7 @@ def have_teacher_read(
         data: directory of records, for those without labels.
         out: the run's directory; the logits are kept in it.
         rows: the labelled ones.
-        tokenizer: of teacher and student.
+        vocabulary: directory of the tokenizer of teacher and student.
         recipe: the student's.
         num_windows: read at most; None: as the plan says.
         progress: gets a bar.
@@ -43,12 +42,14 @@ def have_teacher_read(
     """
     from protector_models.records.unlabelled import load_unlabelled  # noqa: PLC0415
     from protector_models.training.detector.answer_draws import cut_example  # noqa: PLC0415
+    from protector_models.training.detector.detector_recipe import load_training_tokenizer  # noqa: PLC0415
     from protector_models.training.detector.distillation import (  # noqa: PLC0415
         DistillationPlan,
         count_taught_batches,
         prepare_lessons,
     )
 
+    tokenizer = load_training_tokenizer(vocabulary)
     plan = DistillationPlan() if num_windows is None else DistillationPlan(num_windows=num_windows)
     unlabelled = load_unlabelled(data, validation_percent=recipe.validation_percent)
     reading = progress.add_task("the teacher reads", total=count_taught_batches(recipe, plan))

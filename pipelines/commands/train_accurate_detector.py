@@ -65,7 +65,7 @@ def train_accurate_detector(
             data,
             out,
             rows,
-            tokenizer=tokenizer,
+            vocabulary=vocabulary,
             recipe=recipe,
             num_windows=num_teacher_windows,
             progress=progress,

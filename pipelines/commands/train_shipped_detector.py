@@ -76,7 +76,7 @@ def train_shipped_detector(
                 data,
                 out,
                 rows,
-                tokenizer=tokenizer,
+                vocabulary=encoder,
                 recipe=recipe,
                 num_windows=num_teacher_windows,
                 progress=progress,
