@@ -9,6 +9,7 @@ Shapes: B windows, T tokens, F units of a layer's input.
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,9 @@ def shorten(network: DetectorNetwork, kept_layers: Sequence[int] = KEPT_LAYERS) 
     layers = short.encoder.encoder.layer
     short.encoder.encoder.layer = nn.ModuleList(layers[place] for place in kept_layers)
     for layer in short.encoder.encoder.layer:
-        layer.intermediate.intermediate_act_fn = ACT2FN[_ACTIVATION]
+        # torch types what a module holds as modules or tensors.
+        intermediate: Any = layer.intermediate
+        intermediate.intermediate_act_fn = ACT2FN[_ACTIVATION]
     short.encoder.config.num_hidden_layers = len(kept_layers)
     short.encoder.config.hidden_act = _ACTIVATION
     return short
