@@ -88,7 +88,8 @@ async def within_turn(
             loop.call_soon_threadsafe(begin)
         return work()
 
-    working = asyncio.wrap_future(compute_on(threads, take_turn))
+    computation = compute_on(threads, take_turn)
+    working = asyncio.wrap_future(computation)
     try:
         while not turn.done() and not working.done():
             await asyncio.wait([turn, working], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
@@ -101,4 +102,6 @@ async def within_turn(
             raise
         raise LateError(f"{waiting_for}: no result within {timeout_s:g} s") from error
     finally:
+        # Both: what wraps a computation tells it only when the loop comes round, and a thread may take it before.
+        computation.cancel()
         working.cancel()

@@ -32,6 +32,7 @@ LISTED = frozenset(
         *("WeirError", "ConfigurationError", "InvalidEventError", "UnforeseenError", "UnansweredError"),
         *("DependencyError", "ModelUnavailableError", "BrokerUnavailableError"),
         *("IncompleteError", "SuspectBatchError", "LateError", "DeviceMemoryError", "DeviceFailedError"),
+        "EndlessComputationError",
     }
 )
 
