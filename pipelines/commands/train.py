@@ -99,7 +99,7 @@ def detector(
     "encoder" fine-tunes a small encoder with a bag of words beside it and exports both: about an hour on two cores,
     and with "--teacher" another quarter before, in which the teacher scores a sixth of what the encoder will read;
     its logits are kept in OUT/teacher_logits. "teacher" trains that one: about an hour; it is not served. "accurate"
-    takes layers out of a teacher and trains on, with its activations rounded to int8: three quarters of an hour.
+    takes layers out of a teacher and trains on, with its activations rounded to int8: half an hour.
     "lora" trains an adapter on a language model of any size; `accelerate launch` runs it on several GPUs. What it
     writes is served by `detector: {kind: transformers, model: BASE, adapter: OUT, description:
     OUT/description.yaml}`.

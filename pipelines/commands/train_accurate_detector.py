@@ -1,4 +1,4 @@
-"""`weir train detector --recipe accurate`: the larger detector that ships, a teacher with fewer layers."""
+"""`weir train detector --recipe accurate`: a teacher with fewer layers, small enough to be served."""
 
 from dataclasses import replace
 from pathlib import Path
