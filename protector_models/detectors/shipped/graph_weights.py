@@ -53,6 +53,11 @@ def read_graph_weights(model_file: Path) -> GraphWeights:
         # Before quantisation, numbers that are no weights are nodes.
         constants = [node for node in graph.node if node.op_type == "Constant"]
         tensors |= {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in constants}
+        tensors |= {
+            f"{node.input[0].removesuffix('_values')}_quantized": _unpack_weight(node, tensors)
+            for node in graph.node
+            if node.op_type == "DequantizeLinear" and node.input[0].endswith("_values")
+        }
         weights = {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name.startswith(_NETWORK)}
         encoder = {name: tensor for name, tensor in weights.items() if tensor.dtype == np.float32}
         if f"{_NETWORK}{_WORDS}_quantized" in tensors:
@@ -61,7 +66,7 @@ def read_graph_weights(model_file: Path) -> GraphWeights:
         for node in graph.node:
             if node.op_type == "GatherBlockQuantized":
                 name = node.input[0].removeprefix(_NETWORK).removesuffix("_Q4")
-                encoder[name] = _unpack(node, tensors)
+                encoder[name] = _unpack_words(node, tensors)
                 del encoder[f"{name}_scales"]
             if (weight := _linear_weight(node, tensors)) is not None:
                 encoder[_module_name(node) + ".weight"] = weight
@@ -94,13 +99,24 @@ def _dequantise(tensors: Mapping[str, npt.NDArray[np.generic]], name: str) -> Ar
     return dequantised
 
 
-def _unpack(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
+def _unpack_weight(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
+    """Returns the int8 weights [in, out] of a linear layer that is kept in 4 bits, as a session makes them."""
+    # Multiplied in 16 bits, as a session does it.
+    values, factors = (tensors[name].astype(np.float16) for name in node.input)
+    multiplied = values * np.repeat(factors, _block_size(node), axis=0)[: len(values)]
+    return np.rint(multiplied).astype(np.float32)
+
+
+def _unpack_words(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
     """Returns the embeddings [V, H] of a table whose numbers of 4 bits stand in blocks with a scale and a zero."""
     packed, scales, zeros = (tensors[node.input[place]].astype(np.float32) for place in (0, 2, 3))
-    block_size = next(attribute.i for attribute in node.attribute if attribute.name == "block_size")
-    scales, zeros = (np.repeat(one, block_size, axis=1)[:, : packed.shape[1]] for one in (scales, zeros))
+    scales, zeros = (np.repeat(one, _block_size(node), axis=1)[:, : packed.shape[1]] for one in (scales, zeros))
     unpacked: Array = (packed - zeros) * scales
     return unpacked
+
+
+def _block_size(node: NodeProto) -> int:
+    return int(next(attribute.i for attribute in node.attribute if attribute.name == "block_size"))
 
 
 def _module_name(node: NodeProto) -> str:

@@ -34,7 +34,7 @@ from protector_models.training.detector.held_out import (
 )
 from protector_models.training.detector.onnx_export import export_fp32
 from protector_models.training.detector.thresholds import THRESHOLD_RULE
-from protector_models.training.export import EmbeddingBits, copy_tokenizer, quantise
+from protector_models.training.export import Bits, copy_tokenizer, quantise
 
 DETECTOR_NAME = "weir-minilm"
 ENCODER_WEIGHTS_FILE = "model.safetensors"
@@ -53,7 +53,7 @@ def package_detector(
     report_rows: Callable[[int], None],
     origin: Mapping[str, str | int | float],
     name: str = DETECTOR_NAME,
-    embedding_bits: EmbeddingBits = 8,
+    bits: Bits = 8,
 ) -> CheckpointCard:
     """Writes a weights directory; calibration and thresholds are fitted on the weights as they will be served.
 
@@ -70,7 +70,7 @@ def package_detector(
         origin: what the network began as, and which rows and which teacher it learned from; written into the card
             beside the recipe.
         name: of the model.
-        embedding_bits: of a number of an embedding, see `quantise`.
+        bits: of a weight in the file, see `quantise`.
 
     Raises:
         ValueError: the held-out slice cannot give a threshold.
@@ -78,7 +78,7 @@ def package_detector(
     directory.mkdir(parents=True, exist_ok=True)
     network.heads().save(directory / HEADS_FILE)
     files = [
-        quantise(export_fp32(network, directory), directory, embedding_bits=embedding_bits),
+        quantise(export_fp32(network, directory), directory, bits=bits),
         copy_tokenizer(tokenizer_directory, directory),
         directory / HEADS_FILE,
     ]

@@ -1,4 +1,4 @@
-"""The accurate detector: a teacher with fewer layers, trained with what int8 makes of its activations."""
+"""The accurate detector: a teacher in fewer bits, trained with what becomes of its weights and activations."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from torch import nn
 from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer
 from protector_models.detectors.shipped.window_layout import PairLayout
 from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer
+from protector_models.training.detector.compact_network import cap_activations, rounding
 from protector_models.training.detector.detector_network import DetectorNetwork
 from protector_models.training.detector.onnx_export import export_fp32
-from protector_models.training.detector.shortening import rounding_inputs, shorten
 from protector_models.training.encoders import run_encoder
 from protector_models.training.export import quantise
+from protector_models.training.four_bits import round_to_four_bits
 
 pytestmark = pytest.mark.training
 
@@ -42,92 +43,90 @@ def _run(network: DetectorNetwork, ids_BT: torch.Tensor) -> torch.Tensor:
         return run_encoder(network.encoder, ids_BT, torch.ones_like(ids_BT), torch.zeros_like(ids_BT))
 
 
-def test_a_shortened_network_has_the_layers_that_were_kept_and_the_teacher_keeps_all(teacher: DetectorNetwork) -> None:
+def test_the_teacher_stays_as_it_is(teacher: DetectorNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    short = shorten(teacher, [1])
-    assert len(_layers(short)) == short.encoder.config.num_hidden_layers == 1
-    kept = _layers(short)[0].state_dict()
-    assert all(torch.equal(kept[name], before[f"encoder.encoder.layer.1.{name}"]) for name in kept)
-    with torch.no_grad():
-        short.piece_head.weight.zero_()
-        _layers(short)[0].output.dense.weight.zero_()
+    compact = cap_activations(teacher, num_frozen_layers=1)
+    assert [layer.output.dense.weight.requires_grad for layer in _layers(compact)] == [False, True]
+    with rounding(compact), torch.no_grad():
+        compact.piece_head.weight.zero_()
+        _layers(compact)[1].output.dense.bias.zero_()
     after = teacher.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("places", [(), (2,), (-1,), (1, 0), (0, 0)])
-def test_layers_that_are_not_there_are_refused(teacher: DetectorNetwork, places: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="expected rising places among 2 layers"):
-        shorten(teacher, places)
-
-
 def test_no_activation_is_above_ten(teacher: DetectorNetwork) -> None:
-    short = shorten(teacher, [0, 1])
+    compact = cap_activations(teacher)
     highest: list[float] = []
-    for layer in _layers(short):
+    for layer in _layers(compact):
         with torch.no_grad():
             layer.intermediate.dense.bias += 50.0
         layer.output.dense.register_forward_pre_hook(lambda _, given: highest.append(float(given[0].max())))
-    _run(short, torch.tensor([WINDOW.input_ids]))
+    _run(compact, torch.tensor([WINDOW.input_ids]))
     assert highest == [10.0, 10.0]
 
 
 def test_a_rounded_window_does_not_depend_on_the_others_and_is_within_half_a_step(teacher: DetectorNetwork) -> None:
     given: list[torch.Tensor] = []
     rounded: list[torch.Tensor] = []
-    short = shorten(teacher, [0])
-    dense = _layers(short)[0].attention.attn.q
+    compact = cap_activations(teacher)
+    dense = _layers(compact)[0].attention.attn.q
     assert isinstance(dense, nn.Linear)
     dense.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     alone = torch.tensor([WINDOW.input_ids])
-    with rounding_inputs(short):
+    with rounding(compact):
         dense.register_forward_pre_hook(lambda _, inputs: rounded.append(inputs[0]))
-        _run(short, alone)
-        _run(short, torch.cat([alone, torch.randint_like(alone, 1000, 20_000)]))
+        _run(compact, alone)
+        _run(compact, torch.cat([alone, torch.randint_like(alone, 1000, 20_000)]))
     assert torch.equal(rounded[0][0], rounded[1][0])
     step = (given[0].max().clamp_min(0) - given[0].min().clamp_max(0)) / 255
     assert len(set(rounded[0].flatten().tolist())) <= 256
     assert float((rounded[0] - given[0]).abs().max()) <= 0.51 * float(step)
 
 
-def test_nothing_is_rounded_afterwards(teacher: DetectorNetwork) -> None:
-    short = shorten(teacher, [0, 1])
+def test_weights_are_rounded_within_and_stay_rounded_and_inputs_do_not(teacher: DetectorNetwork) -> None:
+    compact = cap_activations(teacher, num_frozen_layers=1)
     ids = torch.tensor([WINDOW.input_ids])
-    plain = _run(short, ids)
-    with rounding_inputs(short):
-        assert not torch.equal(_run(short, ids), plain)
-    assert torch.equal(_run(short, ids), plain)
+    plain = _run(compact, ids)
+    with rounding(compact):
+        rounded = _run(compact, ids)
+    for layer in _layers(compact):
+        weight = layer.intermediate.dense.weight.detach()
+        torch.testing.assert_close(weight, round_to_four_bits(weight).restore())
+    after = _run(compact, ids)
+    assert not torch.equal(rounded, plain)
+    assert not torch.equal(after, rounded)
+    torch.testing.assert_close(_run(compact, ids), after, rtol=0, atol=0)
 
 
 def test_gradients_pass_through_the_rounding(teacher: DetectorNetwork) -> None:
-    short = shorten(teacher, [0, 1])
+    compact = cap_activations(teacher)
     ids = torch.tensor([WINDOW.input_ids])
-    with rounding_inputs(short):
-        hidden = run_encoder(short.encoder, ids, torch.ones_like(ids), torch.zeros_like(ids))
+    with rounding(compact):
+        hidden = run_encoder(compact.encoder, ids, torch.ones_like(ids), torch.zeros_like(ids))
     torch.autograd.backward(hidden.pow(2).sum())
-    gradient = _layers(short)[0].attention.attn.q.weight.grad
+    gradient = _layers(compact)[0].attention.attn.q.weight.grad
     assert gradient is not None
     assert bool(gradient.any())
 
 
-def test_the_graph_of_small_words_is_smaller_and_close(teacher: DetectorNetwork, tmp_path: Path) -> None:
-    short = shorten(teacher, [0, 1])
-    fp32_file = export_fp32(short, tmp_path)
-    file = quantise(fp32_file, tmp_path, embedding_bits=4)
+def test_the_small_graph_is_close(teacher: DetectorNetwork, tmp_path: Path) -> None:
+    compact = cap_activations(teacher)
+    fp32_file = export_fp32(compact, tmp_path)
+    file = quantise(fp32_file, tmp_path, bits=4)
     # Nearly all of this encoder are words.
     assert file.stat().st_size < 0.25 * fp32_file.stat().st_size
-    (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
-    (served,) = OnnxWindowScorer.load(file, short.heads(), num_threads=1).score([WINDOW])
+    (exact,) = OnnxWindowScorer.load(fp32_file, compact.heads(), num_threads=1).score([WINDOW])
+    (served,) = OnnxWindowScorer.load(file, compact.heads(), num_threads=1).score([WINDOW])
     np.testing.assert_allclose(served.pieces_SK, exact.pieces_SK, atol=0.15)
 
 
 def test_the_torch_engine_reads_the_same_network_back_from_either_graph(
     teacher: DetectorNetwork, tmp_path: Path
 ) -> None:
-    short = shorten(teacher, [0, 1])
-    fp32_file = export_fp32(short, tmp_path)
-    (exact,) = OnnxWindowScorer.load(fp32_file, short.heads(), num_threads=1).score([WINDOW])
-    for file, atol in ((fp32_file, 1e-4), (quantise(fp32_file, tmp_path, embedding_bits=4), 0.15)):
-        scorer = TorchWindowScorer.load(file, short.heads(), device="cpu", num_threads=1)
+    compact = cap_activations(teacher)
+    fp32_file = export_fp32(compact, tmp_path)
+    (exact,) = OnnxWindowScorer.load(fp32_file, compact.heads(), num_threads=1).score([WINDOW])
+    for file, atol in ((fp32_file, 1e-4), (quantise(fp32_file, tmp_path, bits=4), 0.15)):
+        scorer = TorchWindowScorer.load(file, compact.heads(), device="cpu", num_threads=1)
         (found,) = scorer.score([WINDOW])
         np.testing.assert_allclose(found.pieces_SK, exact.pieces_SK, atol=atol)
