@@ -12,6 +12,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 Engine = Literal["onnx", "torch"]
 Device = Literal["cpu", "cuda"]
+Weights = Literal["both", "fast", "accurate"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 ENDPOINT_KEYS = ("base_url", "api_key", "timeout_s", "concurrency", "max_attempts")
@@ -83,7 +84,7 @@ class DetectorSettings(ModelSettings):
     """Which harm detector reads the responses (`docs/models.md`). A key that the kind does not use is an error."""
 
     keys_by_kind: ClassVar[Mapping[str, Sequence[str]]] = {
-        "onnx": ("checkpoint", "engine", "device", "num_threads", "max_windows"),
+        "onnx": ("checkpoint", "weights", "engine", "device", "num_threads", "max_windows"),
         "bag_of_words": ("checkpoint", "max_windows"),
         "transformers": (
             *("description", "model", "adapter", "template", "device", "dtype", "num_threads"),
@@ -101,6 +102,10 @@ class DetectorSettings(ModelSettings):
     the first is not sure of."""
     checkpoint: Path | None = None
     """onnx, bag_of_words: the folder of a checkpoint; null is the one that Weir ships."""
+    weights: Weights = "both"
+    """onnx: which of the checkpoint's detectors. `both`: the fast one reads everything, and the accurate one in the
+    folder `accurate`, where there is one, the passages in doubt; their scores are joined. `fast`, `accurate`: that one
+    alone."""
     engine: Engine = "onnx"
     """onnx: what runs the encoder. `onnx`: int8 on the CPU. `torch`: the same weights in fp32, for GPUs. Scores of the
     two differ a little, and so do their revisions."""

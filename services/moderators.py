@@ -7,12 +7,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from protector_models.detectors.choice import load_detector
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS
 from protector_models.detoxification.detoxifier import load_detoxifier
 from protector_models.images.reader_on_demand import (
     ClosableImageReader,
@@ -36,11 +34,6 @@ from services.stores.verdict_cache import RedisVerdictCache
 
 _BATCH_TIMEOUT_S = 3_600.0
 """Nobody waits for a batch from a file: this only ends a run that hangs."""
-
-
-def detector_checkpoint(settings: ModerationSettings) -> Path:
-    """Return the folder of a detector of kind `onnx`: the one that is configured, else the one that Weir ships."""
-    return settings.detector.checkpoint or SHIPPED_WEIGHTS
 
 
 @asynccontextmanager

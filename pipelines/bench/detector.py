@@ -10,7 +10,8 @@ from pipelines.bench.report import Comparison, Progress, compare
 from pipelines.bench.word_texts import WordTexts
 from protector_models.descriptions.checkpoint_description import load_description
 from protector_models.detectors.classifiers.classifier_detector import ClassifierDetector
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.running.model_threads import SynchronousHarmDetector

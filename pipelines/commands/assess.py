@@ -15,7 +15,6 @@ from rich.text import Text
 
 from pipelines.commands.options import JsonOption
 from pipelines.terminal.texts import decode_argument, printable
-from protector_models.checkpoints.cards import CheckpointCard
 from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
@@ -100,10 +99,11 @@ def assess(
 
 def _assess(exchange: Exchange, weights: Path | None, *, num_threads: int, with_spans: bool) -> _Finding:
     # Imported here, not above: the engine takes a second, and every other command would pay for it.
-    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, find_weights_in_use  # noqa: PLC0415
 
     directory = weights or SHIPPED_WEIGHTS
-    budgets = CheckpointCard.load(directory).budget_thresholds
+    budgets = find_weights_in_use(directory, "both").card.budget_thresholds
     detector = OnnxHarmDetector.load(directory, num_threads=num_threads)
     (outcome,) = detector.assess([exchange])
     if isinstance(outcome, ItemFailure):

@@ -114,7 +114,7 @@ def detector(
         # Imported here, not above: torch and transformers take seconds, and every other command, and a wrong
         # configuration, would wait for them.
         from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
-        from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+        from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS  # noqa: PLC0415
 
         measured = configured or weights or SHIPPED_WEIGHTS
         benchmark = DetectorBenchmark(detector=measured, num_threads=threads, num_texts=texts, repeats=repeats)

@@ -176,7 +176,7 @@ def _compose_learned_rows(settings: DetectorSettings) -> "list[BaselineJudge]":
     """Returns the learned rows that a detector's weights have the components for."""
     if settings.kind != "onnx":
         return []
-    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415
+    from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS  # noqa: PLC0415
     from protector_models.evaluation.detector.bag_of_words_judge import BagOfWordsJudge  # noqa: PLC0415
 
     directory = settings.checkpoint or SHIPPED_WEIGHTS

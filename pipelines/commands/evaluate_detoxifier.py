@@ -118,12 +118,13 @@ def _evaluate(
     data: list[Path], *, settings: WeirSettings, judges: Path | None, num_threads: int, max_rows: int | None
 ) -> "DetoxifierReport":
     # Imported here, not above: the models' libraries take seconds, and every other command would pay for them.
+    from protector_models.detectors.choice import find_weights  # noqa: PLC0415
     from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector  # noqa: PLC0415
     from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier  # noqa: PLC0415
     from protector_models.evaluation.detoxification.harness import Bench  # noqa: PLC0415
     from protector_models.evaluation.detoxification.record_kinds import read_sets  # noqa: PLC0415
     from protector_models.judges.shipped_judges import SHIPPED_JUDGES, load_judges  # noqa: PLC0415
-    from services.moderators import detector_checkpoint, trial_moderator  # noqa: PLC0415
+    from services.moderators import trial_moderator  # noqa: PLC0415
     from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
 
     # All data is read before any is measured: a fault in the last file shows at once, and the bar knows its end.
@@ -132,8 +133,9 @@ def _evaluate(
     found = load_judges(judges or SHIPPED_JUDGES, encoder_directory=find_base_encoder(), num_threads=num_threads)
     editor = _load_editor(settings, num_threads)
     detector = OnnxHarmDetector.load(
-        detector_checkpoint(settings),
+        find_weights(settings.detector),
         num_threads=num_threads,
+        weights=settings.detector.weights,
         max_windows=settings.detector.max_windows,
         engine=settings.detector.engine,
         device=settings.detector.device,

@@ -7,22 +7,24 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.commands.exit_statuses import FAILED_TRAINING, ending_in_one_line
 from pipelines.commands.train_accurate_detector import train_accurate_detector
 from pipelines.commands.train_detoxifier import train_detoxifier
 from pipelines.commands.train_judges import train_judges
 from pipelines.commands.train_lora_detector import train_lora
+from pipelines.commands.train_pair import train_pair
 from pipelines.commands.train_shipped_detector import train_shipped_detector
 from pipelines.commands.train_teacher import train_teacher
-from protector_models.checkpoints.cards import CheckpointCard, WeightsCard
+from pipelines.commands.training_bars import tabulate_card
+from protector_models.checkpoints.cards import WeightsCard
 from protector_models.checkpoints.minilm_wheel import find_base_encoder
 from protector_models.settings import Device, Dtype
 
 app = typer.Typer(no_args_is_help=True, help="Train the models that ship with Weir, from labelled data.")
 app.command("detoxifier")(train_detoxifier)
 app.command("judges")(train_judges)
+app.command("pair")(train_pair)
 
 
 @app.callback()
@@ -64,9 +66,7 @@ def detector(
     ] = None,
     teacher_windows: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="encoder: the teacher reads a sixth of the windows, at most so many; default 24,000."
-        ),
+        typer.Option(min=1, help="encoder: the teacher reads a sixth of the windows, at most so many; default 24,000."),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="lora: folder of a language model, weights as safetensors.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
@@ -152,7 +152,7 @@ def detector(
                     dtype=dtype,
                 )
     if card is not None:
-        Console().print(_tabulate(card, out))
+        Console().print(tabulate_card(card, out))
 
 
 def _require_unused(recipe: Recipe, options: Mapping[str, object]) -> None:
@@ -164,12 +164,3 @@ def _require_unused(recipe: Recipe, options: Mapping[str, object]) -> None:
 def _require_cpu(recipe: Recipe, device: Device, dtype: Dtype) -> None:
     if device != "cpu" or dtype != "float32":
         raise ValueError(f"recipe {recipe}: expected --device cpu and --dtype float32, got {device}, {dtype}")
-
-
-def _tabulate(card: WeightsCard, out: Path) -> Table:
-    table = Table(title=f"{card.name} in {out}, held-out slice", show_header=False)
-    if isinstance(card, CheckpointCard):
-        table.add_row("threshold", f"{card.threshold:.3f}")
-    for name, value in card.validation.items():
-        table.add_row(name, "-" if value is None else f"{value}")
-    return table

@@ -43,9 +43,9 @@ def train_accurate_detector(
         load_training_tokenizer,
         train_detector,
     )
+    from protector_models.training.detector.held_out import count_scored_rows  # noqa: PLC0415
     from protector_models.training.detector.packaging import (  # noqa: PLC0415
         ENCODER_WEIGHTS_FILE,
-        count_scored_rows,
         package_detector,
     )
     from protector_models.training.detector.row_digest import describe_rows  # noqa: PLC0415

@@ -37,7 +37,7 @@ def train_shipped_detector(
     """
     # Imported here, not above: torch takes seconds, and every other command would pay for them.
     from protector_models.checkpoints.cards import hash_file  # noqa: PLC0415
-    from protector_models.detectors.shipped.harm_detector import TOKENIZER_FILE  # noqa: PLC0415
+    from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE  # noqa: PLC0415
     from protector_models.detectors.shipped.window_layout import PairLayout  # noqa: PLC0415
     from protector_models.records.examples import load_examples  # noqa: PLC0415
     from protector_models.training.detector.answer_draws import AnswerDraws, DrawPlan, cut_examples  # noqa: PLC0415
@@ -53,9 +53,9 @@ def train_shipped_detector(
         load_training_tokenizer,
         train_detector,
     )
+    from protector_models.training.detector.held_out import count_scored_rows  # noqa: PLC0415
     from protector_models.training.detector.packaging import (  # noqa: PLC0415
         ENCODER_WEIGHTS_FILE,
-        count_scored_rows,
         package_detector,
     )
     from protector_models.training.detector.row_digest import describe_rows  # noqa: PLC0415

@@ -1,11 +1,15 @@
-"""The bars of a training run on a terminal."""
+"""What a training run shows on a terminal: its bars, and what was made."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from protector_models.checkpoints.cards import CheckpointCard, WeightsCard
 
 if TYPE_CHECKING:
     from protector_models.training.adapter_training import AdapterProgress
@@ -46,3 +50,13 @@ def adapter_bars() -> "Iterator[AdapterProgress]":
             progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
 
         yield AdapterProgress(start=start, step=step, measured=lambda num: progress.advance(measuring, num))
+
+
+def tabulate_card(card: WeightsCard, directory: Path) -> Table:
+    """Return what a card says of the held-out slice."""
+    table = Table(title=f"{card.name} in {directory}, held-out slice", show_header=False)
+    if isinstance(card, CheckpointCard):
+        table.add_row("threshold", f"{card.threshold:.3f}")
+    for name, value in card.validation.items():
+        table.add_row(name, "-" if value is None else f"{value}")
+    return table

@@ -69,6 +69,24 @@ class WeightsCard(BaseModel):
         (directory / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+class Pairing(BaseModel):
+    """How an accurate detector goes together with a fast one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fast_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the fast detector's graph: with another one the figures below do not hold."""
+    band: tuple[Annotated[float, Field(ge=0.0, le=1.0)], Annotated[float, Field(ge=0.0, le=1.0)]]
+    """[low, high], both ends included: windows whose harmfulness the fast one puts here are read by both."""
+    accurate_share: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Weight of the accurate one's calibrated logits in the mean of both."""
+    threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    threshold_rule: str
+    budget_thresholds: dict[str, dict[str, float | None]]
+    validation: dict[str, float | int | None]
+    """As in the card of one detector, of the pair."""
+
+
 class CheckpointCard(WeightsCard):
     """The card of a harm detector."""
 
@@ -91,6 +109,8 @@ class CheckpointCard(WeightsCard):
     validation: dict[str, float | int | None]
     """Metrics on the held-out slice, measured on the weights as shipped. Calibrations and thresholds were fitted on the
     same rows, so calibration and F1 flatter a little; public sets are the measure."""
+    pairing: Pairing | None = None
+    """Of an accurate detector, with the fast one in whose folder it lies; None: it stands alone."""
 
     def require_words_threshold(self, directory: Path) -> float:
         """Returns the threshold of the bag of words in the card's directory.

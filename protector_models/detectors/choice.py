@@ -11,6 +11,7 @@ from protector_models.descriptions.generative_head import GenerativeHead
 from protector_models.detectors.cascade import Alignment, Band, CascadeDetector, common_categories
 from protector_models.detectors.loaded_detector import DetectorFacts, LoadedDetector, ThreadedDetector
 from protector_models.detectors.shipped.minors_rule import list_categories
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, find_weights_in_use
 from protector_models.running.model_threads import SynchronousHarmDetector
 from protector_models.settings import CascadeSettings, DetectorSettings
 
@@ -23,7 +24,7 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
     """
     match settings.kind:
         case "onnx":
-            card = CheckpointCard.load(find_weights(settings))
+            card = find_weights_in_use(find_weights(settings), settings.weights).card
             return DetectorFacts(threshold=card.threshold, categories=list_categories(card.categories))
         case "bag_of_words":
             directory = find_weights(settings)
@@ -45,8 +46,6 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
 
 def find_weights(settings: DetectorSettings) -> Path:
     """Return the weights directory of a detector of kind `onnx` or `bag_of_words`."""
-    from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS  # noqa: PLC0415  # its engine takes a second
-
     return settings.checkpoint or SHIPPED_WEIGHTS
 
 
@@ -90,6 +89,7 @@ def _load_model(settings: DetectorSettings, *, num_threads: int) -> SynchronousH
             return OnnxHarmDetector.load(
                 find_weights(settings),
                 num_threads=num_threads,
+                weights=settings.weights,
                 max_windows=settings.max_windows,
                 engine=settings.engine,
                 device=settings.device,

@@ -15,8 +15,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from protector_models.detectors.shipped.detector_heads import HEADS_FILE, Array, DetectorHeads
 from protector_models.detectors.shipped.graph_weights import read_graph_weights
-from protector_models.detectors.shipped.harm_detector import MODEL_FILE, TOKENIZER_FILE
 from protector_models.detectors.shipped.torch_window_scorer import EncoderModule
+from protector_models.detectors.shipped.weights_in_use import MODEL_FILE, TOKENIZER_FILE
 from protector_models.detectors.shipped.window_layout import TokenPair
 from protector_models.moderation.batch_cuts import split_by_count
 

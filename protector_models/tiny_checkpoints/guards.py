@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from protector_models.descriptions.checkpoint_description import load_description
 from protector_models.descriptions.generative_head import GenerativeHead
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.guards.encoding import GuardEncoding
 from protector_models.tiny_checkpoints.guard_families import GUARD_FAMILIES, MAX_POSITIONS, GuardFamily
 from protector_models.tiny_checkpoints.guard_lessons import teach

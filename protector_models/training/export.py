@@ -19,7 +19,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process  # type: 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from protector_models.detectors.shipped.harm_detector import MODEL_FILE, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import MODEL_FILE, TOKENIZER_FILE
 from protector_models.training.four_bits import BLOCK_SIZE, round_to_four_bits
 
 FP32_FILE = "model-fp32.onnx"
@@ -27,8 +27,6 @@ FP32_FILE = "model-fp32.onnx"
 Bits = Literal[4, 8]
 
 _OPSET = 17
-_OPSET_OF_BLOCKS = 21
-"""The first that knows blocks with scales of their own."""
 _EMBEDDING_BLOCK_SIZE = 128
 BATCH = {0: "batch"}
 """The axes of one vector a run."""
@@ -76,7 +74,6 @@ def quantise(fp32_file: Path, directory: Path, *, bits: Bits = 8) -> Path:
         packed = _pack_embeddings(file, kept=[node.name for node in gathers if node.name not in words + positions])
         for node in linear:
             _pack_weights(packed, weights[node.input[1]])
-        packed.opset_import[0].version = _OPSET_OF_BLOCKS
         onnx.save(packed, str(file))
     return file
 

@@ -1,12 +1,12 @@
 """Weights of sixteen values: each block of a linear layer's inputs has a factor of its own, each output a scale.
 
-As Q4_0 of ggml has it, the weight of a block that is furthest from zero becomes -8, with a factor of its own sign turned:
-all sixteen values are used. What is computed with is int8, between -64 and 64:
+As Q4_0 of ggml has it, the weight of a block that is furthest from zero becomes -8, with a factor of its own sign
+turned: all sixteen values are used. What is computed with is int8, between -64 and 64:
 
     int8 = round(value * eighths / 8),    weight = int8 * scale
 
-64 and not 127, because processors without VNNI add two products in 16 bits, and what does not fit there is cut off: so the
-numbers are the same on all of them. Rounding twice changes nothing.
+64 and not 127, because processors without VNNI add two products in 16 bits, and what does not fit there is cut off: so
+the numbers are the same on all of them. Rounding twice changes nothing.
 
 Shapes: O outputs, I inputs of a linear layer, N blocks of its inputs.
 """

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.settings import WeirSettings
-from protector_models.checkpoints.cards import CheckpointCard
-from protector_models.detectors.choice import describe_detector
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.choice import describe_detector, find_weights
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, find_weights_in_use
 from protector_models.detoxification.settings import DetoxifierSettings
 from protector_models.images.settings import ImageSettings
 from protector_models.moderation.errors import ConfigurationError
@@ -15,14 +15,13 @@ from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.verdict import Action, RewriteMethod
 from protector_models.policies.policy_file import load_policy
 from protector_models.settings import DetectorSettings
-from services.moderators import detector_checkpoint
 from services.policies_in_force import load_policy_in_force
 from tests.builders import exchange
 
 
 def test_the_default_policy_uses_the_thresholds_of_the_detector_that_is_shipped() -> None:
     settings = WeirSettings()
-    card = CheckpointCard.load(detector_checkpoint(settings))
+    card = find_weights_in_use(find_weights(settings.detector), settings.detector.weights).card
     thresholds = {rule.category: rule.threshold for rule in load_policy_in_force(settings).rules}
     # No data may tell a threshold of sexual_minors.
     assert thresholds == {

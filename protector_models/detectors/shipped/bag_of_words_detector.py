@@ -12,7 +12,8 @@ import numpy as np
 from protector_models.checkpoints.cards import Calibration, CheckpointCard, CheckpointError
 from protector_models.detectors.shipped.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
 from protector_models.detectors.shipped.detector_heads import WindowLogits
-from protector_models.detectors.shipped.harm_detector import DEFAULT_MAX_WINDOWS, TOKENIZER_FILE, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import DEFAULT_MAX_WINDOWS, OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE
 from protector_models.detectors.shipped.window_layout import TokenPair
 
 # Its logits are those of logistic regressions, the categories' among them: probabilities as they are.

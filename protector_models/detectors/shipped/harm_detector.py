@@ -14,8 +14,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import CheckpointCard, CheckpointError
-from protector_models.detectors.shipped.detector_heads import HEADS_FILE, DetectorHeads
 from protector_models.detectors.shipped.minors_rule import MINORS_RULE, apply_minors_rule
+from protector_models.detectors.shipped.scorer_loading import load_scorer
+from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE, find_weights_in_use
 from protector_models.detectors.shipped.window_aggregation import (
     AGGREGATION,
     ALONE,
@@ -28,13 +29,11 @@ from protector_models.detectors.shipped.window_aggregation import (
 from protector_models.detectors.shipped.window_layout import (
     MAX_PROMPT_TOKENS,
     MAX_RESPONSE_TOKENS,
-    PAIR_LAYOUT,
     PairLayout,
     TokenPair,
 )
-from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer, WindowScorer
+from protector_models.detectors.shipped.window_scorer import WindowScorer
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.model_outputs import (
     MAX_SCORED_PIECES,
     Assessment,
@@ -49,13 +48,7 @@ from protector_models.reading.normal_form import NORMALISATION
 from protector_models.reading.self_harm_mentions import SELF_HARM_MENTIONS, speaks_of_self_harm
 from protector_models.reading.text_windows import TextCover, TextPiece, cover_text
 from protector_models.reading.window_cuts import WindowSize
-from protector_models.settings import Device, Engine
-
-SHIPPED_WEIGHTS = Path(__file__).parents[2] / "weights" / "harm_detector"
-"""The weights that ship with the project."""
-
-MODEL_FILE = "model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
+from protector_models.settings import Device, Engine, Weights
 
 _PROMPT_WINDOW = WindowSize(num_tokens=MAX_PROMPT_TOKENS, overlap=16)
 _RESPONSE_WINDOW = WindowSize(num_tokens=MAX_RESPONSE_TOKENS, overlap=40)
@@ -151,15 +144,18 @@ class OnnxHarmDetector:
         directory: Path,
         *,
         num_threads: int,
+        weights: Weights = "both",
         max_windows: int = DEFAULT_MAX_WINDOWS,
         engine: Engine = "onnx",
         device: Device = "cpu",
     ) -> Self:
-        """Loads a weights directory after checking its hashes; takes about a second.
+        """Loads a weights directory after checking its hashes; takes about a second, and with an accurate one three.
 
         Args:
-            directory: holds card.json, model.onnx, heads.safetensors and tokenizer.json.
+            directory: holds card.json, model.onnx, heads.safetensors and tokenizer.json; the same of an accurate
+                detector in its folder `accurate`, where there is one.
             num_threads: CPU threads that compute; the ONNX engine scores a window on each.
+            weights: which of both.
             max_windows: the most windows read of one exchange, at least 1.
             engine: what runs the encoder; torch takes seconds to load, and rounds otherwise than the int8 engine.
             device: where torch computes.
@@ -169,19 +165,9 @@ class OnnxHarmDetector:
             ConfigurationError: the engine or the device is not to be had here.
             ValueError: a number is out of range.
         """
-        card = CheckpointCard.load(directory)
-        if card.layout != PAIR_LAYOUT:
-            raise CheckpointError(f"{directory}: trained with layout {card.layout}, this code builds {PAIR_LAYOUT}")
-        missing = {MODEL_FILE, HEADS_FILE, TOKENIZER_FILE} - card.files.keys()
-        if missing:
-            raise CheckpointError(f"{directory}: the card gives no hash for {', '.join(sorted(missing))}")
-        heads = DetectorHeads.load(directory / HEADS_FILE)
-        if heads.num_logits != len(card.calibrations):
-            raise CheckpointError(
-                f"{directory}: heads of {heads.num_logits} outputs, the card has {len(card.calibrations)}"
-            )
-        scorer = _load_scorer(directory / MODEL_FILE, heads, num_threads=num_threads, engine=engine, device=device)
-        return cls.compose(directory, card, scorer, max_windows=max_windows)
+        found = find_weights_in_use(directory, weights)
+        scorer = load_scorer(found, num_threads=num_threads, engine=engine, device=device)
+        return cls.compose(found.directory, found.card, scorer, max_windows=max_windows)
 
     @classmethod
     def compose(
@@ -326,16 +312,3 @@ class OnnxHarmDetector:
             for name, score in zip(self._card.categories, scores_C, strict=True)
         }
         return apply_minors_rule(scores, mentions_minor=reading.mentions_minor)
-
-
-def _load_scorer(
-    model_file: Path, heads: DetectorHeads, *, num_threads: int, engine: Engine, device: Device
-) -> WindowScorer:
-    if engine == "onnx":
-        return OnnxWindowScorer.load(model_file, heads, num_threads=num_threads)
-    try:
-        # Takes seconds to import: only where it computes.
-        from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(f"detector.engine: 'torch' needs torch, transformers and onnx: {error}") from error
-    return TorchWindowScorer.load(model_file, heads, device=device, num_threads=num_threads)

@@ -1,9 +1,9 @@
 """A detector over the larger encoder that fits into a small file and computes in int8: how it is made and trained.
 
-The file keeps weights of sixteen values (`training.four_bits`); what is computed with is int8, which takes one scale for
-all that a layer is given. Encoders keep a few huge activations on separators and full stops, beside which everything
-else would round to nothing: they are cut off. Training sees both from its first step: the weights as they will be kept,
-and what a layer is given as it will be rounded.
+The file keeps weights of sixteen values (`training.four_bits`); what is computed with is int8, which takes one scale
+for all that a layer is given. Encoders keep a few huge activations on separators and full stops, beside which
+everything else would round to nothing: they are cut off. Training sees both from its first step: the weights as they
+will be kept, and what a layer is given as it will be rounded.
 
 Shapes: B windows, T tokens, F units of a layer's input, O outputs and I inputs of a linear layer.
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import Calibration
 from protector_models.detectors.shipped.harm_detector import SCORE_DECIMALS, OnnxHarmDetector
@@ -129,6 +130,41 @@ def find_logits(
         logits += detector.find_logits([to_exchange(row) for row in batch])
         report_rows(len(batch))
     return logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutLogits:
+    """Held-out rows and the logits [S, K] of the pieces of each, before calibration."""
+
+    answers: Sequence[Example]
+    """As they came, and what was composed of them."""
+    logits: Sequence[Numbers]
+    alone: Sequence[Example]
+    logits_alone: Sequence[Numbers]
+
+
+def score_held_out(
+    detector: OnnxHarmDetector,
+    validation: Sequence[Example],
+    tokenizer: Tokenizer,
+    *,
+    report_rows: Callable[[int], None],
+) -> HeldOutLogits:
+    """Scores all that thresholds and calibration are found on, `count_scored_rows` in number."""
+    answers = [*select_answers(validation), *compose_answers(validation, tokenizer.token_to_id)]
+    alone = select_alone(validation)
+    return HeldOutLogits(
+        answers=answers,
+        logits=find_logits(detector, answers, report_rows=report_rows),
+        alone=alone,
+        logits_alone=find_logits(detector, alone, report_rows=report_rows),
+    )
+
+
+def count_scored_rows(validation: Sequence[Example], tokenizer: Tokenizer) -> int:
+    """Returns how many rows `score_held_out` will report."""
+    composed = compose_answers(validation, tokenizer.token_to_id)
+    return len(select_answers(validation)) + len(composed) + len(select_alone(validation))
 
 
 def judge_held_out(answers: HeldOutScores, alone: HeldOutScores, *, category_names: Sequence[str]) -> HeldOutJudgement:

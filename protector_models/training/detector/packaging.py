@@ -13,7 +13,7 @@ from protector_models.checkpoints.cards import Calibration, CheckpointCard, hash
 from protector_models.detectors.shipped.bag_of_words import BAG_OF_WORDS_FILE, BagOfWords
 from protector_models.detectors.shipped.detector_heads import HEADS_FILE
 from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
-from protector_models.detectors.shipped.window_aggregation import ALONE, ANSWER, FIRST_CATEGORY, Numbers
+from protector_models.detectors.shipped.window_aggregation import ALONE, ANSWER, FIRST_CATEGORY
 from protector_models.detectors.shipped.window_layout import PAIR_LAYOUT
 from protector_models.evaluation.detector.bag_of_words_judge import BagOfWordsJudge
 from protector_models.records.category_map import TRAINED_CATEGORIES
@@ -24,13 +24,11 @@ from protector_models.training.detector.calibration import UNCALIBRATED, fit_cal
 from protector_models.training.detector.detector_network import DetectorNetwork
 from protector_models.training.detector.detector_recipe import DetectorRecipe
 from protector_models.training.detector.held_out import (
+    HeldOutLogits,
     HeldOutScores,
     choose_for_baseline,
-    compose_answers,
-    find_logits,
     judge_held_out,
-    select_alone,
-    select_answers,
+    score_held_out,
 )
 from protector_models.training.detector.onnx_export import export_fp32
 from protector_models.training.detector.thresholds import THRESHOLD_RULE
@@ -101,14 +99,11 @@ def package_detector(
     # Saved without calibration and thresholds: they are found with the detector as served, which reads the card.
     card.save(directory)
     detector = OnnxHarmDetector.load(directory, num_threads=num_threads)
-    answers = [*select_answers(validation), *compose_answers(validation, tokenizer.token_to_id)]
-    alone = select_alone(validation)
-    logits = find_logits(detector, answers, report_rows=report_rows)
-    logits_alone = find_logits(detector, alone, report_rows=report_rows)
-    calibrations = _calibrate(answers, logits, alone, logits_alone)
+    held_out = score_held_out(detector, validation, tokenizer, report_rows=report_rows)
+    calibrations = _calibrate(held_out)
     judged = judge_held_out(
-        HeldOutScores.of(answers, logits, calibrations),
-        HeldOutScores.of(alone, logits_alone, calibrations),
+        HeldOutScores.of(held_out.answers, held_out.logits, calibrations),
+        HeldOutScores.of(held_out.alone, held_out.logits_alone, calibrations),
         category_names=card.categories,
     )
     words_threshold = choose_for_baseline(BagOfWordsJudge.load(directory), validation) if bag_of_words else None
@@ -126,24 +121,13 @@ def package_detector(
     return card
 
 
-def count_scored_rows(validation: Sequence[Example], tokenizer: Tokenizer) -> int:
-    """Returns how many rows `package_detector` will report."""
-    composed = compose_answers(validation, tokenizer.token_to_id)
-    return len(select_answers(validation)) + len(composed) + len(select_alone(validation))
-
-
 def _describe_words(bag_of_words: BagOfWords | None) -> dict[str, str | int | float]:
     if bag_of_words is None:
         return {}
     return {f"bag_of_words_{name}": value for name, value in asdict(BagOfWordsRecipe()).items()}
 
 
-def _calibrate(
-    answers: Sequence[Example],
-    logits: Sequence[Numbers],
-    alone: Sequence[Example],
-    logits_alone: Sequence[Numbers],
-) -> tuple[Calibration, ...]:
+def _calibrate(held_out: HeldOutLogits) -> tuple[Calibration, ...]:
     """Fits each output on the piece of every row that is worst."""
     found: dict[int, tuple[list[float], list[float | None]]] = {}
 
@@ -152,8 +136,8 @@ def _calibrate(
         logits.append(logit)
         labels.append(label)
 
-    rows = [(ANSWER, row, one) for row, one in zip(answers, logits, strict=True) if row.prompt]
-    rows += [(ALONE, row, one) for row, one in zip(alone, logits_alone, strict=True)]
+    rows = [(ANSWER, row, one) for row, one in zip(held_out.answers, held_out.logits, strict=True) if row.prompt]
+    rows += [(ALONE, row, one) for row, one in zip(held_out.alone, held_out.logits_alone, strict=True)]
     for head, row, logits_SK in rows:
         worst = int(logits_SK[:, head].argmax())
         add(head, float(logits_SK[worst, head]), row.harmful)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import CheckpointError, WeightsCard, hash_file
-from protector_models.detectors.shipped.harm_detector import TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE
 from protector_models.detectors.shipped.window_aggregation import ANSWER
 from protector_models.detectors.shipped.window_layout import PAIR_LAYOUT, PairLayout
 from protector_models.evaluation.metrics import auroc

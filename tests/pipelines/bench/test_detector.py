@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from pipelines.bench.detector import LENGTHS, make_texts
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 
 pytestmark = pytest.mark.training
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from pipelines.commands.assess import EXIT_HARMFUL, EXIT_NOT_READ
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.moderation.conversation import Exchange
 from tests.pipelines.commands.command_line import weir
 

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
 from protector_models.checkpoints.cards import CheckpointCard
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from tests.protector_models.training.builders import make_record, write_mix, write_records
 
 pytestmark = pytest.mark.shipped

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.harmful_spans import MAX_PIECES, HarmfulSpan, SpanSearch, find_harmful_spans

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.reading.languages import LanguageIdentifier
 from protector_models.reading.text_windows import TextCover, cover_text
 from protector_models.reading.window_cuts import WindowSize

@@ -2,8 +2,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from protector_models.detectors.shipped.detector_heads import HEADS_FILE, DetectorHeads
-from protector_models.detectors.shipped.harm_detector import MODEL_FILE, SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer
+from protector_models.detectors.shipped.weights_in_use import MODEL_FILE, SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.detectors.shipped.window_layout import PairLayout
 from protector_models.speed_baselines.shipped_encoder import PlainShippedEncoder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import numpy as np
 
 from protector_models.checkpoints.cards import Calibration, CheckpointCard
 from protector_models.detectors.shipped.detector_heads import Array, WindowLogits
-from protector_models.detectors.shipped.harm_detector import DEFAULT_MAX_WINDOWS, SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import DEFAULT_MAX_WINDOWS, OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.detectors.shipped.window_layout import Bounds, TokenPair
 
 CARD = CheckpointCard.load(SHIPPED_WEIGHTS)

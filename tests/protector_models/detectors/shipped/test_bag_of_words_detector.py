@@ -8,7 +8,8 @@ import pytest
 from protector_models.checkpoints.cards import CheckpointCard, CheckpointError
 from protector_models.detectors.shipped.bag_of_words import BAG_OF_WORDS_FILE
 from protector_models.detectors.shipped.bag_of_words_detector import load_bag_of_words_detector
-from protector_models.detectors.shipped.harm_detector import MODEL_FILE, SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import MODEL_FILE, SHIPPED_WEIGHTS
 from protector_models.moderation.model_outputs import Assessment
 from tests.builders import exchange
 

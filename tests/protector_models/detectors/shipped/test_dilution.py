@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.evaluation.behaviours.behaviour_kinds import all_rows, load_kinds
 from protector_models.evaluation.behaviours.scoring import score_rows
 from protector_models.evaluation.behaviours.shares import retention

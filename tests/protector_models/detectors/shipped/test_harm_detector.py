@@ -11,7 +11,8 @@ import pytest
 
 from protector_models.checkpoints.cards import CheckpointCard, CheckpointError
 from protector_models.detectors.shipped.detector_heads import HEADS_FILE, DetectorHeads
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer
 from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.model_outputs import Assessment, ItemFailure

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from protector_models.checkpoints.cards import Calibration, CheckpointCard
 from protector_models.detectors.shipped import harm_detector
 from protector_models.detectors.shipped.detector_heads import WindowLogits
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
 from protector_models.detectors.shipped.minors_rule import apply_minors_rule, list_categories
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.detectors.shipped.window_layout import TokenPair
 from protector_models.moderation.conversation import Exchange, SeenImage
 from protector_models.moderation.model_outputs import Assessment

@@ -8,7 +8,8 @@ import pytest
 
 from protector_models.checkpoints.cards import Calibration, CheckpointCard
 from protector_models.detectors.shipped.detector_heads import WindowLogits
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.detectors.shipped.window_layout import TokenPair
 from protector_models.moderation.model_outputs import Assessment
 from protector_models.reading.self_harm_mentions import speaks_of_self_harm

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from protector_models.checkpoints.cards import CheckpointError
 from protector_models.detectors.shipped import torch_window_scorer
 from protector_models.detectors.shipped.detector_heads import HEADS_FILE, Array, DetectorHeads, WindowLogits
-from protector_models.detectors.shipped.harm_detector import MODEL_FILE, SHIPPED_WEIGHTS, OnnxHarmDetector
+from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
 from protector_models.detectors.shipped.torch_window_scorer import TorchWindowScorer, plan_runs
+from protector_models.detectors.shipped.weights_in_use import MODEL_FILE, SHIPPED_WEIGHTS
 from protector_models.detectors.shipped.window_layout import MAX_PAIR_TOKENS, MAX_RESPONSE_TOKENS, TokenPair
 from protector_models.detectors.shipped.window_scorer import OnnxWindowScorer
 from protector_models.moderation.conversation import Exchange

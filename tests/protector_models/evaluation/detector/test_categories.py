@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from protector_models.checkpoints.cards import CheckpointCard
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
 from protector_models.evaluation.detector.categories import (
     OPENAI_CATEGORIES,
     OWN_CATEGORIES,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from protector_models.detectors.shipped.harm_detector import SHIPPED_WEIGHTS, TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
 from protector_models.detectors.shipped.window_layout import MAX_PAIR_TOKENS, MAX_RESPONSE_TOKENS, PairLayout
 from protector_models.records.category_map import TRAINED_CATEGORIES
 from protector_models.records.examples import Example

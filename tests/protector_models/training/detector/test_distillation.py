@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from protector_models.detectors.shipped.harm_detector import TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE
 from protector_models.records.mix import RowKind
 from protector_models.training.detector.answer_draws import PiecedExample, cut_example, cut_examples
 from protector_models.training.detector.batches import Batch

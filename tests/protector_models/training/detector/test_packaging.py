@@ -23,12 +23,13 @@ from protector_models.training.detector.held_out import (
     FALSE_POSITIVE_BUDGETS,
     HeldOutScores,
     compose_answers,
+    count_scored_rows,
     find_logits,
     select_alone,
     select_answers,
     to_exchange,
 )
-from protector_models.training.detector.packaging import count_scored_rows, package_detector
+from protector_models.training.detector.packaging import package_detector
 from tests.protector_models.training.builders import make_example
 
 pytestmark = pytest.mark.training

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import CheckpointError
-from protector_models.detectors.shipped.harm_detector import TOKENIZER_FILE
+from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE
 from protector_models.training.detector.detector_network import DetectorNetwork
 from protector_models.training.detector.detector_recipe import load_training_tokenizer
 from protector_models.training.detector.teacher import TEACHER_FILE, TeacherCard, check_vocabulary, load_teacher
