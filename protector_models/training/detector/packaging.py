@@ -98,7 +98,7 @@ def package_detector(
     )
     # Saved without calibration and thresholds: they are found with the detector as served, which reads the card.
     card.save(directory)
-    detector = OnnxHarmDetector.load(directory, num_threads=num_threads)
+    detector = OnnxHarmDetector.load(directory, num_threads=num_threads, weights="fast")
     held_out = score_held_out(detector, validation, tokenizer, report_rows=report_rows)
     calibrations = _calibrate(held_out)
     judged = judge_held_out(
