@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipelines.bench.answer_texts import AnswerTexts
 from pipelines.bench.report import Comparison, Progress, compare
-from pipelines.bench.word_texts import WordTexts
 from protector_models.descriptions.checkpoint_description import load_description
+from protector_models.detectors.choice import find_weights
 from protector_models.detectors.classifiers.classifier_detector import ClassifierDetector
 from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector
 from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, TOKENIZER_FILE
@@ -32,8 +33,8 @@ _SEED = 20_261_121
 class DetectorBenchmark:
     """What is measured, and how often."""
 
-    detector: Path | DetectorSettings
-    """A weights directory as Weir ships one, or the settings of a classifier (kind "transformers")."""
+    detector: DetectorSettings
+    """Of kind "onnx", which is compared with the fast detector of its weights, or "transformers", a classifier."""
     num_threads: int
     """Of both sides."""
     num_texts: int
@@ -97,16 +98,17 @@ class _Contest:
     device: str
 
 
-def _load(detector: Path | DetectorSettings, *, num_threads: int) -> _Contest:
-    if isinstance(detector, Path):
+def _load(detector: DetectorSettings, *, num_threads: int) -> _Contest:
+    if detector.kind == "onnx":
+        directory = find_weights(detector)
         return _Contest(
-            served=OnnxHarmDetector.load(detector, num_threads=num_threads),
-            plain=PlainShippedEncoder.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
+            served=OnnxHarmDetector.load(directory, num_threads=num_threads, weights=detector.weights),
+            plain=PlainShippedEncoder.load(directory, num_threads=num_threads, batch_size=_PLAIN_BATCH),
             plain_type="fp32",
             device="cpu",
         )
     if detector.kind != "transformers" or detector.description is None:
-        raise ConfigurationError(f"detector.kind: expected 'transformers' to measure, got {detector.kind!r}")
+        raise ConfigurationError(f"detector.kind: expected 'onnx' or 'transformers' to measure, got {detector.kind!r}")
     description = load_description(detector.description)
     return _Contest(
         served=ClassifierDetector.load(detector, description, num_threads=num_threads),
@@ -118,5 +120,5 @@ def _load(detector: Path | DetectorSettings, *, num_threads: int) -> _Contest:
 
 def make_texts(tokenizer_file: Path, number: int) -> dict[int, list[str]]:
     """Returns texts by their exact number of tokens, drawn with a fixed seed."""
-    words = WordTexts(tokenizer_file, seed=_SEED)
-    return {length: [" ".join(words.draw(length)) for _ in range(number)] for length in LENGTHS}
+    answers = AnswerTexts(tokenizer_file, seed=_SEED)
+    return {length: answers.draw(number, length) for length in LENGTHS}

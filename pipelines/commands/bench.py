@@ -12,9 +12,9 @@ from rich.table import Table
 
 from pipelines.bench.report import Comparison, Progress
 from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.measured_detector import choose_detector
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
-from protector_models.moderation.errors import ConfigurationError
 
 _WHOLE_FROM = 10
 """Larger figures are shown without a fraction."""
@@ -90,7 +90,7 @@ def detector(
         Path | None, typer.Option(help="Weights directory of the detector; default: the one that Weir ships.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration whose detector, a classifier of kind transformers, is measured.")
+        Path | None, typer.Option(help="Configuration whose detector, of kind onnx or a classifier, is measured.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both sides.")] = 2,
     texts: Annotated[int, typer.Option(min=1, help="Texts of each length in one measurement.")] = 64,
@@ -99,24 +99,21 @@ def detector(
 ) -> None:
     """Measure the detector on texts of 64, 128 and 256 tokens, from string to score.
 
-    Against the same weights as transformers and torch run them (the shipped ones in fp32, a configured classifier on
-    the same device and in the same type): batches, padding, the same number of threads.
+    The texts are answers that Weir ships. Against the same weights as transformers and torch run them (the shipped
+    fast detector in fp32, a configured classifier on the same device and in the same type): batches, padding, the same
+    number of threads.
 
     With --json the object holds the length with the smallest ratio, and each length under its number of tokens.
 
     Exit codes: 0 done; 1 a model is gone; 2 the weights or the configuration cannot be used.
     """
     with ending_in_one_line("weir bench detector"):
-        if weights is not None and config is not None:
-            raise ConfigurationError("--weights and --config: expected one of them")
-        configured = None if config is None else load_settings(config).detector
+        measured = choose_detector(config, weights)
 
         # Imported here, not above: torch and transformers take seconds, and every other command, and a wrong
         # configuration, would wait for them.
         from pipelines.bench.detector import DetectorBenchmark, run_detector_benchmark  # noqa: PLC0415
-        from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS  # noqa: PLC0415
 
-        measured = configured or weights or SHIPPED_WEIGHTS
         benchmark = DetectorBenchmark(detector=measured, num_threads=threads, num_texts=texts, repeats=repeats)
         with _progress() as show:
             comparisons = run_detector_benchmark(benchmark, show)
