@@ -28,8 +28,8 @@ from protector_models.training.detector.thresholds import THRESHOLD_RULE
 class PairPlan:
     """How two detectors go together; chosen on the held-out slice (docs/experiments.md)."""
 
-    low: float = 0.15
-    high: float = 0.9
+    low: float = 0.2
+    high: float = 0.85
     accurate_share: float = 0.5
 
 

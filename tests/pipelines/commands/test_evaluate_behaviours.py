@@ -142,5 +142,5 @@ def test_a_detector_that_is_gone_ends_with_status_1(detector: ReadyDetector, row
 @pytest.mark.shipped
 def test_the_shipped_detector_can_be_asked(rows: Path) -> None:
     report = json.loads(measure(rows, "--json").stdout)
-    assert report["detector"].startswith("weir-minilm@")
+    assert report["detector"].startswith("weir-pair@")
     assert report["kinds"]["own"]["failed"] == 0

@@ -5,8 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.commands.evaluate import app
-from protector_models.checkpoints.cards import CheckpointCard
-from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS
+from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, find_weights_in_use
 from tests.protector_models.training.builders import make_record, write_mix, write_records
 
 pytestmark = pytest.mark.shipped
@@ -32,7 +31,7 @@ def test_a_band_is_chosen_on_the_held_out_slice_and_measured_on_the_data(records
     report = json.loads(shown)
 
     assert code == 0
-    card = CheckpointCard.load(SHIPPED_WEIGHTS)
+    card = find_weights_in_use(SHIPPED_WEIGHTS, "both").card
     first = card.bag_of_words_threshold
     assert report["thresholds"] == {"cascade": card.threshold, "first": first, "second": card.threshold}
     assert report["band"]["low"] <= first <= report["band"]["high"]

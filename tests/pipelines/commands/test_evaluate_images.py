@@ -44,7 +44,7 @@ def test_pictures_are_read_once_and_prompts_judged_with_and_without_them(data: P
         report["input_check"]["recall"]
     )
     assert report["reader"].startswith("weir-images@")
-    assert report["detector"].startswith("weir-minilm@")
+    assert report["detector"].startswith("weir-pair@")
 
 
 def test_data_without_pictures_is_an_error_of_one_line(data: Path) -> None:

@@ -223,7 +223,7 @@ def test_resume_refuses_another_input_policy_or_setting_and_leaves_the_output(so
     for configuration, named in [
         ("policy: policy.yaml", "policy was default-6@"),
         ("output: {include_original_response: true}", "output.include_original_response was false and is true"),
-        ("detector: {max_windows: 3}", "detector was weir-minilm@"),
+        ("detector: {max_windows: 3}", "detector was weir-pair@"),
         ("images: {max_images: 3}", "images.max_images was 16 and is 3"),
     ]:
         config.write_text(configuration)

@@ -224,14 +224,14 @@ def test_no_category_scores_above_harmfulness(detector: OnnxHarmDetector) -> Non
 
 
 def test_weights_of_another_layout_are_refused(tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights")
+    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights", ignore=shutil.ignore_patterns("accurate"))
     CheckpointCard.load(SHIPPED_WEIGHTS).model_copy(update={"layout": "pair-old"}).save(tmp_path / "weights")
     with pytest.raises(CheckpointError, match="pair-old"):
         OnnxHarmDetector.load(tmp_path / "weights", num_threads=1)
 
 
 def test_heads_that_do_not_fit_the_card_are_refused(tmp_path: Path) -> None:
-    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights")
+    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights", ignore=shutil.ignore_patterns("accurate"))
     card = CheckpointCard.load(SHIPPED_WEIGHTS)
     fewer = card.model_copy(update={"calibrations": card.calibrations[1:], "categories": card.categories[1:]})
     fewer.save(tmp_path / "weights")
@@ -241,7 +241,7 @@ def test_heads_that_do_not_fit_the_card_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", HEADS_FILE, "tokenizer.json"])
 def test_a_card_without_the_hash_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
-    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights")
+    shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights", ignore=shutil.ignore_patterns("accurate"))
     card = CheckpointCard.load(SHIPPED_WEIGHTS)
     card.model_copy(update={"files": {file: digest for file, digest in card.files.items() if file != name}}).save(
         tmp_path / "weights"
