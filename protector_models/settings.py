@@ -142,6 +142,10 @@ class DetectorSettings(ModelSettings):
     cascade: "CascadeSettings | None" = None
     """cascade: its two detectors, and what the second one reads."""
 
+    def is_shipped_pair(self) -> bool:
+        """Tell whether it is what Weir ships, whole: the detector that the default policy's thresholds are for."""
+        return self.kind == "onnx" and self.checkpoint is None and self.weights == "both"
+
     @model_validator(mode="after")
     def _require_fitting_device(self) -> Self:
         if self.kind == "onnx" and self.engine == "onnx" and self.device != "cpu":

@@ -68,12 +68,13 @@ def test_the_detector_lets_every_english_text_of_the_default_policy_pass(prompt:
 @pytest.mark.parametrize(
     ("detector", "version", "categories"),
     [
-        ({}, "default-6", {"any", "self_harm", "sexual_minors"}),
-        ({"engine": "torch", "device": "cuda"}, "default-6", {"any", "self_harm", "sexual_minors"}),
-        ({"kind": "bag_of_words"}, "default-6, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
+        ({}, "default-7", {"any", "self_harm", "sexual_minors"}),
+        ({"engine": "torch", "device": "cuda"}, "default-7", {"any", "self_harm", "sexual_minors"}),
+        ({"weights": "fast"}, "default-7, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
+        ({"kind": "bag_of_words"}, "default-7, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
         (
             {"kind": "transformers", "model": "m", "description": "mllm-protector-3b"},
-            "default-6, threshold {:g}",
+            "default-7, threshold {:g}",
             {"any"},
         ),
     ],
