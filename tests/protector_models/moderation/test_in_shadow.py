@@ -1,4 +1,4 @@
-"""A moderator in shadow: the same decisions, nothing changed, and the texts of images judged where that is asked for."""
+"""A moderator in shadow: the same decisions, nothing changed; the texts of images judged where that is asked for."""
 
 from hypothesis import given
 from hypothesis import strategies as st
