@@ -1,6 +1,6 @@
 """The application: routes that let a call in, translate, and answer. Any ASGI server runs it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
 from importlib import resources
@@ -24,7 +24,7 @@ from services.http.door import Door
 from services.http.idempotency import Idempotency
 from services.http.moderations import ModerationRequest, moderate_inputs
 from services.http.moderators import Readiness
-from services.http.openapi import describe, error_responses
+from services.http.openapi import Bodies, describe, error_responses
 from services.http.policies import PolicyList, list_policies
 from services.http.reception import CLIENT_GONE, Reception
 from services.http.refusals import RefusedRequestError, refuse_for, write_refusal
@@ -37,7 +37,7 @@ _REFUSED_AT_THE_DOOR = (
     *("body_too_large", "unsupported_media_type", "not_judged", "overloaded", "internal_error", "not_ready"),
     *("model_unavailable", "deadline_passed"),
 )
-_BODIES = {
+_BODIES: Mapping[str, Bodies] = {
     "/v1/moderations": ModerationRequest,
     "/v1/chat/moderations": ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),

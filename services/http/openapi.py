@@ -13,6 +13,8 @@ from services.http.refusals import STATUSES, ErrorEnvelope
 _REFERENCE = "#/components/schemas/{model}"
 
 Responses = dict[int | str, dict[str, Any]]
+Bodies = type[BaseModel] | tuple[type[BaseModel], ...]
+"""What a request has as its body, one of several where these are named."""
 
 
 def error_responses(*codes: str) -> Responses:
@@ -25,12 +27,12 @@ def error_responses(*codes: str) -> Responses:
     }
 
 
-def describe(app: FastAPI, bodies: Mapping[str, type[BaseModel] | tuple[type[BaseModel], ...]]) -> dict[str, Any]:
+def describe(app: FastAPI, bodies: Mapping[str, Bodies]) -> dict[str, Any]:
     """Return the OpenAPI description of an application.
 
     Args:
         app: its routes.
-        bodies: what a POST to a path has as its body, one of several where these are named.
+        bodies: what a POST to each path has as its body.
     """
     described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     forms = {path: (form,) if isinstance(form, type) else form for path, form in bodies.items()}

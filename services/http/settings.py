@@ -58,6 +58,15 @@ class HttpSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _require_room_for_a_body(self) -> Self:
+        if self.max_total_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_total_body_bytes: expected at least max_body_bytes ({self.max_body_bytes}), "
+                f"got {self.max_total_body_bytes}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_distinct_keys(self) -> Self:
         if len({key.sha256 for key in self.keys}) < len(self.keys):
             raise ValueError("keys: expected each sha256 once, got one twice")

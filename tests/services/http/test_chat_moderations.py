@@ -115,7 +115,7 @@ async def test_fields_that_were_passed_over_are_counted() -> None:
     assert front.metrics.total("weir_message_fields_ignored_total") == 1
 
 
-messages = st.lists(
+messages: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(dict, role=st.sampled_from(["user", "assistant", "tool", "system"]), content=st.sampled_from(["a", "b"])),
     max_size=5,
 )
@@ -123,7 +123,7 @@ messages = st.lists(
 
 @given(before=messages, said=st.sampled_from(["c", HARM_ME]))
 async def test_what_models_see_is_what_they_see_of_the_same_event_of_the_wire_format(
-    before: list[dict[str, str]], said: str
+    before: list[dict[str, Any]], said: str
 ) -> None:
     front = Front()
     await results_of(front, [*before, user("d"), assistant(said)])

@@ -18,7 +18,7 @@ from tests.wire import encode
 PATH = "/v1/conversations:moderate"
 
 
-def written(response: str | None = "Take the bus.", **fields: object) -> dict[str, Any]:
+def written(response: str | None = "Take the bus.", **fields: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(encode(response=response))
     return {**found, **fields}
 
@@ -83,7 +83,7 @@ async def test_an_event_that_has_no_verdict_is_no_verdict() -> None:
         {"response": 7},
     ],
 )
-async def test_what_is_no_event_is_refused_in_the_words_of_the_wire_format(change: dict[str, object]) -> None:
+async def test_what_is_no_event_is_refused_in_the_words_of_the_wire_format(change: dict[str, Any]) -> None:
     assert error_of(await Front().post(PATH, written(**change)), 400)["code"] == "invalid_event"
 
 
