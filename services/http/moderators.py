@@ -1,6 +1,8 @@
 """What calls are answered by, once the models are up: one Moderator, and its shadows that change nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from protector_models.moderation.moderator import Moderator
@@ -18,10 +20,15 @@ class Moderators:
     """Decides the same, and rewrites and withholds nothing."""
     inputs: Moderates
     """As `shadow`, of inputs that are nobody's answer: what stands in their images is judged with their text."""
-    detector: str
-    """ "name@revision", as it was when the models came up."""
+    find_detector: Callable[[], str | None]
+    """Gives the "name@revision" of the detector, as far as is known: it may be replaced by another one."""
     cache: VerdictCache
     """Keeps answers that may be asked for again."""
+
+    @property
+    def detector(self) -> str:
+        """The "name@revision" of the detector, as far as is known."""
+        return self.find_detector() or ""
 
     @classmethod
     def of(cls, moderator: Moderator, cache: VerdictCache) -> Self:
@@ -35,7 +42,7 @@ class Moderators:
             live=moderator,
             shadow=moderator.in_shadow(),
             inputs=moderator.in_shadow(judges_image_texts=True),
-            detector=moderator.find_revision("detector") or "",
+            find_detector=partial(moderator.find_revision, "detector"),
             cache=cache,
         )
 

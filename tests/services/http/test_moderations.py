@@ -161,6 +161,14 @@ async def test_the_detector_is_named_by_itself_by_weir_and_by_openais_names(mode
     assert (await Front().moderate("fine", model=model))["model"] == "fake-detector@1"
 
 
+async def test_a_detector_that_was_replaced_goes_by_its_new_name() -> None:
+    front = Front()
+    await front.moderate("one")
+    front.detector.revision = "fake-detector@2"
+    assert (await front.moderate("two", model="fake-detector@2"))["model"] == "fake-detector@2"
+    assert (await front.post("/v1/moderations", {"input": "x", "model": "fake-detector@1"})).status_code == 404
+
+
 async def test_an_unknown_model_is_not_found() -> None:
     answer = await Front().post("/v1/moderations", {"input": "fine", "model": "gpt-secret"})
     error = error_of(answer, 404)
