@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import openai
 import pytest
+from openai.types import ModerationMultiModalInputParam
 
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
@@ -66,12 +67,11 @@ def test_texts_and_the_answer_is_of_the_form_that_the_client_declares(client: op
 
 
 def test_parts_with_images(client: openai.OpenAI) -> None:
-    answer = client.moderations.create(
-        input=[
-            {"type": "text", "text": "Look!"},
-            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-        ]
-    )
+    parts: list[ModerationMultiModalInputParam] = [
+        {"type": "text", "text": "Look!"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
+    answer = client.moderations.create(input=parts)
     [result] = answer.results
     assert result.categories.violence is True
     assert result.category_applied_input_types.violence == ["text", "image"]
