@@ -125,7 +125,7 @@ _NAMES = frozenset({"input", "model", "type", "text", "image_url", "url", "detai
 _QUOTES_NOTHING = frozenset(
     {
         *("literal_error", "value_error", "string_type", "string_too_short", "string_unicode", "list_type"),
-        *("too_short", "input_form", "dict_type", "model_type", "model_attributes_type"),
+        *("too_short", "too_long", "input_form", "dict_type", "model_type", "model_attributes_type"),
     }
 )
 """Kinds of faults of which pydantic's own words repeat nothing that was found."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.conversation import MAX_IMAGE_PARTS, ConversationEvent
 from protector_models.moderation.messages.message import ImagePart, Message, TextPart
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
@@ -48,7 +48,12 @@ def _kind_of(written: object) -> str | None:
 Input = Annotated[
     Annotated[SaidText, Tag("one text")]
     | Annotated[list[SaidText], Field(min_length=1, fail_fast=True), Tag("texts")]
-    | Annotated[list[Part], Field(min_length=1, fail_fast=True), AfterValidator(_require_something), Tag("parts")],
+    | Annotated[
+        list[Part],
+        Field(min_length=1, max_length=MAX_IMAGE_PARTS, fail_fast=True),
+        AfterValidator(_require_something),
+        Tag("parts"),
+    ],
     Discriminator(
         _kind_of,
         custom_error_type="input_form",

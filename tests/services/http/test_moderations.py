@@ -193,6 +193,8 @@ async def test_an_unknown_model_is_not_found() -> None:
         (None, "input"),
         ({"text": "x"}, "input"),
         ([["nested"]], "input[0]"),
+        ([image("data:a")] * 1_001, "input"),
+        ([text("a")] * 20_000, "input"),
     ],
 )
 async def test_an_input_of_another_form_is_refused_and_its_place_is_named(given_input: object, param: str) -> None:
