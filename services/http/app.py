@@ -16,7 +16,7 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from protector_models.moderation.verdict import ModeratedConversation
-from services.http import conversations
+from services.http import chat_moderations, conversations, moderations
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
@@ -38,8 +38,8 @@ _REFUSED_AT_THE_DOOR = (
     *("model_unavailable", "deadline_passed"),
 )
 _BODIES: Mapping[str, Bodies] = {
-    "/v1/moderations": ModerationRequest,
-    "/v1/chat/moderations": ChatModerationRequest,
+    moderations.ROUTE: ModerationRequest,
+    chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
 }
 
@@ -101,28 +101,28 @@ def _add_calls(
     idempotency = Idempotency()
 
     @app.post(
-        "/v1/moderations",
+        moderations.ROUTE,
         summary="Judge texts and images, each for itself.",
         response_model=ModerationAnswer,
         responses=error_responses(*_REFUSED_AT_THE_DOOR, "model_not_found"),
     )
-    async def moderations(request: Request) -> Response:
+    async def judge_inputs(request: Request) -> Response:
         async with door.admit(request) as visit:
             answer = await moderate_inputs(visit, readiness.require(), policy, max_items=max_items, metrics=metrics)
-            return Response(answer.model_dump_json(), media_type=_JSON)
+            return Response(answer, media_type=_JSON)
 
     @app.post(
-        "/v1/chat/moderations",
+        chat_moderations.ROUTE,
         summary="Judge the assistant's last turn in conversations.",
         response_model=ModerationAnswer,
         responses=error_responses(*_REFUSED_AT_THE_DOOR, "model_not_found"),
     )
-    async def chat_moderations(request: Request) -> Response:
+    async def judge_conversations(request: Request) -> Response:
         async with door.admit(request) as visit:
             answer = await moderate_conversations(
                 visit, readiness.require(), policy, max_items=max_items, metrics=metrics
             )
-            return Response(answer.model_dump_json(), media_type=_JSON)
+            return Response(answer, media_type=_JSON)
 
     @app.post(
         conversations.ROUTE,
@@ -139,7 +139,7 @@ def _add_calls(
             ]
         },
     )
-    async def moderate(request: Request) -> Response:
+    async def moderate_them(request: Request) -> Response:
         async with door.admit(request) as visit:
             answer = await moderate_events(
                 visit, readiness.require(), idempotency, max_items=max_items, metrics=metrics

@@ -15,10 +15,11 @@ from protector_models.moderation.wire.codec import DecodedEvent, decode_json
 from protector_models.moderation.wire.encoded import count_ignored
 from services.http.bodies import read_json_object, validate
 from services.http.door import Visit
-from services.http.moderations import count_results, judge, require_few, require_model
+from services.http.moderations import count_results, judge, require_few, require_model, write_answer
 from services.http.moderators import Moderators
 from services.http.refusals import RefusedRequestError
-from services.http.results import ModerationAnswer, answer_with
+
+ROUTE = "/v1/chat/moderations"
 
 
 class ChatModerationRequest(BaseModel):
@@ -35,8 +36,8 @@ class ChatModerationRequest(BaseModel):
 
 async def moderate_conversations(
     visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics
-) -> ModerationAnswer:
-    """Judge the conversations that a call has in its body.
+) -> bytes:
+    """Judge the conversations that a call has in its body, and return the answer: a `ModerationAnswer` in JSON.
 
     Args:
         visit: the call.
@@ -69,9 +70,8 @@ async def moderate_conversations(
     )
     verdicts = await judge(visit, moderators.shadow, [entry.event for entry in decoded])
     count_ignored(decoded, metrics)
-    answer = answer_with(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
-    count_results(metrics, "/v1/chat/moderations", answer)
-    return answer
+    count_results(metrics, ROUTE, verdicts)
+    return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
 
 
 def _decode(messages: JsonValue, *, name: str, tenant: str, param: str) -> DecodedEvent:

@@ -1,14 +1,18 @@
 """`POST /v1/moderations`: OpenAI's moderation of texts and images, each judged for itself."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import to_json
 
 from protector_models.moderation.conversation import MAX_IMAGE_PARTS, ConversationEvent
 from protector_models.moderation.messages.message import ImagePart, Message, TextPart
+from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics, Moderates
 from protector_models.moderation.verdict import Failure, Verdict
 from protector_models.moderation.wire.halving import moderate_isolating
@@ -16,7 +20,9 @@ from services.http.bodies import read_json_object, validate
 from services.http.door import Visit
 from services.http.moderators import Moderators
 from services.http.refusals import RefusedRequestError, refuse_failed
-from services.http.results import ModerationAnswer, answer_with
+from services.http.results import answer_with
+
+ROUTE = "/v1/moderations"
 
 _OPENAI_MODELS = (
     *("omni-moderation-latest", "omni-moderation-2024-09-26"),
@@ -24,6 +30,8 @@ _OPENAI_MODELS = (
 )
 """What OpenAI's clients and gateways ask for where nobody told them otherwise: each is the detector that is there."""
 _OWN_MODEL = "weir"
+_RESULT_BYTES = 2_000
+"""About as long is a result."""
 
 SaidText = Annotated[str, Field(min_length=1)]
 """A text with at least one character."""
@@ -75,8 +83,8 @@ class ModerationRequest(BaseModel):
 
 async def moderate_inputs(
     visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics
-) -> ModerationAnswer:
-    """Judge what a call has in its body.
+) -> bytes:
+    """Judge what a call has in its body, and return the answer: a `ModerationAnswer` in JSON.
 
     Args:
         visit: the call.
@@ -95,9 +103,8 @@ async def moderate_inputs(
     events = _to_events(asked.input, name=visit.id, tenant=tenant)
     require_few(events, max_items=max_items)
     verdicts = await judge(visit, moderators.inputs, events)
-    answer = answer_with(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
-    count_results(metrics, "/v1/moderations", answer)
-    return answer
+    count_results(metrics, ROUTE, verdicts)
+    return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
 
 
 def require_model(name: str | None, moderators: Moderators) -> None:
@@ -140,11 +147,17 @@ async def judge(visit: Visit, moderator: Moderates, events: Sequence[Conversatio
     return verdicts
 
 
-def count_results(metrics: Metrics, route: str, answer: ModerationAnswer) -> None:
+def count_results(metrics: Metrics, route: str, verdicts: Sequence[Verdict]) -> None:
     """Count results by what the policy does with them, or would do were it not in shadow."""
-    for result in answer.results:
-        action = result.weir.shadow_action or result.weir.action
-        metrics.count("weir_http_results_total", route=route, action=action.value)
+    for action, number in Counter(verdict.shadow_action or verdict.action for verdict in verdicts).items():
+        metrics.count("weir_http_results_total", number, route=route, action=action.value)
+
+
+async def write_answer(request_id: str, verdicts: Sequence[Verdict], rules: TenantRules, *, model: str) -> bytes:
+    """Return the answer of `answer_with` in JSON; a long one is written beside the event loop."""
+    return await off_loop(
+        _RESULT_BYTES * len(verdicts), lambda: to_json(answer_with(request_id, verdicts, rules, model=model))
+    )
 
 
 def _to_events(

@@ -1,5 +1,7 @@
 """`POST /v1/moderations`, as OpenAI has it."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,10 @@ from protector_models.moderation.fakes import POISON
 from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.verdict import Action
 from services.http.categories import OPENAI_CATEGORIES, OWN_CATEGORIES
-from tests.builders import policy, rule
+from services.http.moderations import write_answer
+from tests.builders import event, policy, rule
+from tests.loop_watchdog import watch_callbacks
+from tests.protector_models.moderation.rig import verdicts
 from tests.services.http.front import HARM_ME, Front, error_of
 
 THIRTEEN = [
@@ -159,6 +164,15 @@ async def test_what_a_policy_says_of_a_failing_detector_is_done(on_failure: Acti
 @pytest.mark.parametrize("model", [None, "weir", "fake-detector@1", "omni-moderation-latest", "text-moderation-stable"])
 async def test_the_detector_is_named_by_itself_by_weir_and_by_openais_names(model: str | None) -> None:
     assert (await Front().moderate("fine", model=model))["model"] == "fake-detector@1"
+
+
+async def test_an_answer_with_very_many_results_is_written_beside_the_event_loop() -> None:
+    front = Front()
+    [verdict] = verdicts(await front.moderator.in_shadow().moderate([event(HARM_ME)]))
+    with watch_callbacks() as slow:
+        answer = await write_answer("id", [verdict] * 3_000, front.policy, model="none")
+    assert slow == []
+    assert len(json.loads(answer)["results"]) == 3_000
 
 
 async def test_a_detector_that_was_replaced_goes_by_its_new_name() -> None:
