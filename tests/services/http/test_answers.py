@@ -1,7 +1,9 @@
 """What every answer has in common: OpenAI's envelope around errors, ids, counts; and nothing of a request in a log."""
 
+import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -9,9 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.fakes import FakeDetoxifier, FakeGenerator
+from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.ports import Answer
 from services.http.refusals import STATUSES
 from services.http.settings import HttpSettings
 from tests.services.http.front import Front, error_of
+from tests.wire import encode
 
 SECRET = "hunter2hunter2"
 CALLS = ["/v1/moderations", "/v1/chat/moderations", "/v1/conversations:moderate"]
@@ -203,6 +211,45 @@ async def test_the_landing_page_names_every_route_and_needs_nothing_from_elsewhe
     for path in (await front.get("/openapi.json")).json()["paths"]:
         assert path in page.text
     assert "://" not in page.text
+
+
+async def test_callers_at_the_same_time_have_each_their_own_answers() -> None:
+    front = Front()
+    scores = [number / 1_000 for number in range(60)]
+    answers = await asyncio.gather(
+        *(front.moderate([f"harm={score} category=hate", f"harm={score} category=spam"]) for score in scores)
+    )
+    for score, answer in zip(scores, answers, strict=True):
+        first, second = answer["results"]
+        assert (first["category_scores"]["hate"], second["category_scores"]["spam"]) == (score, score)
+    assert len({answer["id"] for answer in answers}) == len(answers)
+
+
+async def test_an_mllm_that_is_down_is_503_for_the_event_that_it_should_answer() -> None:
+    front = Front(generator=_Away())
+    event = json.loads(encode(response=None))
+    assert error_of(await front.post("/v1/conversations:moderate", event), 503)["code"] == "model_unavailable"
+    assert (await front.post("/v1/conversations:moderate", json.loads(encode()))).status_code == 200
+
+
+async def test_a_detoxifier_that_is_down_is_503_for_what_is_to_be_rewritten_and_no_text_leaves() -> None:
+    def break_off(_: object) -> str:
+        raise ModelUnavailableError("away")
+
+    front = Front(detoxifier=FakeDetoxifier(break_off))
+    answer = await front.post("/v1/conversations:moderate", json.loads(encode(response=f"harm=0.9 {SECRET}")))
+    assert error_of(answer, 503)["code"] == "model_unavailable"
+    assert SECRET not in answer.text
+    # Whoever only asks for a judgement needs none.
+    assert (await front.moderate("harm=0.9"))["results"][0]["flagged"] is True
+
+
+class _Away(FakeGenerator):
+    """Is not there."""
+
+    async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
+        """Raise."""
+        raise ModelUnavailableError("away")
 
 
 def test_every_status_is_one_that_its_code_deserves() -> None:

@@ -3,14 +3,19 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from protector_models.moderation.fakes import DeadVerdictCache, FakeGenerator
+from protector_models.moderation.fakes import DeadVerdictCache, FakeGenerator, RecordedMetrics
+from services.configuration import ModerationSettings
 from services.http.idempotency import Idempotency
 from services.http.refusals import RefusedRequestError
 from services.http.settings import HttpSettings
+from services.moderators import verdict_cache
+from services.settings import RedisSettings
 from tests.services.http.front import Front, error_of
 from tests.services.http.keys import KEYS, bearer
 from tests.wire import encode
@@ -128,3 +133,22 @@ async def test_where_the_cache_is_down_each_request_is_answered_anew() -> None:
     for _ in range(2):
         given = await answer("k", b"r", make, tenant="", cache=DeadVerdictCache())
         assert (given.body, given.is_repeated) == (b"answer", False)
+
+
+@pytest.mark.redis
+async def test_with_redis_an_answer_of_one_replica_is_given_again_by_another(redis_url: str) -> None:
+    made = 0
+
+    async def make() -> bytes:
+        nonlocal made
+        made += 1
+        return b"answer \xff"
+
+    settings = ModerationSettings(redis=RedisSettings(url=SecretStr(redis_url), timeout_s=10.0))
+    async with verdict_cache(settings, RecordedMetrics()) as one, verdict_cache(settings, RecordedMetrics()) as other:
+        key = uuid4().hex
+        first = await Idempotency().answer_once(key, b"r", make, tenant="acme", cache=one)
+        again = await Idempotency().answer_once(key, b"r", make, tenant="acme", cache=other)
+    assert (first.body, first.is_repeated) == (b"answer \xff", False)
+    assert (again.body, again.is_repeated) == (b"answer \xff", True)
+    assert made == 1
