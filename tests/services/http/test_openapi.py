@@ -19,7 +19,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", Front(settings=HttpSett
 
 
 @schema.parametrize()
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_described_and_never_a_fault(case: Any) -> None:
     answer = case.call(headers=bearer("acme"))
     case.validate_response(
