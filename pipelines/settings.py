@@ -19,6 +19,7 @@ from protector_models.moderation.errors import ConfigurationError
 from protector_models.policies.yaml_faults import Fault, find_faults
 from protector_models.policies.yaml_file import YamlDocument, read_yaml_document
 from services.configuration import ENV_NESTED, ENV_PREFIX, ModerationSettings
+from services.http.settings import HttpSettings
 
 _CONFIG_VARIABLE = "WEIR_CONFIG"
 """Names the configuration's file."""
@@ -35,6 +36,8 @@ class WeirSettings(ModerationSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
+    http: HttpSettings | None = None
+    """The HTTP front beside the stream; null: there is none."""
 
 
 def load_settings(path: Path | None) -> WeirSettings:

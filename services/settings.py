@@ -96,6 +96,17 @@ class StreamDeploymentSettings(DeploymentSettings):
     """Above stream.drain_timeout_s, or results in flight are read again by the next consumer."""
 
 
+class HttpDeploymentSettings(DeploymentSettings):
+    """The deployment of the HTTP front: it translates, and waits for models."""
+
+    num_cpus: Annotated[float, Field(ge=0)] = 0.5
+    concurrency: Annotated[int, Field(ge=1)] = 1_000
+    """Requests that a replica is handed at the same time. How many it takes in hand is `http.max_concurrent_requests`;
+    more are let through to it, so that it refuses them itself, in the form that clients read."""
+    graceful_shutdown_timeout_s: Seconds = 70.0
+    """Above `http.deadline_s`, or requests in hand are cut off."""
+
+
 class ModelDeadlines(_Section):
     """How long a model may work at one call, from its turn on; a batch is cut into calls (`calls`).
 
@@ -138,5 +149,6 @@ class ServeSettings(_Section):
     detoxifier: DetoxifierDeploymentSettings = Field(default_factory=DetoxifierDeploymentSettings)
     mllm: LightDeploymentSettings = Field(default_factory=LightDeploymentSettings)
     stream: StreamDeploymentSettings = Field(default_factory=StreamDeploymentSettings)
+    http: HttpDeploymentSettings = Field(default_factory=HttpDeploymentSettings)
     deadlines: ModelDeadlines = Field(default_factory=ModelDeadlines)
     calls: CallSettings = Field(default_factory=CallSettings)

@@ -28,6 +28,8 @@ OF_USERS = {
     *("OUT.jsonl", "OUT.jsonl.weir.json", "weir.yaml", "policy.yaml", "description.yaml", "KIND.yaml"),
     # What commands write, and what a benchmark's folder holds.
     *("records.jsonl", "spending.json", "run.json", "processed_questions/SCENARIO.json"),
+    # What the HTTP front answers.
+    "/openapi.json",
 }
 """Files that pages name and that are no part of the project."""
 

@@ -1,7 +1,7 @@
-"""The application on Ray Serve: stream consumers, and beside them the models they call, from one configuration.
+"""The application on Ray Serve: stream consumers, HTTP front, and the models they call, from one configuration.
 
-Each model is a Serve application of its own. Serve stops all deployments of an application at once, and consumers that
-drain still need the models.
+The front and each model are Serve applications of their own. Serve stops all deployments of an application at once, and
+consumers that drain still need the models.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
+from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
@@ -18,11 +19,14 @@ from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import ConfigurationError
 from services.deployments.application import bind_model, deploy, run_application, shutdown
 from services.deployments.calls import ServeHandle
+from services.deployments.http_front import HttpFront
 from services.deployments.model_rows import DETECTOR, DETOXIFIER, IMAGES, MLLM, MODEL_ROWS, ModelRow, find_handles
 from services.logs import configure_logs
 from services.policies_in_force import load_policy_in_force
 
 APPLICATION = "weir"
+HTTP_APPLICATION = "weir-http"
+_HTTP_ROUTES = {HTTP_APPLICATION: "/"}
 
 
 class ApplicationArguments(BaseModel):
@@ -56,7 +60,7 @@ class ConsumersHandle(ServeHandle, Broadcasts, Protocol):
 
 
 def run(settings: WeirSettings) -> ConsumersHandle:
-    """Deploy models and consumers on the Ray Serve that runs, and wait until they are up.
+    """Deploy models, consumers and where it is configured the HTTP front on the Ray Serve that runs, until they are up.
 
     Returns:
         A handle to the consumers.
@@ -64,8 +68,21 @@ def run(settings: WeirSettings) -> ConsumersHandle:
     Raises:
         ConfigurationError: the policy cannot be used, or something could not be started.
     """
-    models = {row.application: bind_model(row, settings) for row in MODEL_ROWS if row.is_configured(settings)}
-    return cast("ConsumersHandle", run_application(_bind_consumers(settings), name=APPLICATION, models=models))
+    beside = _bind_models(settings)
+    if settings.http is not None:
+        beside[HTTP_APPLICATION] = _bind_front(settings)
+    consumers = run_application(_bind_consumers(settings), name=APPLICATION, models=beside, routes=_HTTP_ROUTES)
+    return cast("ConsumersHandle", consumers)
+
+
+def run_http_only(settings: WeirSettings) -> None:
+    """Deploy models and the HTTP front on the Ray Serve that runs, and wait until they are up.
+
+    Raises:
+        ConfigurationError: the policy cannot be used, or something could not be started, or no front is configured.
+    """
+    front = _bind_front(settings)
+    run_application(front, name=HTTP_APPLICATION, models=_bind_models(settings), routes=_HTTP_ROUTES)
 
 
 def ask_consumers(handle: Broadcasts, *, timeout_s: float) -> ConsumerStatuses:
@@ -86,14 +103,29 @@ def ask_consumers(handle: Broadcasts, *, timeout_s: float) -> ConsumerStatuses:
     )
 
 
+def describe_front() -> str:
+    """Return how Serve finds the HTTP front, such as "RUNNING"; "gone" where it has none."""
+    front = serve.status().applications.get(HTTP_APPLICATION)
+    return "gone" if front is None else str(front.status.value)
+
+
 def stop() -> None:
-    """Let the consumers drain, then stop everything. May be called twice."""
-    shutdown(name=APPLICATION, models=[row.application for row in MODEL_ROWS])
+    """Let the consumers drain, then the HTTP front, then stop everything. May be called twice."""
+    shutdown(name=APPLICATION, models=[HTTP_APPLICATION, *(row.application for row in MODEL_ROWS)])
 
 
 def build(arguments: ApplicationArguments) -> Application:
     """Return the consumers for `serve deploy`."""
     return _bind_consumers(_settings(arguments))
+
+
+def build_http(arguments: ApplicationArguments) -> Application:
+    """Return the HTTP front for `serve deploy`.
+
+    Raises:
+        ConfigurationError: it is not configured.
+    """
+    return _bind_front(_settings(arguments))
 
 
 def build_images(arguments: ApplicationArguments) -> Application:
@@ -133,6 +165,17 @@ def _build_model(row: ModelRow, arguments: ApplicationArguments) -> Application:
     if not row.is_configured(settings):
         raise ConfigurationError(f"{row.application}: is switched off in the configuration; take its application out")
     return bind_model(row, settings)
+
+
+def _bind_models(settings: WeirSettings) -> dict[str, Application]:
+    return {row.application: bind_model(row, settings) for row in MODEL_ROWS if row.is_configured(settings)}
+
+
+def _bind_front(settings: WeirSettings) -> Application:
+    if settings.http is None:
+        raise ConfigurationError(f"{HTTP_APPLICATION}: http is not in the configuration; take its application out")
+    policy = load_policy_in_force(settings)
+    return deploy(HttpFront, settings.serve.http, settings, settings.http, policy, handles=find_handles(settings))
 
 
 def _bind_consumers(settings: WeirSettings) -> Application:

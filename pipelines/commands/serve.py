@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
@@ -15,6 +16,7 @@ import typer
 from pipelines.commands.options import ConfigOption
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, WeirError
+from services.http.settings import HttpSettings
 from services.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -41,11 +43,14 @@ def serve(
             "--create-topics", metavar="PARTITIONS", help="Make missing topics, with so many partitions.", min=1
         ),
     ] = None,
+    http_only: Annotated[
+        bool, typer.Option("--http-only", help="Serve HTTP alone: no Kafka and no topics are needed.")
+    ] = False,
     status_interval_s: Annotated[
         float, typer.Option("--status-interval", metavar="SECONDS", help="Seconds between two status lines.", min=1)
     ] = 30.0,
 ) -> None:
-    """Run the application: read conversations from Kafka, publish them moderated.
+    """Run the application: read conversations from Kafka, publish them moderated; answer HTTP where that is configured.
 
     Starts Ray on this machine unless serve.address names a cluster. Ctrl-C or SIGTERM drains: results in flight are
     published and committed, then everything stops.
@@ -54,16 +59,27 @@ def serve(
     """
     settings = load_settings(config)
     configure_logs(settings.log)
+    if http_only:
+        if create_topics is not None:
+            raise ConfigurationError("--create-topics: expected no topics with --http-only")
+        settings = settings.model_copy(update={"http": settings.http or HttpSettings()})
     signal.signal(signal.SIGTERM, _terminate)
     has_begun = False
     ray_thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
     try:
         _log.info("weir is starting")
-        _prepare_topics(settings, create_topics)
+        _prepare_port(settings)
+        if not http_only:
+            _prepare_topics(settings, create_topics)
         has_begun = True
-        consumers = _start(settings, ray_thread)
-        _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
-        _watch(consumers, status_interval_s)
+        consumers = _start(settings, ray_thread, http_only=http_only)
+        _tell_address(settings)
+        if consumers is None:
+            _log.info("weir is up")
+            _watch_front(status_interval_s)
+        else:
+            _log.info("weir is up", source=settings.stream.source_topic, sink=settings.stream.sink_topic)
+            _watch(consumers, status_interval_s)
     except (KeyboardInterrupt, _Terminated):
         _log.info("draining")
     finally:
@@ -75,8 +91,8 @@ def serve(
     _log.info("stopped")
 
 
-def _start(settings: WeirSettings, ray_thread: Executor) -> "Broadcasts":
-    """Start Ray, and the application on it; return a handle to its consumers.
+def _start(settings: WeirSettings, ray_thread: Executor, *, http_only: bool) -> "Broadcasts | None":
+    """Start Ray, and the application on it; return a handle to its consumers, None where it has none.
 
     Ray is imported and started on a thread of its own: on the main one it would put its own handler in the place of
     ours, and a signal in the middle of it would leave half of it running. So a signal is heeded once Ray has started.
@@ -89,8 +105,14 @@ def _start(settings: WeirSettings, ray_thread: Executor) -> "Broadcasts":
         raise _Terminated
     starting.result()
     # Imported here, not above: see `_start_ray`.
-    from pipelines.application.deployment import run  # noqa: PLC0415
+    from pipelines.application.deployment import run, run_http_only  # noqa: PLC0415
+    from services.deployments.application import require_listening  # noqa: PLC0415
 
+    if settings.http is not None:
+        require_listening()
+    if http_only:
+        run_http_only(settings)
+        return None
     return run(settings)
 
 
@@ -101,7 +123,7 @@ def _start_ray(settings: WeirSettings) -> None:
 
     # It warns that it has no handler for SIGTERM.
     logging.getLogger("ray._private.worker").addFilter(lambda record: "SIGTERM handler" not in record.getMessage())
-    start_serve(settings.serve, show_replica_logs=True)
+    start_serve(settings.serve, http=settings.http, show_replica_logs=True)
 
 
 def _stop() -> None:
@@ -125,6 +147,45 @@ def _watch(consumers: "Broadcasts", interval_s: float) -> None:
             _log.info("status", **status)
         if stopped := [status for status in found.statuses if status["stopped"]]:
             raise ConsumerStoppedError(f"a consumer stopped: {stopped[0]['stopped']}")
+
+
+def _watch_front(interval_s: float) -> None:
+    """Print how the HTTP front is."""
+    # Imported here, not above: see `_start_ray`.
+    from pipelines.application.deployment import describe_front  # noqa: PLC0415
+
+    while True:
+        time.sleep(interval_s)
+        _log.info("status", http=describe_front())
+
+
+def _prepare_port(settings: WeirSettings) -> None:
+    """Look whether the port of the HTTP front is free, where it is on this machine.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    http = settings.http
+    if http is None or settings.serve.address is not None:
+        return
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(http.host, http.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"http: expected to listen at {http.host!r}, port {http.port}: {error.strerror}"
+        ) from error
+
+
+def _tell_address(settings: WeirSettings) -> None:
+    http = settings.http
+    if http is None:
+        return
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    who = "who has a key" if http.keys else "this machine only, since http.keys is empty"
+    _log.info("HTTP", address=f"http://{host}:{http.port}", answers=who)
 
 
 def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:

@@ -36,15 +36,19 @@ class Answered:
 class AnswerStage:
     """Has the MLLM answer what has no response."""
 
-    def __init__(self, *, generator: ResponseGenerator | None, policy: Policy) -> None:
+    def __init__(
+        self, *, generator: ResponseGenerator | None, policy: Policy, judges_image_texts: bool = False
+    ) -> None:
         """Put the stage together.
 
         Args:
             generator: the MLLM; without one events without a response fail.
             policy: gives each event the rules of its tenant.
+            judges_image_texts: whether what stands in images counts as said in a response that came with its event.
         """
         self._generator = generator
         self._policy = policy
+        self._judges_image_texts = judges_image_texts
         self._given: dict[int, Answer] = {}
         """By identity of its event, what was answered for batches that have not come to their end. One that is tried
         again shall not ask again: it costs most of all, and another answer may be given. Goes with the event."""
@@ -109,6 +113,8 @@ class AnswerStage:
         rules = self._policy.for_tenant(event.tenant)
         if not event.lacks_response():
             exchange = event.exchange(event.response or "", images.seen)
+            if self._judges_image_texts:
+                exchange = exchange.with_image_texts_said()
             return Answered(exchange=exchange, images=images, generation=StageStatus.SKIPPED, rules=rules)
         if images.missing is not None:
             return Failure(stage=Stage.IMAGES, error=images.missing.error, message=images.missing.message)

@@ -121,6 +121,15 @@ class Exchange(BaseModel):
             return self.prompt
         return "\n".join(text for text in (self.prompt, *(image.text for image in self.images)) if text)
 
+    def with_image_texts_said(self) -> Self:
+        """Return the exchange as if the response said what stands in the images, and nothing stood in them."""
+        texts = [image.text for image in self.images if image.text]
+        if not texts:
+            return self
+        images = tuple(SeenImage(text="") if image.text else image for image in self.images)
+        response = "\n".join(text for text in (self.response, *texts) if text)
+        return self.model_copy(update={"images": images, "response": response})
+
 
 MAX_IMAGE_PARTS = 1_000
 """Images in one conversation, those included that are not looked at: a record of a few megabytes could name a hundred

@@ -22,6 +22,7 @@ WeirError
 │       └── FencedError             another process has our partitions or our name; what is in flight is to be dropped
 ├── RefusedRecordsError             records that the broker will never take; each becomes a dead letter
 ├── RunawayDeadLettersError         so many dead letters that something else must be wrong
+├── RefusedRequestError             a request over HTTP that is not answered; the caller is told why
 ├── ConsumerStuckError              a stream consumer does not poll any more; a new one may
 ├── ConsumerStoppedError            a stream consumer gave up; `weir serve` ends
 └── BenchmarkError                  what a benchmark compares is not equal

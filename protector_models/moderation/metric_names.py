@@ -41,6 +41,12 @@ Metric = Literal[
     "weir_commits_total",
     # How often publishing was stopped since nearly everything became a dead letter, by probes that were no better too.
     "weir_runaway_stops_total",
+    # Requests over HTTP, by `route`, `status` (499: the client hung up) and `code` of the error, empty where there is
+    # none.
+    "weir_http_requests_total",
+    # Texts, conversations and events in them, by `route` and `action` that the policy takes, or would take were it not
+    # in shadow; "failed" for an event of a batch that has no verdict.
+    "weir_http_results_total",
     # Records in flight that were given up at a rebalance or when draining took too long; they are read again.
     "weir_records_abandoned_total",
 ]

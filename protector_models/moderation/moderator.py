@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
+from typing import Self
 
 from protector_models.moderation.answer_stage import Answered, AnswerStage
 from protector_models.moderation.cached_detector import CachedDetector
@@ -70,6 +72,7 @@ class Moderator:
                 policy's texts are delivered in its default language.
             include_original: whether verdicts carry the original of a response that is not delivered.
         """
+        self._policy = policy
         self._policy_revision = policy.revision
         self._tenants = TenantCheck(policy, metrics=metrics)
         self._generator = generator
@@ -98,6 +101,20 @@ class Moderator:
         }
         found = models.get(model)
         return None if found is None else found.revision
+
+    def in_shadow(self, *, judges_image_texts: bool = False) -> Self:
+        """Return a moderator with the same models that decides and reports, and rewrites and withholds nothing.
+
+        Its verdicts name the policy as this one's do: it is the same policy, but that everybody is in shadow.
+
+        Args:
+            judges_image_texts: whether what stands in images is judged with the response, not read as what led to it.
+        """
+        moderator = copy(self)
+        moderator._answers = AnswerStage(
+            generator=self._generator, policy=self._policy.in_shadow(), judges_image_texts=judges_image_texts
+        )
+        return moderator
 
     async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
         """Moderate each event; the result has the length and order of `events`.

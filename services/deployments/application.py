@@ -9,13 +9,14 @@ from typing import Any, Protocol, cast
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import ProxyLocation
+from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
 from protector_models.moderation.errors import ConfigurationError
 from services.configuration import ModerationSettings
 from services.deployments.calls import ServeHandle
 from services.deployments.model_rows import MODEL_ROWS, ModelRow
+from services.http.settings import HttpSettings
 from services.scaling.deployment_scaling import scaling_options
 from services.settings import DeploymentSettings, ServeSettings
 
@@ -42,7 +43,7 @@ def deploy(deployed: type, settings: DeploymentSettings, *arguments: object, **n
     """Bind a class to its deployment. Arguments may be applications: the replica gets handles to them.
 
     A class with `close` (see `Closable`) has it awaited when a replica stops gracefully: at a scale-down, an update, or
-    the end of the application; not when it is killed.
+    the end of the application; not when it is killed. One that builds an ASGI application answers HTTP with it.
     """
     options: dict[str, Any] = {
         "name": deployed.__name__,
@@ -59,6 +60,8 @@ def deploy(deployed: type, settings: DeploymentSettings, *arguments: object, **n
         **scaling_options(settings),
     }
     shell = closing(deployed) if hasattr(deployed, "close") else deployed
+    if hasattr(deployed, "__serve_build_asgi_app__"):
+        shell = serve.ingress()(shell)
     return serve.deployment(**options)(shell).bind(*arguments, **named)
 
 
@@ -67,27 +70,46 @@ def bind_model(row: ModelRow, settings: ModerationSettings) -> Application:
     return deploy(row.replica, row.deployment(settings.serve), row.loader(settings))
 
 
-def start_serve(settings: ServeSettings, *, show_replica_logs: bool = False) -> None:
+def start_serve(settings: ServeSettings, *, http: HttpSettings | None = None, show_replica_logs: bool = False) -> None:
     """Connect to Ray, or start it on this machine, and start Ray Serve on it. Nothing happens where both run already.
 
     Args:
         settings: which Ray.
+        http: where Serve listens; None: nowhere. A Serve that runs already listens where it did, or does not.
         show_replica_logs: print what replicas log on this process's standard error, too.
 
     Raises:
         ConfigurationError: there is no Ray at the address.
     """
     if not ray.is_initialized():
-        _start_ray(settings, show_replica_logs=show_replica_logs)
+        _start_ray(settings, with_http=http is not None, show_replica_logs=show_replica_logs)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
-        proxy_location=ProxyLocation.Disabled,  # nothing is served over HTTP
+        proxy_location=ProxyLocation.Disabled if http is None else ProxyLocation.HeadOnly,
+        http_options=None if http is None else HTTPOptions(host=http.host, port=http.port),
         logging_config=_SERVE_LOGGING,
     )
 
 
+def require_listening() -> None:
+    """Refuse a Ray Serve that answers no HTTP, because whoever started it wanted none.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
+    if not serve.status().proxies:
+        raise ConfigurationError(
+            "http: Ray Serve ran before and listens nowhere; expected it to have been started with proxy_location "
+            "HeadOnly or EveryNode"
+        )
+
+
 def run_application(
-    application: Application, *, name: str, models: Mapping[str, Application] | None = None
+    application: Application,
+    *,
+    name: str,
+    models: Mapping[str, Application] | None = None,
+    routes: Mapping[str, str] | None = None,
 ) -> ServeHandle:
     """Deploy an application and wait until all its deployments are up; one of that name is updated.
 
@@ -96,6 +118,7 @@ def run_application(
         name: its name.
         models: applications that are deployed beside it, by name; it reaches them through `NamedHandle`. An application
             loses all its deployments at once when it stops, so what must outlive the draining of another is its own.
+        routes: the prefixes of the paths of those that answer HTTP, by their names.
 
     Returns:
         A handle to the first deployment of the application.
@@ -104,8 +127,9 @@ def run_application(
         ConfigurationError: one could not be started; the message ends with the error of the replica that failed.
     """
     applications = {**(models or {}), name: application}
+    prefixes = routes or {}
     targets = [
-        serve.RunTarget(target=target, name=name, route_prefix=None, logging_config=_SERVE_LOGGING)
+        serve.RunTarget(target=target, name=name, route_prefix=prefixes.get(name), logging_config=_SERVE_LOGGING)
         for name, target in applications.items()
     ]
     try:
@@ -131,7 +155,7 @@ def shutdown(*, name: str, models: Collection[str] = ()) -> None:
     ray.shutdown()
 
 
-def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
+def _start_ray(settings: ServeSettings, *, with_http: bool, show_replica_logs: bool) -> None:
     # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -143,7 +167,7 @@ def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
             address="local",
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
-            num_cpus=max(os.cpu_count() or 1, _count_cpus(settings)),
+            num_cpus=max(os.cpu_count() or 1, _count_cpus(settings, with_http=with_http)),
             **common,
         )
         return
@@ -153,9 +177,11 @@ def _start_ray(settings: ServeSettings, *, show_replica_logs: bool) -> None:
         raise ConfigurationError(f"serve.address: expected a running Ray, got {settings.address!r}: {error}") from error
 
 
-def _count_cpus(settings: ServeSettings) -> int:
+def _count_cpus(settings: ServeSettings, *, with_http: bool) -> int:
     """Return the CPUs that the smallest application asks for: a small machine shall share, not wait forever."""
     deployments = [*(row.deployment(settings) for row in MODEL_ROWS), settings.stream]
+    if with_http:
+        deployments.append(settings.http)
     return math.ceil(sum(deployment.num_cpus * deployment.min_replicas for deployment in deployments))
 
 

@@ -400,3 +400,21 @@ GUARD = f"{{{ENDPOINT}, description: llama-guard-3, deadline_s: 70}}"
 )
 def test_a_call_that_ends_before_the_model_behind_it_must_is_refused(file: Path, content: str, named: str) -> None:
     assert named in error_of(file, content)
+
+
+def test_keys_of_the_front_come_from_the_file_and_from_a_variable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(None).http is None
+    file.write_text(f"http: {{host: 0.0.0.0, keys: [{{tenant: acme, sha256: {'a' * 64}}}]}}")
+    http = load_settings(file).http
+    assert http is not None
+    assert [key.tenant for key in http.keys] == ["acme"]
+    monkeypatch.setenv("WEIR_HTTP__KEYS", f'[{{"tenant": "kids", "sha256": "{"b" * 64}"}}]')
+    http = load_settings(file).http
+    assert http is not None
+    assert ([key.tenant for key in http.keys], http.host) == (["kids"], "0.0.0.0")
+
+
+def test_a_front_that_would_answer_everybody_is_refused(file: Path) -> None:
+    message = error_of(file, "http: {host: 0.0.0.0}")
+    assert "expected a loopback address" in message
+    assert "line 1" in message

@@ -120,6 +120,11 @@ class Policy(TenantRules):
         """Tell whether a tenant is one of the policy's; to a policy that names none, none is unknown."""
         return not self.tenants or tenant in self.tenants or tenant == DEFAULT_TENANT
 
+    def in_shadow(self) -> Self:
+        """Return the policy with everybody in shadow."""
+        tenants = {name: overrides.model_copy(update={"shadow": True}) for name, overrides in self.tenants.items()}
+        return type(self).model_validate({**dict(self), "shadow": True, "tenants": tenants})
+
     def for_tenant(self, tenant: str) -> TenantRules:
         """Return the rules of a tenant; a tenant that the policy does not name has the rules for everybody."""
         return self._rules_of_tenants.get(tenant, self)

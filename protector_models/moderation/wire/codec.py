@@ -64,12 +64,24 @@ def decode(value: bytes | None, *, max_bytes: int) -> DecodedEvent:
         return DecodedEvent(event=event, ignored=0)
     try:
         written = read_json(value)
-        if not isinstance(written, dict):
-            raise InvalidEventError(f"expected a JSON object, got {type(written).__name__}")
-        return _read_event(written)
     except RefusedJsonError as error:
         path = ".".join(_path(error.path))
         raise InvalidEventError(f"{path}: {error.message}" if path else error.message) from None
+    except RecursionError:
+        raise InvalidEventError("nested too deeply") from None
+    return decode_json(written)
+
+
+def decode_json(written: JsonValue) -> DecodedEvent:
+    """Read one conversation event from JSON that `read_json` has taken, and count what was passed over.
+
+    Raises:
+        InvalidEventError: as in `decode`.
+    """
+    if not isinstance(written, dict):
+        raise InvalidEventError(f"expected a JSON object, got {type(written).__name__}")
+    try:
+        return _read_event(written)
     except ValidationError as error:
         # `from None`: the cause would carry the conversation into tracebacks and logs.
         raise InvalidEventError(_describe(error)) from None

@@ -14,13 +14,14 @@ from pipelines.application.deployment import (
     build,
     build_detector,
     build_detoxifier,
+    build_http,
     build_images,
     build_mllm,
 )
 from protector_models.moderation.errors import ConfigurationError
 from tests.logs import logs_of_its_own
 
-WITH_MLLM = "mllm: {kind: openai, base_url: 'http://localhost:8000/v1', model: m}"
+WITH_MLLM = "mllm: {kind: openai, base_url: 'http://localhost:8000/v1', model: m}\nhttp: {port: 9000}"
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,18 @@ def arguments(tmp_path: Path) -> Callable[[str], ApplicationArguments]:
     return write
 
 
-@pytest.mark.parametrize("build_one", [build, build_images, build_detector, build_detoxifier, build_mllm])
+@pytest.mark.parametrize("build_one", [build, build_http, build_images, build_detector, build_detoxifier, build_mllm])
 def test_every_application_is_built_from_one_configuration(
     build_one: Callable[[ApplicationArguments], Application], arguments: Callable[[str], ApplicationArguments]
 ) -> None:
     assert isinstance(build_one(arguments(WITH_MLLM)), Application)
+
+
+def test_a_front_that_is_not_configured_is_named_where_its_application_is_asked_for(
+    arguments: Callable[[str], ApplicationArguments],
+) -> None:
+    with pytest.raises(ConfigurationError, match="weir-http: http is not in the configuration"):
+        build_http(arguments(""))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def _make(kind: type[WeirError], says: str) -> WeirError:
     arguments: dict[str, tuple[object, ...]] = {
         "IncompleteError": (errors.ModelUnavailableError(says), [1, None]),
         "RefusedRecordsError": (says, [1]),
+        "RefusedRequestError": ("invalid_value", says, "a"),
     }
     if issubclass(kind, ImageFetchError):
         return kind(ImageFault.FETCH_TIMEOUT, says)

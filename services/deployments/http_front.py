@@ -1,0 +1,109 @@
+"""The HTTP front in a Ray Serve replica: the application of `services.http`, over models that are other deployments."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import structlog
+from starlette.types import ASGIApp
+
+from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.one_turn import make_turn
+from protector_models.moderation.policy.policy import Policy
+from services.configuration import ModerationSettings
+from services.counters.replica_counters import RayMetrics
+from services.deployments.calls import ServeHandle
+from services.deployments.model_rows import connect_models
+from services.http.app import build_app
+from services.http.moderators import Moderators, Readiness
+from services.http.settings import HttpSettings
+from services.logs import configure_logs
+from services.moderators import open_moderator, verdict_cache
+from services.patience import Patience, report_tries
+from services.persistent_ports import ask_persistently
+
+_WARM_UP = Patience(initial_s=0.5, max_s=5)
+"""Models are waited for without end: a new replica would only wait anew."""
+_WARM_UP_EVENT = make_turn("How do I get home?", "Take the bus.", event_id="warm-up")
+
+_log = structlog.get_logger(__name__)
+
+
+class HttpFront:
+    """Answers HTTP for as long as the replica lives; its models may come up later, and `/readyz` says when."""
+
+    def __init__(
+        self, settings: ModerationSettings, http: HttpSettings, policy: Policy, *, handles: Mapping[str, ServeHandle]
+    ) -> None:
+        """Put a front together; it connects when Serve starts the application. It has a process of its own.
+
+        Args:
+            settings: of the models, the cache and the logs.
+            http: of the front.
+            policy: turns assessments into actions.
+            handles: to the models that are configured, by the names of their rows.
+        """
+        configure_logs(settings.log)
+        self._settings = settings
+        self._http = http
+        self._policy = policy
+        self._handles = handles
+        self._metrics = RayMetrics()
+        self._readiness = Readiness()
+        self._opening: asyncio.Task[None] | None = None
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the application; called by Serve."""
+        return build_app(
+            settings=self._http,
+            policy=self._policy,
+            readiness=self._readiness,
+            metrics=self._metrics,
+            beside=self._moderators_beside,
+            # Serve does, with the id that the request came with.
+            sends_request_id=False,
+        )
+
+    async def check_health(self) -> None:
+        """Raise where a new replica could do better.
+
+        Raises:
+            Exception: what ended the connection to the models for good.
+        """
+        if self._opening is not None and self._opening.done() and not self._opening.cancelled():
+            self._opening.result()
+
+    @asynccontextmanager
+    async def _moderators_beside(self) -> AsyncIterator[None]:
+        """Have the models connected while the block runs. Returns at once: the replica is up before they are."""
+        self._opening = asyncio.create_task(self._keep_open())
+        try:
+            yield
+        finally:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+
+    async def _keep_open(self) -> None:
+        settings, http, metrics = self._settings, self._http, self._metrics
+        async with AsyncExitStack() as stack:
+            cache = await stack.enter_async_context(verdict_cache(settings, metrics))
+            models = await _WARM_UP.keep_trying(
+                partial(connect_models, self._handles, settings.serve),
+                after=DependencyError,
+                report=report_tries(_log, "the models are not up yet; trying again"),
+            )
+            asked = ask_persistently(models, patience=Patience.from_settings(http), metrics=metrics)
+            moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
+            moderators = Moderators.of(moderator, cache)
+            await _WARM_UP.keep_trying(
+                partial(moderators.live.moderate, [_WARM_UP_EVENT]),
+                after=DependencyError,
+                report=report_tries(_log, "the models do not answer yet; trying again"),
+            )
+            self._readiness.moderators = moderators
+            _log.info("the HTTP front is ready")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._readiness.moderators = None

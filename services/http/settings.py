@@ -1,0 +1,81 @@
+"""Settings of the HTTP front: where it listens, who may call, how much at once and for how long."""
+
+from ipaddress import ip_address
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.settings import Seconds
+
+
+class ApiKeySettings(BaseModel):
+    """A key and whose it is. The key itself stands nowhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: Annotated[str, Field(min_length=1, max_length=512)]
+    """Whose rules apply to what is called with the key."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """The SHA-256 of the key, in small hexadecimal letters. A key is random (32 bytes), so that no hash is reversed by
+    trying."""
+
+
+class HttpSettings(BaseModel):
+    """The HTTP front (`docs/http.md`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address that is listened at: of this machine alone (127.0.0.1, ::1) unless `keys` are set."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    keys: tuple[ApiKeySettings, ...] = ()
+    """Who may call. Empty: everybody on this machine, and nobody else."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 16_000_000
+    """The largest body of a request; of one that is larger no more is read."""
+    max_total_body_bytes: Annotated[int, Field(ge=1)] = 128_000_000
+    """Bodies of all requests that a replica has in hand; beyond them requests are refused as overload."""
+    max_concurrent_requests: Annotated[int, Field(ge=1)] = 64
+    """Requests that a replica has in hand; beyond them requests are refused as overload."""
+    max_items: Annotated[int, Field(ge=1)] = 1_000
+    """Texts, conversations or events in one request."""
+    body_timeout_s: Seconds = 20.0
+    """How long a request's body may take to come."""
+    deadline_s: Seconds = 60.0
+    """How long a request may take, its body included. A client may ask for less (`docs/http.md`)."""
+    retry_initial_s: Seconds = 0.1
+    """About how long is waited before a model that is away is asked again."""
+    retry_max_s: Seconds = 1.0
+    """The longest such wait."""
+    retry_give_up_s: Seconds = 3.0
+    """How long a model that is away is waited for within a request, before that is refused."""
+
+    @model_validator(mode="after")
+    def _require_keys_beyond_this_machine(self) -> Self:
+        if not self.keys and not is_loopback(self.host):
+            raise ValueError(
+                "host: expected a loopback address, such as 127.0.0.1, where keys is empty, got another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_room_for_a_body(self) -> Self:
+        if self.max_total_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_total_body_bytes: expected at least max_body_bytes ({self.max_body_bytes}), "
+                f"got {self.max_total_body_bytes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_distinct_keys(self) -> Self:
+        if len({key.sha256 for key in self.keys}) < len(self.keys):
+            raise ValueError("keys: expected each sha256 once, got one twice")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

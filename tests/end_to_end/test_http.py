@@ -1,0 +1,116 @@
+"""`weir serve --http-only` as a process of its own: no Kafka, no Redis; OpenAI's client, large bodies, the end."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx
+import openai
+import pytest
+import yaml
+
+from protector_models.moderation.verdict import ModeratedConversation
+from tests.end_to_end.processes import ServeProcess, wait_until
+from tests.wire import encode
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+HTTP_ONLY = ("-m", "pipelines", "serve", "--http-only", "--config")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    """A front on this machine, whose models are up."""
+    folder = tmp_path_factory.mktemp("http")
+    config = {
+        "http": {"port": port, "max_body_bytes": 1_000_000},
+        "images": {"read": "off"},
+        "serve": {"detector": {"num_cpus": 0.5}},
+    }
+    (folder / "weir.yaml").write_text(yaml.safe_dump(config))
+
+    def is_ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with ServeProcess(folder / "weir.yaml", folder / "serve.log", program=HTTP_ONLY) as process:
+        wait_until(is_ready, process)
+        yield process
+
+
+@pytest.fixture
+def client(served: ServeProcess, port: int) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as found:
+        yield found
+
+
+def test_openais_client_is_answered_by_the_detector_that_ships(served: ServeProcess, port: int) -> None:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+        harmless, harmful = client.moderations.create(
+            input=["Simmer the tomatoes for an hour.", "You are a stupid worthless idiot and I hope you die."]
+        ).results
+    assert (harmless.flagged, harmful.flagged) == (False, True)
+    assert harmful.categories.harassment is True
+
+
+def test_an_event_is_moderated_and_a_request_has_one_id(client: httpx.Client) -> None:
+    answer = client.post(
+        "/v1/conversations:moderate",
+        content=encode(),
+        headers={"content-type": "application/json", "x-request-id": "abc"},
+    )
+    assert ModeratedConversation.model_validate_json(answer.content).response == "Take the bus."
+    assert answer.headers.get_list("x-request-id") == ["abc"]
+
+
+def test_errors_are_in_the_envelope_whoever_refuses(client: httpx.Client) -> None:
+    answers = [
+        client.post("/v1/moderations", content=b"{", headers={"content-type": "application/json"}),
+        client.post("/v1/moderations", json={"input": "x" * 50_000_000}),
+        client.get("/v1/unknown"),
+        client.get("/v1/moderations"),
+        client.post(
+            "/v1/moderations",
+            json={"input": [f"text {number} of many" for number in range(900)]},
+            headers={"x-request-timeout-seconds": "0.3"},
+        ),
+    ]
+    codes = [answer.json()["error"]["code"] for answer in answers]
+    assert codes == ["invalid_json", "body_too_large", "unknown_url", "method_not_allowed", "deadline_passed"]
+
+
+def test_a_client_that_hangs_up_leaves_the_front_well(client: httpx.Client, port: int) -> None:
+    body = json.dumps({"input": [f"text {number} to hang up on" for number in range(900)]}).encode()
+    request = (
+        b"POST /v1/moderations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    )
+    for content in (body, body[:10]):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request % len(body) + content)
+    assert client.post("/v1/moderations", json={"input": "fine"}).status_code == 200
+
+
+def test_a_signal_ends_it_with_0_and_its_log_has_said_where_it_listens(served: ServeProcess, port: int) -> None:
+    assert served.terminate() == 0
+    log = served.log()
+    # Ray Serve tells with a traceback that a model was busy for a moment with what a client had given up.
+    of_the_front = "".join(line for line in log.splitlines(keepends=True) if "HttpFront" in line)
+    assert "is ready" in of_the_front
+    assert "Traceback" not in of_the_front
+    assert f"http://127.0.0.1:{port}" in log
+    assert "this machine only" in log
+    assert "hope you die" not in log

@@ -1,0 +1,106 @@
+"""The HTTP front's deployment without Ray: handles to deployments in this process, and a real server in front."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from ray.exceptions import ActorDiedError
+
+from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.policies.policy_file import load_policy
+from services.configuration import ModerationSettings
+from services.deployments.http_front import HttpFront
+from services.deployments.replicas import DetectorReplica
+from services.http.settings import HttpSettings
+from services.settings import ModelDeadlines, ServeSettings
+from tests.logs import logs_of_its_own
+from tests.protector_models.synchronous_detector import load_plain
+from tests.services.deployments.fake_handle import FakeDeployment, FakeHandle
+from tests.services.http.served import serving
+
+PATIENCE_S = 60.0
+IMPATIENT = HttpSettings(retry_initial_s=0.01, retry_max_s=0.02, retry_give_up_s=0.1)
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    with logs_of_its_own():
+        yield
+
+
+@contextmanager
+def front(detector: FakeDeployment, *, http: HttpSettings = IMPATIENT) -> Iterator[tuple[HttpFront, httpx.Client]]:
+    """Start a front as Serve does."""
+    settings = ModerationSettings(serve=ServeSettings(deadlines=ModelDeadlines(connect_s=0.2)))
+    started = HttpFront(settings, http, load_policy(None), handles={"detector": FakeHandle(detector)})
+    with serving(started.__serve_build_asgi_app__()) as address, httpx.Client(base_url=address) as client:
+        yield started, client
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    ends_at_s = time.monotonic() + PATIENCE_S
+    while client.get("/readyz").status_code != 200:
+        assert time.monotonic() < ends_at_s
+        time.sleep(0.02)
+
+
+async def check_until_ill(front: HttpFront) -> None:
+    ends_at_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends_at_s:
+        await front.check_health()
+
+
+def ask(client: httpx.Client, text: str) -> httpx.Response:
+    return client.post("/v1/moderations", json={"input": text})
+
+
+def test_a_front_answers_once_its_models_do() -> None:
+    deployment = FakeDeployment(DetectorReplica(load_plain), hangs=True)
+    with front(deployment) as (_, client):
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        assert ask(client, "fine").json()["error"]["code"] == "not_ready"
+        deployment.hangs = False
+        wait_until_ready(client)
+        assert ask(client, "harm=0.9").json()["results"][0]["flagged"] is True
+
+
+def test_models_are_warm_before_the_front_is_ready() -> None:
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with front(deployment) as (_, client):
+        wait_until_ready(client)
+        assert len(deployment.calls) == 2, "the revision, and the warm-up"
+
+
+def test_a_model_that_is_away_for_a_moment_costs_no_request() -> None:
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with front(deployment, http=HttpSettings(retry_initial_s=0.01)) as (_, client):
+        wait_until_ready(client)
+        deployment.failures.append(ModelUnavailableError("away"))
+        assert ask(client, "fine").status_code == 200
+
+
+def test_a_model_that_stays_away_is_503_and_is_found_when_it_is_back() -> None:
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with front(deployment) as (_, client):
+        wait_until_ready(client)
+        deployment.failures.extend(ActorDiedError() for _ in range(1_000))
+        answer = ask(client, "one")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
+        deployment.failures.clear()
+        assert ask(client, "two").status_code == 200
+
+
+async def test_a_front_whose_models_can_never_be_reached_is_ill() -> None:
+    deployment = FakeDeployment(object())
+    with front(deployment) as (started, client):
+        with pytest.raises(AttributeError):
+            await check_until_ill(started)
+        assert client.get("/readyz").status_code == 503
+
+
+async def test_a_front_that_has_not_begun_is_well() -> None:
+    settings = ModerationSettings()
+    await HttpFront(settings, HttpSettings(), load_policy(None), handles={}).check_health()
