@@ -23,14 +23,14 @@ def load_policy_in_force(settings: ModerationSettings) -> Policy:
     """Return the policy that is configured, once it is known to fit the models.
 
     The thresholds of the default policy are those of the pair of detectors that Weir ships. Where no policy is
-    configured and the detector is another one, its rules give way to that detector's own threshold, and its version says so.
+    configured and the detector is another one, its rules give way to that detector's own threshold, and its version
+    says so.
 
     Raises:
         ConfigurationError: the policy or the checkpoint cannot be used, or does not fit the models.
     """
     policy = load_policy(settings.policy)
-    is_shipped = settings.detector.is_shipped_pair()
-    if settings.policy is None and not is_shipped:
+    if settings.policy is None and not settings.detector.is_shipped_pair():
         policy = _with_threshold_of(describe_detector(settings.detector), policy)
     require_fitting_policy(policy, settings)
     return policy

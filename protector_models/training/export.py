@@ -6,7 +6,7 @@ Shapes: B windows, T tokens.
 import shutil
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -114,7 +114,7 @@ def _pack_weights(model: ModelProto, weight: TensorProto) -> None:
 
 
 def _restore_int8(name: str) -> list[NodeProto]:
-    blocks = {"axis": 0, "block_size": BLOCK_SIZE}
+    blocks: dict[str, Any] = {"axis": 0, "block_size": BLOCK_SIZE}
     parts = [f"{name}_values", f"{name}_factors"]
     return [
         helper.make_node("DequantizeLinear", parts, [f"{name}_multiplied"], f"{name}_multiply", **blocks),

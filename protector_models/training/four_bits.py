@@ -48,7 +48,8 @@ class FourBitWeights(NamedTuple):
 def round_to_four_bits(weight_OI: Tensor) -> FourBitWeights:
     """Rounds a linear layer's weights; the last block may be shorter than the others."""
     num_inputs = weight_OI.shape[1]
-    blocks_ONb = functional.pad(weight_OI, (0, -num_inputs % BLOCK_SIZE)).unflatten(1, (-1, BLOCK_SIZE))
+    padded = functional.pad(weight_OI, (0, -num_inputs % BLOCK_SIZE))
+    blocks_ONb = padded.reshape(len(weight_OI), -1, BLOCK_SIZE)
     furthest_ON = blocks_ONb.gather(2, blocks_ONb.abs().argmax(2, keepdim=True)).squeeze(2)
     largest_O = furthest_ON.abs().amax(1)
     scales_O = torch.where(largest_O == 0.0, 1.0, largest_O / _LARGEST_INT8)

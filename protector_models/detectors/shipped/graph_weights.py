@@ -104,7 +104,8 @@ def _unpack_weight(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic
     # Multiplied in 16 bits, as a session does it.
     values, factors = (tensors[name].astype(np.float16) for name in node.input)
     multiplied = values * np.repeat(factors, _block_size(node), axis=0)[: len(values)]
-    return np.rint(multiplied).astype(np.float32)
+    int8: Array = np.rint(multiplied).astype(np.float32)
+    return int8
 
 
 def _unpack_words(node: NodeProto, tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:

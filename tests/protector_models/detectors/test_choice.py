@@ -27,8 +27,14 @@ class NoNumbers:
 
 
 @pytest.mark.shipped
-async def test_the_shipped_detector_is_the_default_and_says_what_its_card_says() -> None:
-    settings = DetectorSettings()
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({}, "weir-pair"), ({"weights": "fast"}, "weir-minilm"), ({"weights": "accurate"}, "weir-mpnet")],
+)
+async def test_the_shipped_pair_is_the_default_and_each_says_what_its_card_says(
+    options: dict[str, Any], name: str
+) -> None:
+    settings = DetectorSettings(**options)
     detector = load_detector(settings, num_threads=1, timeout_s=60)
     facts = describe_detector(settings)
     try:
@@ -38,6 +44,7 @@ async def test_the_shipped_detector_is_the_default_and_says_what_its_card_says()
         (found,) = await detector.assess([Exchange(prompt="How?", response="Ask your bank.")])
         assert isinstance(found, Assessment)
         assert found.detector == detector.revision
+        assert detector.revision.startswith(f"{name}@")
         assert set(found.categories) == detector.categories
     finally:
         await detector.close()
