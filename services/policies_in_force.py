@@ -69,7 +69,11 @@ def _with_threshold_of(detector: DetectorFacts, policy: Policy) -> Policy:
     rules = [Rule(threshold=detector.threshold, action=Action.REWRITE)]
     # Named, they choose the texts with the help lines whatever other category scores higher.
     rules += [
-        Rule(category=category, threshold=detector.threshold, action=Action.REWRITE)
+        Rule(
+            category=category,
+            threshold=detector.category_thresholds.get(category, detector.threshold),
+            action=Action.REWRITE,
+        )
         for category in ("self_harm", "sexual_minors")
         if category in detector.categories
     ]

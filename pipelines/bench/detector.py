@@ -76,7 +76,7 @@ def run_detector_benchmark(benchmark: DetectorBenchmark, progress: Progress) -> 
             f"detector {contest.served.revision}, {length} tokens, {contest.device}, {benchmark.num_threads} threads",
             against_what=(
                 f"transformers and torch in {contest.plain_type}, {_PLAIN_BATCH} texts a batch, "
-                "same weights and threads"
+                f"{contest.plain_weights} weights, same threads"
             ),
             values=per_s["served", length],
             against=per_s["plain", length],
@@ -95,16 +95,25 @@ class _Contest:
     served: SynchronousHarmDetector
     plain: _ScoresTexts
     plain_type: str
+    plain_weights: str
     device: str
 
 
 def _load(detector: DetectorSettings, *, num_threads: int) -> _Contest:
     if detector.kind == "onnx":
+        if detector.engine != "onnx":
+            raise ConfigurationError(f"detector.engine: expected 'onnx' to measure, got {detector.engine!r}")
         directory = find_weights(detector)
         return _Contest(
-            served=OnnxHarmDetector.load(directory, num_threads=num_threads, weights=detector.weights),
+            served=OnnxHarmDetector.load(
+                directory,
+                num_threads=num_threads,
+                weights=detector.weights,
+                max_windows=detector.max_windows,
+            ),
             plain=PlainShippedEncoder.load(directory, num_threads=num_threads, batch_size=_PLAIN_BATCH),
             plain_type="fp32",
+            plain_weights="the fast detector's",
             device="cpu",
         )
     if detector.kind != "transformers" or detector.description is None:
@@ -114,6 +123,7 @@ def _load(detector: DetectorSettings, *, num_threads: int) -> _Contest:
         served=ClassifierDetector.load(detector, description, num_threads=num_threads),
         plain=PlainClassifier.load(detector, num_threads=num_threads, batch_size=_PLAIN_BATCH),
         plain_type=detector.dtype,
+        plain_weights="the same",
         device=detector.device,
     )
 

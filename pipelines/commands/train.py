@@ -48,8 +48,8 @@ def detector(
     recipe: Annotated[
         Recipe,
         typer.Option(
-            help="encoder: the detector that ships with Weir. teacher: the same over a larger encoder, which --teacher "
-            "names. accurate: a teacher small enough to be served. lora: an adapter that makes a "
+            help="encoder: the detector that ships with Weir. teacher: the same over a larger encoder, for that one to "
+            "learn from. accurate: over the larger encoder, the second of the pair. lora: an adapter that makes a "
             "detector out of a language model, as MLLM-Protector does."
         ),
     ] = Recipe.ENCODER,
@@ -97,7 +97,8 @@ def detector(
     "encoder" fine-tunes a small encoder with a bag of words beside it and exports both: about an hour on two cores,
     and with "--teacher" another quarter before, in which the teacher scores a sixth of what the encoder will read;
     its logits are kept in OUT/teacher_logits. "teacher" trains that one: about an hour; it is not served. "accurate"
-    trains the teacher's encoder with weights of 4 bits: an hour or more.
+    trains the same encoder with weights of 4 bits: an hour and a half. It belongs into the folder "accurate" of the
+    fast detector's weights; `weir train pair` then fits the two together.
     "lora" trains an adapter on a language model of any size; `accelerate launch` runs it on several GPUs. What it
     writes is served by `detector: {kind: transformers, model: BASE, adapter: OUT, description:
     OUT/description.yaml}`.

@@ -74,8 +74,8 @@ class Pairing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fast_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of the fast detector's graph: with another one the figures below do not hold."""
+    fast: str
+    """The fast detector, by its files, layout and calibrations: with another one the figures below do not hold."""
     band: tuple[Annotated[float, Field(ge=0.0, le=1.0)], Annotated[float, Field(ge=0.0, le=1.0)]]
     """[low, high], both ends included: windows whose harmfulness the fast one puts here are read by both."""
     accurate_share: Annotated[float, Field(gt=0.0, le=1.0)]

@@ -10,10 +10,13 @@ from protector_models.descriptions.checkpoint_description import load_descriptio
 from protector_models.descriptions.generative_head import GenerativeHead
 from protector_models.detectors.cascade import Alignment, Band, CascadeDetector, common_categories
 from protector_models.detectors.loaded_detector import DetectorFacts, LoadedDetector, ThreadedDetector
-from protector_models.detectors.shipped.minors_rule import list_categories
+from protector_models.detectors.shipped.minors_rule import MINORS_THRESHOLD, SEXUAL_MINORS, list_categories
 from protector_models.detectors.shipped.weights_in_use import SHIPPED_WEIGHTS, find_weights_in_use
 from protector_models.running.model_threads import SynchronousHarmDetector
 from protector_models.settings import CascadeSettings, DetectorSettings
+
+_SELF_HARM_BUDGET = "0.005"
+"""Share of safe held-out answers that may be flagged for it."""
 
 
 def describe_detector(settings: DetectorSettings) -> DetectorFacts:
@@ -25,7 +28,11 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
     match settings.kind:
         case "onnx":
             card = find_weights_in_use(find_weights(settings), settings.weights).card
-            return DetectorFacts(threshold=card.threshold, categories=list_categories(card.categories))
+            return DetectorFacts(
+                threshold=card.threshold,
+                categories=list_categories(card.categories),
+                category_thresholds=_find_category_thresholds(card),
+            )
         case "bag_of_words":
             directory = find_weights(settings)
             card = CheckpointCard.load(directory)
@@ -42,6 +49,12 @@ def describe_detector(settings: DetectorSettings) -> DetectorFacts:
             # Scores are the second one's, or put on its scale.
             categories = common_categories(first.categories, second.categories, cascade.band)
             return DetectorFacts(threshold=second.threshold, categories=categories)
+
+
+def _find_category_thresholds(card: CheckpointCard) -> dict[str, float]:
+    """Return the thresholds of what a missed answer costs most in: low, for a needless help line costs little."""
+    self_harm = card.budget_thresholds.get("self_harm", {}).get(_SELF_HARM_BUDGET)
+    return {SEXUAL_MINORS: MINORS_THRESHOLD} | ({} if self_harm is None else {"self_harm": self_harm})
 
 
 def find_weights(settings: DetectorSettings) -> Path:

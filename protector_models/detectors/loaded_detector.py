@@ -1,7 +1,7 @@
 """A harm detector that is loaded and ready: what every kind has in common, and the form of those that run here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from protector_models.guards.verdicts import UNREADABLE_VERDICT
@@ -26,6 +26,8 @@ class DetectorFacts:
     """Harmfulness from which on a response counts as harmful, unless a policy says otherwise."""
     categories: frozenset[str]
     """The categories that it gives a score for, in our words."""
+    category_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Of categories whose harm is to be found at another score than `threshold`."""
 
 
 class LoadedDetector(HarmDetector, Protocol):

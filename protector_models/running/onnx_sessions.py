@@ -1,5 +1,6 @@
 """A graph loaded into ONNX Runtime as all of Weir's encoders run: on one thread of the CPU, several runs at once."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import onnxruntime  # type: ignore[import-untyped]  # ships no types
@@ -11,8 +12,11 @@ SLOW_FUSIONS = ("SkipLayerNormFusion",)
 Runtime 1.31): an eighth of the whole run."""
 
 
+_KEPT_SESSIONS = 4
+
+
 def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.InferenceSession:
-    """Loads a graph.
+    """Loads a graph; one that was loaded lately is not loaded again, and its session is shared: runs do not disturb it.
 
     Args:
         model_file: the graph.
@@ -22,6 +26,16 @@ def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.
     Raises:
         CheckpointError: the file is no graph that ONNX Runtime can load.
     """
+    try:
+        state = model_file.stat()
+    except OSError as error:
+        raise CheckpointError(f"{model_file}: cannot be read: {type(error).__name__}") from error
+    return _load(model_file.resolve(), (state.st_mtime_ns, state.st_size), keeps_memory=keeps_memory)
+
+
+@lru_cache(maxsize=_KEPT_SESSIONS)
+def _load(model_file: Path, version: tuple[int, int], *, keeps_memory: bool) -> onnxruntime.InferenceSession:
+    del version  # a file that was written anew is another one
     options = onnxruntime.SessionOptions()
     # One thread inside a run and several runs at once: no time is lost at joins, and the order of sums is fixed.
     options.intra_op_num_threads = 1

@@ -214,6 +214,8 @@ class OnnxHarmDetector:
     def find_logits(self, exchanges: Sequence[Exchange]) -> list[Numbers]:
         """Returns for each exchange the logits [S, K] of its pieces before calibration, which is fitted on them.
 
+        Those of a pair are calibrated already: its card changes nothing.
+
         Raises:
             RuntimeError: ONNX Runtime failed.
         """

@@ -15,13 +15,16 @@ from protector_models.reading.minor_mentions import MINOR_MENTIONS
 MINORS_RULE = f"sexual_minors is sexual where {MINOR_MENTIONS}"
 """Name of the rule; part of the detector's revision."""
 
+SEXUAL_MINORS: Final = "sexual_minors"
+MINORS_THRESHOLD = 0.15
+"""From which score on it counts. No data may tell: it is low, because both parts have to come together."""
+
 _SEXUAL: Final = "sexual"
-_SEXUAL_MINORS: Final = "sexual_minors"
 
 
 def list_categories(trained: Sequence[str]) -> frozenset[str]:
     """Returns the categories that the detector scores: those of the model, and the rule's where it can apply."""
-    return frozenset(trained) | ({_SEXUAL_MINORS} if _SEXUAL in trained else frozenset())
+    return frozenset(trained) | ({SEXUAL_MINORS} if _SEXUAL in trained else frozenset())
 
 
 def apply_minors_rule(categories: Mapping[str, float], *, mentions_minor: bool) -> dict[str, float]:
@@ -33,4 +36,4 @@ def apply_minors_rule(categories: Mapping[str, float], *, mentions_minor: bool) 
     """
     if _SEXUAL not in categories:
         return dict(categories)
-    return {**categories, _SEXUAL_MINORS: categories[_SEXUAL] if mentions_minor else 0.0}
+    return {**categories, SEXUAL_MINORS: categories[_SEXUAL] if mentions_minor else 0.0}

@@ -7,7 +7,7 @@ and its thresholds were chosen for it (`Pairing`).
 from dataclasses import dataclass
 from pathlib import Path
 
-from protector_models.checkpoints.cards import Calibration, CheckpointCard, CheckpointError, Pairing
+from protector_models.checkpoints.cards import CARD_FILE, Calibration, CheckpointCard, CheckpointError, Pairing
 from protector_models.settings import Weights
 
 SHIPPED_WEIGHTS = Path(__file__).parents[2] / "weights" / "harm_detector"
@@ -56,11 +56,12 @@ def find_weights_in_use(directory: Path, which: Weights) -> WeightsInUse:
             directory=directory / ACCURATE_FOLDER, card=CheckpointCard.load(directory / ACCURATE_FOLDER)
         )
     fast = CheckpointCard.load(directory)
-    if which == "fast" or not (directory / ACCURATE_FOLDER).exists():
+    # A folder without a card is one where training has not come to its end.
+    if which == "fast" or not (directory / ACCURATE_FOLDER / CARD_FILE).exists():
         return WeightsInUse(directory=directory, card=fast)
     accurate = CheckpointCard.load(directory / ACCURATE_FOLDER)
     pairing = accurate.pairing
-    if pairing is None or pairing.fast_sha256 != fast.files.get(MODEL_FILE):
+    if pairing is None or pairing.fast != name_for_pairing(fast):
         raise CheckpointError(
             f"{directory / ACCURATE_FOLDER}: expected a detector that is paired with {fast.name} in {directory}, it is "
             f"paired with {'none' if pairing is None else 'another'}: run `weir train pair`, or set detector.weights"
@@ -70,6 +71,11 @@ def find_weights_in_use(directory: Path, which: Weights) -> WeightsInUse:
         card=make_pair_card(fast, accurate, pairing),
         pair=PairInUse(fast=fast, accurate=accurate, pairing=pairing),
     )
+
+
+def name_for_pairing(fast: CheckpointCard) -> str:
+    """Return what a pairing says of its fast detector."""
+    return fast.make_revision("in a pair")
 
 
 def make_pair_card(fast: CheckpointCard, accurate: CheckpointCard, pairing: Pairing) -> CheckpointCard:

@@ -2,8 +2,8 @@
 
 The file keeps weights of sixteen values (`training.four_bits`); what is computed with is int8, which takes one scale
 for all that a layer is given. Encoders keep a few huge activations on separators and full stops, beside which
-everything else would round to nothing: they are cut off. Training sees both from its first step: the weights as they
-will be kept, and what a layer is given as it will be rounded.
+everything else would round to nothing: they are cut off. Training sees both from its first step: the layers' weights as
+they will be kept, and what a layer is given as it will be rounded. Embeddings are brought to 4 bits afterwards.
 
 Shapes: B windows, T tokens, F units of a layer's input, O outputs and I inputs of a linear layer.
 """

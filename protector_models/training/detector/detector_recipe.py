@@ -98,7 +98,7 @@ def train_detector(
     Args:
         rows: training rows, cut into pieces.
         tokenizer: as `load_training_tokenizer` loads it.
-        network: what it begins as, see `begin_network` and `shortening.shorten`; it is changed.
+        network: what it begins as, see `begin_network`; it is changed.
         checkpoint_directory: where `checkpoint.pt` is kept.
         recipe: the choices of the run.
         report: called after each step; may not block for long.

@@ -13,9 +13,9 @@ from protector_models.detectors.shipped.pair_scorer import CalibratedScorer, Pai
 from protector_models.detectors.shipped.scorer_loading import load_scorer
 from protector_models.detectors.shipped.weights_in_use import (
     ACCURATE_FOLDER,
-    MODEL_FILE,
     WeightsInUse,
     make_pair_card,
+    name_for_pairing,
 )
 from protector_models.detectors.shipped.window_layout import TokenPair
 from protector_models.detectors.shipped.window_scorer import WindowScorer
@@ -61,7 +61,7 @@ def pair_detectors(
     """
     fast, accurate = (CheckpointCard.load(one) for one in (directory, directory / ACCURATE_FOLDER))
     pairing = Pairing(
-        fast_sha256=fast.files[MODEL_FILE],
+        fast=name_for_pairing(fast),
         band=(plan.low, plan.high),
         accurate_share=plan.accurate_share,
         threshold=0.5,

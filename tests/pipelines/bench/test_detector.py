@@ -53,11 +53,12 @@ def test_a_configured_classifier_is_measured_against_plain_transformers(tmp_path
 
 
 @pytest.mark.parametrize("options", [("--config", "weir.yaml"), ("--config", "weir.yaml", "--weights", ".")], ids=len)
-def test_what_is_no_classifier_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+@pytest.mark.parametrize("detector", ["{kind: bag_of_words}", "{engine: torch}"])
+def test_what_cannot_be_measured_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], detector: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("weir.yaml").write_text("detector: {kind: bag_of_words}")
+    Path("weir.yaml").write_text(f"detector: {detector}")
     result = CliRunner().invoke(app, ["bench", "detector", *options])
     assert result.exit_code == 2
     assert "expected" in result.stderr

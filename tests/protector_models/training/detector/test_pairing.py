@@ -71,7 +71,9 @@ def _pair(directory: Path, tokenizer: Tokenizer, plan: PairPlan) -> CheckpointCa
 
 def _assess(directory: Path, weights: Weights) -> list[float]:
     outcomes = OnnxHarmDetector.load(directory, num_threads=1, weights=weights).assess(EXCHANGES)
-    return [outcome.harmfulness for outcome in outcomes if isinstance(outcome, Assessment)]
+    scores = [outcome.harmfulness for outcome in outcomes if isinstance(outcome, Assessment)]
+    assert len(scores) == len(EXCHANGES)
+    return scores
 
 
 def test_a_pair_is_served_with_the_thresholds_that_were_chosen_for_it(directory: Path, tokenizer: Tokenizer) -> None:
@@ -113,6 +115,23 @@ def test_another_fast_detector_is_refused(directory: Path, tiny_encoder: Path, t
     _package(changed, tiny_encoder, directory, seed=3)
     with pytest.raises(CheckpointError, match="it is paired with another"):
         find_weights_in_use(directory, "both")
+
+
+def test_other_calibrations_of_the_fast_detector_are_refused(directory: Path, tokenizer: Tokenizer) -> None:
+    _pair(directory, tokenizer, PairPlan())
+    card = CheckpointCard.load(directory)
+    first, *others = card.calibrations
+    card.model_copy(update={"calibrations": (first.model_copy(update={"bias": first.bias + 0.1}), *others)}).save(
+        directory
+    )
+    with pytest.raises(CheckpointError, match="it is paired with another"):
+        find_weights_in_use(directory, "both")
+
+
+def test_a_folder_in_which_training_has_not_ended_is_passed_over(tiny_encoder: Path, tmp_path: Path) -> None:
+    _package(tiny_encoder, tiny_encoder, tmp_path, seed=1)
+    (tmp_path / ACCURATE_FOLDER / "checkpoint").mkdir(parents=True)
+    assert find_weights_in_use(tmp_path, "both").pair is None
 
 
 def test_a_damaged_accurate_detector_is_refused(directory: Path, tokenizer: Tokenizer) -> None:
