@@ -23,8 +23,8 @@ def _run(*options: str | Path) -> tuple[int, str]:
         (("--recipe", "teacher", "--lora-targets", "x"), "recipe teacher: takes no --lora-targets"),
         (("--recipe", "teacher", "--device", "cuda"), "recipe teacher: expected --device cpu"),
         (("--recipe", "lora", "--base", ".", "--teacher", "."), "recipe lora: takes no --teacher"),
-        (("--recipe", "accurate"), "recipe accurate: expected --teacher"),
-        (("--recipe", "accurate", "--teacher", ".", "--encoder", "."), "recipe accurate: takes no --encoder"),
+        (("--recipe", "accurate", "--teacher", "."), "recipe accurate: takes no --teacher"),
+        (("--recipe", "accurate", "--base", "."), "recipe accurate: takes no --base"),
         (("--teacher-windows", "5"), "recipe encoder: takes no --teacher-windows without --teacher"),
     ],
 )
