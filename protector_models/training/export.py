@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import ml_dtypes
 import numpy as np
 import onnx
 import torch
@@ -105,7 +104,9 @@ def _pack_weights(model: ModelProto, weight: TensorProto) -> None:
     name = weight.name
     kept = [one for one in model.graph.initializer if one.name not in (f"{name}_quantized", f"{name}_scale")]
     added = [
-        numpy_helper.from_array(rounded.values_OI.T.numpy().astype(ml_dtypes.int4), f"{name}_values"),
+        numpy_helper.from_array(
+            rounded.values_OI.T.numpy().astype(helper.tensor_dtype_to_np_dtype(TensorProto.INT4)), f"{name}_values"
+        ),
         numpy_helper.from_array(rounded.factors().T.numpy().astype(np.float16), f"{name}_factors"),
         numpy_helper.from_array(rounded.scales_O.numpy(), f"{name}_scale"),
     ]
