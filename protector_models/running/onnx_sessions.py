@@ -13,6 +13,7 @@ Runtime 1.31): an eighth of the whole run."""
 
 
 _KEPT_SESSIONS = 4
+"""Graphs of a process: those of a pair, the edit model, and one more."""
 
 
 def load_session(model_file: Path, *, keeps_memory: bool = True) -> onnxruntime.InferenceSession:
