@@ -37,6 +37,9 @@ def demo(
     redis: Annotated[
         str | None, typer.Option("--redis", metavar="URL", help="A running Redis instead of one that is started.")
     ] = None,
+    events: Annotated[
+        int | None, typer.Option("--events", min=1, metavar="N", help="Send the first N only, for a shorter look.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send the conversations that Weir ships through the whole application, and show what becomes of them.
@@ -53,7 +56,7 @@ def demo(
 
     quiet = settings.model_copy(update={"log": LogSettings(level="error")})
     configure_logs(quiet.log)
-    records = load_records()
+    records = load_records()[:events]
     servers = Servers(kafka=kafka, redis=redis)
 
     def tell(step: str) -> None:
