@@ -9,6 +9,11 @@ Metric = Literal[
     "weir_failures_total",
     # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
     "weir_failures_decided_by_policy_total",
+    # Events that went on without a model that was away, as the policy says, by `dependency` (detector, detoxifier, mllm).
+    "weir_failed_open_total",
+    # Events that were not moderated since a model was away, by `dependency` (also images), each time it was given up:
+    # a batch that is tried again may count again.
+    "weir_failed_closed_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",

@@ -8,9 +8,11 @@ from functools import partial
 import structlog
 from starlette.types import ASGIApp
 
-from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.errors import DependencyError, ModelUnavailableError
 from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.ports import Moderates
+from protector_models.moderation.verdict import Verdict
 from services.configuration import ModerationSettings
 from services.counters.replica_counters import RayMetrics
 from services.deployments.calls import ServeHandle
@@ -97,7 +99,7 @@ class HttpFront:
             moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
             moderators = Moderators.of(moderator, cache)
             await _WARM_UP.keep_trying(
-                partial(moderators.live.moderate, [_WARM_UP_EVENT]),
+                partial(_warm_up, moderators.live),
                 after=DependencyError,
                 report=report_tries(_log, "the models do not answer yet; trying again"),
             )
@@ -107,3 +109,14 @@ class HttpFront:
                 await asyncio.Event().wait()
             finally:
                 self._readiness.moderators = None
+
+
+async def _warm_up(moderator: Moderates) -> None:
+    """Have something judged.
+
+    Raises:
+        DependencyError: a model is not up yet, also where the policy goes on without it.
+    """
+    (outcome,) = await moderator.moderate([_WARM_UP_EVENT])
+    if isinstance(outcome, Verdict) and outcome.assessment is None:
+        raise ModelUnavailableError("nothing was judged yet")

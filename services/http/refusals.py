@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from protector_models.moderation.errors import DependencyError, InvalidEventError, WeirError
+from protector_models.moderation.outages import MODEL_UNAVAILABLE
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure
 
@@ -119,8 +120,7 @@ def refuse_for(error: Exception) -> RefusedRequestError:
     if isinstance(error, InvalidEventError):
         return RefusedRequestError("invalid_event", str(error))
     if isinstance(error, DependencyError):
-        # Without the error's own words: they name what runs behind the front.
-        return RefusedRequestError("model_unavailable", "a model is away or busy; nothing was decided")
+        return _refuse_outage()
     return RefusedRequestError("internal_error", "a fault in the program; nothing was decided")
 
 
@@ -128,4 +128,11 @@ def refuse_failed(failure: Failure, param: str | None = None) -> RefusedRequestE
     """Return the refusal that the failure of one event is."""
     if failure.stage is Stage.DECODE:
         return RefusedRequestError("invalid_event", failure.message, param)
+    if failure.error == MODEL_UNAVAILABLE:
+        return _refuse_outage()
     return RefusedRequestError("not_judged", f"{failure.stage.value}: {failure.error}: {failure.message}", param)
+
+
+def _refuse_outage() -> RefusedRequestError:
+    # Without the error's own words: they name what runs behind the front.
+    return RefusedRequestError("model_unavailable", "a model is away or busy; nothing was decided")
