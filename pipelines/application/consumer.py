@@ -184,7 +184,7 @@ class StreamConsumer:
         )
 
     def _patience_with_models(self) -> Patience:
-        """Return how long a model is waited for within a batch; batches that do not go on without it are tried again."""
+        """Return how long a model is waited for within a batch; one that does not go on without it is tried again."""
         stream = self._settings.stream
         patience = Patience.from_settings(stream)
         if not self._policy.goes_on_without_models():

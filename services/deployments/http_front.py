@@ -24,6 +24,7 @@ from services.logs import configure_logs
 from services.moderators import open_moderator, verdict_cache
 from services.patience import Patience, report_tries
 from services.persistent_ports import ask_persistently
+from services.stores.redis_charges import make_charges
 
 _WARM_UP = Patience(initial_s=0.5, max_s=5)
 """Models are waited for without end: a new replica would only wait anew."""
@@ -54,6 +55,7 @@ class HttpFront:
         self._metrics = RayMetrics()
         self._readiness = Readiness()
         self._opening: asyncio.Task[None] | None = None
+        self._charges = make_charges(settings.redis, metrics=self._metrics)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; called by Serve."""
@@ -62,6 +64,7 @@ class HttpFront:
             policy=self._policy,
             readiness=self._readiness,
             metrics=self._metrics,
+            charges=self._charges,
             beside=self._moderators_beside,
             # Serve does, with the id that the request came with.
             sends_request_id=False,
@@ -85,6 +88,7 @@ class HttpFront:
         finally:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+            await self._charges.close()
 
     async def _keep_open(self) -> None:
         settings, http, metrics = self._settings, self._http, self._metrics
