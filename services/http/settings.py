@@ -1,9 +1,10 @@
 """Settings of the HTTP front: where it listens, who may call, how much at once and for how long."""
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from services.settings import Seconds
 
@@ -18,6 +19,19 @@ class ApiKeySettings(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """The SHA-256 of the key, in small hexadecimal letters. A key is random (32 bytes), so that no hash is reversed by
     trying."""
+
+
+class TlsSettings(BaseModel):
+    """The certificate that callers are shown; the files lie on the machine that listens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_file: Path
+    """PEM: the certificate, then those that lead to one that callers know."""
+    key_file: Path
+    """PEM: its private key."""
+    key_password: SecretStr | None = None
+    """Of a key that is locked."""
 
 
 class RateLimit(BaseModel):
@@ -54,6 +68,8 @@ class HttpSettings(BaseModel):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address that is listened at: of this machine alone (127.0.0.1, ::1) unless `keys` are set."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    tls: TlsSettings | None = None
+    """Answer HTTPS, and nothing else; null: HTTP."""
     keys: tuple[ApiKeySettings, ...] = ()
     """Who may call. Empty: everybody on this machine, and nobody else."""
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
