@@ -109,7 +109,7 @@ class RedisCharges:
 
     async def _charge(self, key: str, amount: int, limit: int) -> Charge:
         now = "" if self._redis_clock is None else str(round(self._redis_clock() * 1_000_000))
-        arguments = [amount, limit, self._window_s * 1_000_000 / SLOTS, SLOTS, now]
+        arguments: list[int | float | str] = [amount, limit, self._window_s * 1_000_000 / SLOTS, SLOTS, now]
         answer = await self._script(keys=[f"{KEY_PREFIX}rate:{key}"], args=arguments)
         if not isinstance(answer, list) or len(answer) % 2 or not all(isinstance(number, int) for number in answer):
             raise InvalidResponse("expected pairs of numbers")

@@ -23,7 +23,6 @@ def test_https_is_spoken_with_a_locked_key_of_the_configuration_and_plain_http_i
             "tls": {"certificate_file": "certificate.pem", "key_file": "key.pem", "key_password": "locked"},
         },
         "images": {"read": "off"},
-        "detoxifier": {"editor": "off"},
         "serve": {"detector": {"num_cpus": 0.5}},
     }
     (tmp_path / "weir.yaml").write_text(yaml.safe_dump(config))
