@@ -7,7 +7,8 @@ Metric = Literal[
     "weir_verdicts_total",
     # Events that ended without a verdict, by `stage` and `error`.
     "weir_failures_total",
-    # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
+    # Responses that the detector failed on, or was away for, and that the policy let pass or held back all the same, by
+    # `action`.
     "weir_failures_decided_by_policy_total",
     # Events that went on without a model that was away, as the policy says, by `dependency` (detector, detoxifier,
     # mllm).
