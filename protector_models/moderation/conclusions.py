@@ -48,8 +48,7 @@ def conclude(item: Decided, rewriting: Rewriting, *, policy_revision: str, inclu
     """
     output, rules = item.assessed.output, item.answered.rules
     action = Action.REVIEW if rewriting.status is StageStatus.FAILED else item.decision.action
-    is_failed = isinstance(output, ItemFailure) and not isinstance(output, Outage)
-    if is_failed and rules.on_failure == "dead_letter":
+    if isinstance(output, ItemFailure) and not isinstance(output, Outage) and rules.on_failure == "dead_letter":
         return Failure(stage=Stage.ASSESS, error=output.error, message=output.message)
     delivered_action = Action.ALLOW if rules.shadow else action
     original = item.answered.exchange.response

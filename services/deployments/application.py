@@ -116,7 +116,8 @@ def require_listening(http: HttpSettings) -> None:
     Raises:
         ConfigurationError: it is one.
     """
-    if http.tls is not None and _get_global_client().http_config.ssl_certfile is None:
+    client = _get_global_client()
+    if http.tls is not None and (client is None or client.http_config.ssl_certfile is None):
         raise ConfigurationError(
             "http.tls: Ray Serve ran before and answers plain HTTP; expected it to have been started with a certificate"
         )

@@ -18,15 +18,20 @@ from protector_models.moderation.verdict import Action, Failure, RewriteMethod, 
 from tests.builders import SAFE_TEXT, event, policy
 from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
 
-OPEN, CLOSED = "open", "closed"
+OPEN: OnOutage = "open"
+CLOSED: OnOutage = "closed"
 HARMFUL = "harm=0.9"
 
 
-def build(on_outage: OnOutage, *, is_known: bool = False, **fields: object) -> Rig:
-    """Put a Moderator together whose policy says the same for each model; `is_known`: the fakes' cache remembers."""
-    every = dict.fromkeys(["on_detector_outage", "on_detoxifier_outage", "on_mllm_outage"], on_outage)
+def build(on_outage: OnOutage, *, is_known: bool = False, on_failure: str = "dead_letter") -> Rig:
+    """Put a Moderator together whose policy says the same for each model; `is_known`: its cache remembers."""
     return build_rig(
-        policy=policy(**every, **fields),
+        policy=policy(
+            on_detector_outage=on_outage,
+            on_detoxifier_outage=on_outage,
+            on_mllm_outage=on_outage,
+            on_failure=on_failure,
+        ),
         detoxifier=FakeDetoxifier(),
         generator=FakeGenerator(),
         cache=None if is_known else DeadVerdictCache(),

@@ -41,12 +41,10 @@ class Front:
     """Bytes of images, by their references."""
     is_ready: bool = True
     metrics: RecordedMetrics = field(default_factory=RecordedMetrics)
-    cache: VerdictCache | None = None
-    """None: an empty one in memory."""
+    cache: VerdictCache = field(default_factory=lambda: MemoryVerdictCache(max_entries=1_000))
     charges: Charges | None = None
 
     def __post_init__(self) -> None:
-        self.cache = self.cache or MemoryVerdictCache(max_entries=1_000)
         self.moderator = Moderator(
             policy=self.policy,
             detector=self.detector,
@@ -70,7 +68,6 @@ class Front:
 
     def become_ready(self) -> None:
         """Have the models come up."""
-        assert self.cache is not None
         self.readiness.moderators = Moderators.of(self.moderator, self.cache)
 
     def client(self, *, host: str = "127.0.0.1") -> httpx.AsyncClient:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from protector_models.moderation.fakes import FakeGenerator, RecordedMetrics
+from protector_models.moderation.fakes import DeadVerdictCache, FakeGenerator, RecordedMetrics
 from protector_models.moderation.policy.policy import Policy, TenantOverrides
 from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
 from services.settings import RedisSettings
@@ -42,7 +42,7 @@ async def open_front(away: str) -> AsyncIterator[Front]:
         policy=rules(),
         generator=FakeGenerator(),
         metrics=metrics,
-        cache=cache,
+        cache=cache or DeadVerdictCache(),
         charges=charges,
     )
     models: Mapping[str, Any] = {"detector": front.detector, "detoxifier": front.detoxifier, "mllm": front.generator}
