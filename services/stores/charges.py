@@ -89,10 +89,11 @@ class MemoryCharges:
 
     async def charge(self, key: str, amount: int, *, limit: int) -> Charge:
         """Count something, or nothing."""
-        return self.charge_now(key, amount, limit=limit)
+        charge, _ = self.charge_in_slot(key, amount, limit=limit)
+        return charge
 
-    def charge_now(self, key: str, amount: int, *, limit: int) -> Charge:
-        """Count something, or nothing; as `charge`."""
+    def charge_in_slot(self, key: str, amount: int, *, limit: int) -> tuple[Charge, int]:
+        """Count something, or nothing, as `charge`; return the number of its slot, too."""
         now_s = self._clock()
         current = floor(now_s * SLOTS / self._window_s)
         slots = self._slots[key] = {
@@ -101,19 +102,17 @@ class MemoryCharges:
         is_allowed = sum(slots.values()) + amount <= limit
         if is_allowed:
             slots[current] = slots.get(current, 0) + amount
-        return Charge.of(
+        charge = Charge.of(
             is_allowed=is_allowed, amount=amount, limit=limit, slots=slots, now_s=now_s, window_s=self._window_s
         )
+        return charge, current
 
-    def take_back(self, key: str, amount: int) -> None:
-        """Count something no more that was counted last, as far as it has not aged."""
-        slots = self._slots.get(key, {})
-        for slot in sorted(slots, reverse=True):
-            freed = min(amount, slots[slot])
-            slots[slot] -= freed
-            amount -= freed
-            if not slots[slot]:
-                del slots[slot]
+    def take_back(self, key: str, amount: int, *, slot: int) -> None:
+        """Count something no more that was counted in a slot."""
+        slots = self._slots[key]
+        left = slots.pop(slot, 0) - amount
+        if left > 0:
+            slots[slot] = left
 
     async def close(self) -> None:
         """Do nothing."""

@@ -93,14 +93,14 @@ class RedisCharges:
 
     async def charge(self, key: str, amount: int, *, limit: int) -> Charge:
         """Count something, or nothing."""
-        own = self._own.charge_now(key, amount, limit=limit)
+        own, slot = self._own.charge_in_slot(key, amount, limit=limit)
         if not own.is_allowed:
             return own
         shared = await self._calls.make("charge", lambda: self._charge(key, amount, limit))
         if shared is None:
             return own
         if not shared.is_allowed:
-            self._own.take_back(key, amount)
+            self._own.take_back(key, amount, slot=slot)
         return shared
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
 """Counting against a limit, in memory and in Redis: never more in any window, and free again after it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import uuid4
 
 import pytest
@@ -18,6 +19,8 @@ from services.stores.charges import SLOTS, WINDOW_S, Charge, Charges, MemoryChar
 from services.stores.local_redis import LocalRedis
 from services.stores.redis_calls import RedisCalls, make_breaker, make_client
 from services.stores.redis_charges import RedisCharges
+
+T = TypeVar("T")
 
 SLOT_S = WINDOW_S / SLOTS
 EPSILON_S = 0.001
@@ -193,6 +196,52 @@ async def test_in_redis_two_replicas_are_let_through_what_one_is_in_memory(
                 expected.is_allowed and expected.remaining,
             )
         assert first.metrics.total("weir_rate_limit_errors_total") == 0
+
+
+class Scripted(RedisCalls):
+    """Makes calls when its script says so; else Redis is away."""
+
+    is_away = False
+
+    async def make(self, operation: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        return None if self.is_away else await super().make(operation, call)
+
+
+def scripted_replica(url: str, clock: Clock) -> tuple[RedisCharges, Scripted]:
+    configured = RedisSettings(url=SecretStr(url), timeout_s=20)
+    calls = Scripted(
+        timeout_s=20, breaker=make_breaker(configured, clock), count_error=lambda *_: None, words="", clock=clock
+    )
+    own = MemoryCharges(clock=clock)
+    return RedisCharges(client=make_client(configured), calls=calls, own=own, redis_clock=clock), calls
+
+
+@pytest.mark.redis
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    script=visits,
+    limit=st.integers(4, 8),
+    who=st.lists(st.integers(0, 1), min_size=40, max_size=40),
+    away=st.lists(st.booleans(), min_size=40, max_size=40),
+)
+async def test_however_redis_comes_and_goes_no_replica_and_not_redis_lets_through_more_than_the_limit(
+    redis_url: str, script: list[tuple[float, int]], limit: int, who: list[int], away: list[bool]
+) -> None:
+    clock, key = Clock(), uuid4().hex
+    replicas = [scripted_replica(redis_url, clock) for _ in range(2)]
+    allowed: dict[str, list[tuple[float, int]]] = {"0": [], "1": [], "by Redis": []}
+    try:
+        for (pause_s, amount), number, is_away in zip(script, who, away, strict=False):
+            clock.now_s += pause_s
+            charges, calls = replicas[number]
+            calls.is_away = is_away
+            if (await charges.charge(key, amount, limit=limit)).is_allowed:
+                for counted in (str(number), *(() if is_away else ("by Redis",))):
+                    allowed[counted].append((clock.now_s, amount))
+    finally:
+        for charges, _ in replicas:
+            await charges.close()
+    assert all(most_in_a_window(counted) <= limit for counted in allowed.values())
 
 
 @pytest.mark.redis
