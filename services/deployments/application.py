@@ -183,6 +183,9 @@ def _start_ray(settings: ServeSettings, *, with_http: bool, show_replica_logs: b
     # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Replicas that wait and the controller cost a small machine a tenth of a core else.
+    os.environ.setdefault("RAY_SERVE_METRICS_EXPORT_INTERVAL_MS", "1000")
+    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.3")
     # It warns that it protects itself with a token.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     common: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": show_replica_logs}
