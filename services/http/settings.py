@@ -1,7 +1,7 @@
 """Settings of the HTTP front: where it listens, who may call, how much at once and for how long."""
 
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +20,21 @@ class ApiKeySettings(BaseModel):
     trying."""
 
 
+Ingress = Literal["proxy", "haproxy"]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class HaproxySettings(BaseModel):
+    """HAProxy's own pages. It shows them on all interfaces, whatever `http.host` is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stats_port: Port = 8404
+    """Its statistics, at `/stats`."""
+    metrics_port: Port = 9101
+    """Its metrics, at `/metrics`."""
+
+
 class HttpSettings(BaseModel):
     """The HTTP front (`docs/http.md`)."""
 
@@ -27,7 +42,12 @@ class HttpSettings(BaseModel):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address that is listened at: of this machine alone (127.0.0.1, ::1) unless `keys` are set."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    port: Port = 8080
+    ingress: Ingress = "proxy"
+    """What Ray Serve takes requests with: its Python proxy, or HAProxy, which is faster and wants a fixed number of
+    front replicas. Ray is told when it starts: one that runs already must have been started with the same."""
+    haproxy: HaproxySettings = Field(default_factory=HaproxySettings)
+    """Looked at with `ingress: haproxy` alone."""
     keys: tuple[ApiKeySettings, ...] = ()
     """Who may call. Empty: everybody on this machine, and nobody else."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 16_000_000
@@ -54,6 +74,15 @@ class HttpSettings(BaseModel):
         if not self.keys and not is_loopback(self.host):
             raise ValueError(
                 "host: expected a loopback address, such as 127.0.0.1, where keys is empty, got another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_distinct_ports(self) -> Self:
+        ports = (self.port, self.haproxy.stats_port, self.haproxy.metrics_port)
+        if self.ingress == "haproxy" and len(set(ports)) < len(ports):
+            raise ValueError(
+                f"haproxy: expected stats_port and metrics_port to differ from each other and from port, got {ports}"
             )
         return self
 
