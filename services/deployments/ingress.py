@@ -74,8 +74,10 @@ def require_ingress(http: HttpSettings) -> None:
 
 
 def _find_host() -> str | None:
-    """Return the address that Serve was told to listen at; None: all of them."""
+    """Return the address that Serve was told to listen at; None: at all, as far as is known."""
     # Imported here, not above: only a replica behind HAProxy has a Serve to ask.
     from ray.serve.context import _get_global_client  # noqa: PLC0415
 
-    return _get_global_client().http_config.host
+    client = _get_global_client()
+    host: str | None = None if client is None else client.http_config.host
+    return host
