@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 
 from pipelines.bench.callers import Pace, measure_pace
 from pipelines.bench.keep_alive import KeepAliveConnection
@@ -12,7 +13,7 @@ from pipelines.bench.measurements import Measurements, Row
 from pipelines.bench.report import Progress
 from pipelines.bench.served_front import ECHO_ROUTE, HOST, served_front
 from pipelines.bench.stream_events import BenchmarkError
-from pipelines.bench.unseen_texts import make_unseen_batches
+from pipelines.bench.unseen_texts import load_answers, make_unseen_batches
 from pipelines.settings import WeirSettings
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.one_turn import ANY_TIME
@@ -50,9 +51,9 @@ def make_rows(ingresses: Sequence[Ingress]) -> dict[str, Row]:
     for batch_size in BATCH_SIZES:
         for ingress in ingresses:
             name = name_row(ingress, batch_size)
-            what = f"{MODERATIONS_ROUTE}, {batch_size} to a request, {ingress}"
-            moderator = "the Moderator in process, same texts, as many callers"
-            echo = "a FastAPI route on Ray Serve that echoes the same requests"
+            what = f"moderations, {batch_size} to a request, {ingress}"
+            moderator = "the Moderator in process, same texts and callers"
+            echo = "a bare route on Ray Serve that echoes the same requests"
             rows[name] = Row(benchmark=what, against_what=moderator, unit="texts/s")
             rows[f"{name}_echo"] = Row(benchmark=what, against_what=echo, unit="requests/s")
             for quantile in ("p50", "p99"):
@@ -80,39 +81,56 @@ def run_http_benchmark(benchmark: HttpBenchmark, measured: Measurements, progres
         ConfigurationError: something could not be started.
     """
     settings = _settings(benchmark.settings)
+    answers = load_answers()
     for ingress in benchmark.ingresses:
         progress(f"{ingress}: starting Ray, the front and the models, and the models in this process")
         with served_front(settings, ingress) as port:
-            asyncio.run(_measure(benchmark, settings, ingress, port, measured, progress))
+            contest = _Contest(benchmark=benchmark, settings=settings, answers=answers, ingress=ingress, port=port)
+            asyncio.run(contest.measure(measured, progress))
 
 
-async def _measure(
-    benchmark: HttpBenchmark,
-    settings: WeirSettings,
-    ingress: Ingress,
-    port: int,
-    measured: Measurements,
-    progress: Progress,
-) -> None:
-    async with trial_moderator(settings, load_policy_in_force(settings)) as moderator:
-        inputs = moderator.in_shadow(judges_image_texts=True)
-        for repeat in range(benchmark.repeats):
-            for batch_size in BATCH_SIZES:
-                run = f"{ingress} {repeat} {batch_size}"
-                in_process = await _pace(benchmark, [_call_moderator(inputs)] * benchmark.connections, run, batch_size)
-                async with _callers(benchmark.connections, port, _call_front) as callers:
-                    front = await _pace(benchmark, callers, run, batch_size)
-                async with _callers(benchmark.connections, port, _call_echo) as callers:
-                    echo = await _pace(benchmark, callers, run, batch_size)
-                _add(measured, name_row(ingress, batch_size), front, in_process, echo, batch_size=batch_size)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contest:
+    """The front, the bare route and the Moderator in process, over one ingress."""
+
+    benchmark: HttpBenchmark
+    settings: WeirSettings
+    answers: Sequence[str]
+    ingress: Ingress
+    port: int
+
+    async def measure(self, measured: Measurements, progress: Progress) -> None:
+        """Measure all three in turn, again and again."""
+        number = self.benchmark.repeats
+        async with trial_moderator(self.settings, load_policy_in_force(self.settings)) as moderator:
+            call_in_process = _call_moderator(moderator.in_shadow(judges_image_texts=True))
+            for repeat, batch_size in product(range(number), BATCH_SIZES):
+                run = f"{self.ingress} {repeat}"
+                in_process = await self._pace([call_in_process] * self.benchmark.connections, run, batch_size)
+                async with self._connected(_call_front) as callers:
+                    front = await self._pace(callers, run, batch_size)
+                async with self._connected(_call_echo) as callers:
+                    echo = await self._pace(callers, run, batch_size)
+                _add(measured, name_row(self.ingress, batch_size), front, in_process, echo, batch_size=batch_size)
                 progress(
-                    f"{ingress}: repeat {repeat + 1} of {benchmark.repeats}: {batch_size} to a request: "
+                    f"{self.ingress}: repeat {repeat + 1} of {number}: {batch_size} to a request: "
                     f"{front.per_s:.1f} requests/s, {in_process.per_s:.1f} in process, {echo.per_s:.1f} echoed"
                 )
 
+    async def _pace(self, callers: Sequence[Call], run: str, batch_size: int) -> Pace:
+        batches = make_unseen_batches(self.answers, f"{run} {batch_size}", batch_size)
+        return await measure_pace(callers, batches, seconds=self.benchmark.seconds)
 
-async def _pace(benchmark: HttpBenchmark, callers: Sequence[Call], run: str, batch_size: int) -> Pace:
-    return await measure_pace(callers, make_unseen_batches(run, batch_size), seconds=benchmark.seconds)
+    @asynccontextmanager
+    async def _connected(self, make: Callable[[KeepAliveConnection], Call]) -> AsyncIterator[list[Call]]:
+        """Yield callers with a connection each, to the front or the bare route."""
+        async with AsyncExitStack() as stack:
+            callers = []
+            for _ in range(self.benchmark.connections):
+                connection = await KeepAliveConnection.open(HOST, self.port, timeout_s=_ANSWER_S)
+                stack.push_async_callback(connection.close)
+                callers.append(make(connection))
+            yield callers
 
 
 def _add(measured: Measurements, name: str, front: Pace, in_process: Pace, echo: Pace, *, batch_size: int) -> None:
@@ -133,18 +151,6 @@ def _settings(given: WeirSettings) -> WeirSettings:
             "detector": given.detector.model_copy(update={"num_threads": given.detector.num_threads or usable_cpus()}),
         }
     )
-
-
-@asynccontextmanager
-async def _callers(number: int, port: int, make: Callable[[KeepAliveConnection], Call]) -> AsyncIterator[list[Call]]:
-    """Yield callers with a connection each."""
-    async with AsyncExitStack() as stack:
-        callers = []
-        for _ in range(number):
-            connection = await KeepAliveConnection.open(HOST, port, timeout_s=_ANSWER_S)
-            stack.push_async_callback(connection.close)
-            callers.append(make(connection))
-        yield callers
 
 
 def _call_front(connection: KeepAliveConnection) -> Call:
