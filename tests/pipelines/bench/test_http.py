@@ -1,4 +1,4 @@
-"""The benchmark of the HTTP front: over a front of fakes without Ray, and once over a real one."""
+"""The benchmark of the HTTP front, over a front of fakes and without Ray."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -114,12 +114,9 @@ def test_texts_are_distinct_and_each_run_has_its_own() -> None:
     assert not set(first) & set(other)
 
 
-@pytest.mark.ray
-@pytest.mark.training
-@pytest.mark.timeout(600)
-def test_it_runs_to_its_end_over_a_real_ray_serve() -> None:
-    result = run_benchmark("--ingress", "haproxy", "--repeats", "1", "--connections", "1", "--json")
-    assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert {f"haproxy_{name}" for name in ROWS} <= report.keys()
-    assert report["ratio"] > 0
+@pytest.mark.shipped
+def test_what_cannot_be_started_ends_with_2_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    result = run_benchmark("--ingress", "haproxy")
+    assert result.exit_code == 2
+    assert "weir bench http: http.ingress: expected 'proxy'" in result.stderr
