@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pipelines.bench.report import Comparison, Progress
 from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.http_table import make_http_table
 from pipelines.commands.measured_detector import choose_detector
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
@@ -148,7 +149,7 @@ def _print_http(comparisons: dict[str, Comparison], *, as_json: bool) -> None:
         rows = {name: row.model_dump() for name, row in comparisons.items()}
         typer.echo(json.dumps({**({} if slowest is None else slowest.model_dump()), **rows}, indent=2))
     elif comparisons:
-        Console().print(_table(list(comparisons.values())))
+        Console().print(make_http_table(comparisons))
 
 
 @app.command()

@@ -79,7 +79,9 @@ def test_one_ingress_is_measured_alone() -> None:
     result = run_benchmark("--ingress", "proxy", "--repeats", "1", "--connections", "1")
     assert result.exit_code == 0, result.stderr
     assert "haproxy" not in result.output
-    assert "moderations" in result.stdout
+    first_columns = [line.split("│")[1].strip() for line in result.stdout.splitlines() if line.startswith("│")]
+    compared = ["in process", "a bare route"]
+    assert first_columns == ["proxy, 32 a request", *compared, "proxy, 1 a request", *compared]
 
 
 @pytest.mark.usefixtures("_fakes")
