@@ -174,13 +174,18 @@ def _bind_models(settings: WeirSettings) -> dict[str, Application]:
 def _bind_front(settings: WeirSettings) -> Application:
     if settings.http is None:
         raise ConfigurationError(f"{HTTP_APPLICATION}: http is not in the configuration; take its application out")
-    policy = load_policy_in_force(settings)
+    policy, settings = load_policy_in_force(settings), _for_replicas(settings)
     return deploy(HttpFront, settings.serve.http, settings, settings.http, policy, handles=find_handles(settings))
 
 
 def _bind_consumers(settings: WeirSettings) -> Application:
-    policy = load_policy_in_force(settings)
+    policy, settings = load_policy_in_force(settings), _for_replicas(settings)
     return deploy(StreamConsumer, settings.serve.stream, settings, policy, handles=find_handles(settings))
+
+
+def _for_replicas(settings: WeirSettings) -> WeirSettings:
+    """Return settings that name the policy file as replicas find it, whatever folder they work in."""
+    return settings if settings.policy is None else settings.model_copy(update={"policy": settings.policy.absolute()})
 
 
 def _settings(arguments: ApplicationArguments) -> WeirSettings:

@@ -23,6 +23,8 @@ class Decided:
     """The detector that was asked, as far as known: "name@revision"."""
     assessed: ObtainedOutput[Assessment]
     decision: Decision
+    policy_revision: str
+    """Names the policy that decided, whichever is in force when the response has been rewritten."""
 
 
 def decide(answered: Answered, output: Assessment | ItemFailure) -> Decision:
@@ -34,13 +36,12 @@ def decide(answered: Answered, output: Assessment | ItemFailure) -> Decision:
     )
 
 
-def conclude(item: Decided, rewriting: Rewriting, *, policy_revision: str, include_original: bool) -> Outcome:
+def conclude(item: Decided, rewriting: Rewriting, *, include_original: bool) -> Outcome:
     """Return how an event ends.
 
     Args:
         item: its response, judged.
         rewriting: what became of the response where it was to be rewritten.
-        policy_revision: names the policy that decided.
         include_original: whether the verdict carries the original of a response that is not delivered.
     """
     output, rules = item.assessed.output, item.answered.rules
@@ -68,7 +69,7 @@ def conclude(item: Decided, rewriting: Rewriting, *, policy_revision: str, inclu
             rewriting.verification,
         ),
         shadow_action=action if rules.shadow else None,
-        policy_version=policy_revision,
+        policy_version=item.policy_revision,
         model_revisions=_revisions_of(item, rewriting),
         cached=item.assessed.cached
         and rewriting.cached

@@ -14,6 +14,9 @@ Metric = Literal[
     "weir_message_fields_ignored_total",
     # Events of tenants that the policy does not name, by `action` (default_rules, refuse).
     "weir_unknown_tenants_total",
+    # Policy files that had changed, by `outcome`: loaded, refused (no policy, or one that does not fit the models),
+    # unreadable, failed; but for the first the policy before stays in force.
+    "weir_policy_reloads_total",
     # Images of conversations, by `status` (read, unread) and `reason`, such as FetchTimeout; empty where one was read.
     "weir_images_total",
     # Rewrites that were released, by `method` (edit, omit, generate, complete).

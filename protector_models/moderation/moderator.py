@@ -72,21 +72,29 @@ class Moderator:
                 policy's texts are delivered in its default language.
             include_original: whether verdicts carry the original of a response that is not delivered.
         """
-        self._policy = policy
-        self._policy_revision = policy.revision
-        self._tenants = TenantCheck(policy, metrics=metrics)
         self._generator = generator
         self._metrics = metrics
+        self._take(policy)
         self._name_language = name_language
         self._include_original = include_original
         self._images = ImageStage(
             source=image_source, reader=image_reader, max_images=max_images, cache=cache, metrics=metrics
         )
-        self._answers = AnswerStage(generator=generator, policy=policy)
         self._detector = CachedDetector(detector, cache=cache, metrics=metrics)
         self._rewriter = Rewriter(detector=self._detector, detoxifier=detoxifier, cache=cache, metrics=metrics)
         self._detoxifier = detoxifier
         self._image_reader = image_reader
+
+    def _take(self, policy: Policy) -> None:
+        self._policy = policy
+        self._policy_revision = policy.revision
+        self._tenants = TenantCheck(policy, metrics=self._metrics)
+        self._answers = AnswerStage(generator=self._generator, policy=policy)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        return self._policy
 
     def find_revision(self, model: str) -> str | None:
         """Return the "name@revision" of a model by the name that `Verdict.model_revisions` has for it; None: no such.
@@ -101,6 +109,15 @@ class Moderator:
         }
         found = models.get(model)
         return None if found is None else found.revision
+
+    def under(self, policy: Policy) -> Self:
+        """Return a moderator with the same models and the same cache that decides by another policy.
+
+        This one goes on with what it has, by its own policy; what either has decided both may rewrite.
+        """
+        moderator = copy(self)
+        moderator._take(policy)
+        return moderator
 
     def in_shadow(self, *, judges_image_texts: bool = False) -> Self:
         """Return a moderator with the same models that decides and reports, and rewrites and withholds nothing.
@@ -168,7 +185,13 @@ class Moderator:
         asked = self._detector.revision
         assessed = await self._detector.assess([item.exchange for item in answered])
         return [
-            Decided(answered=item, asked=asked, assessed=found, decision=decide(item, found.output))
+            Decided(
+                answered=item,
+                asked=asked,
+                assessed=found,
+                decision=decide(item, found.output),
+                policy_revision=self._policy_revision,
+            )
             for item, found in zip(answered, assessed, strict=True)
         ]
 
@@ -190,7 +213,7 @@ class Moderator:
         )
 
     def _conclude(self, item: Decided, rewriting: Rewriting) -> Outcome:
-        return conclude(item, rewriting, policy_revision=self._policy_revision, include_original=self._include_original)
+        return conclude(item, rewriting, include_original=self._include_original)
 
     def _count_events(self, events: Sequence[ConversationEvent], images: Sequence[EventImages]) -> None:
         self._tenants.count(events)

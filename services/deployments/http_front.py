@@ -22,6 +22,7 @@ from services.logs import configure_logs
 from services.moderators import open_moderator, verdict_cache
 from services.patience import Patience, report_tries
 from services.persistent_ports import ask_persistently
+from services.policy_reload import PolicyReload
 
 _WARM_UP = Patience(initial_s=0.5, max_s=5)
 """Models are waited for without end: a new replica would only wait anew."""
@@ -41,7 +42,7 @@ class HttpFront:
         Args:
             settings: of the models, the cache and the logs.
             http: of the front.
-            policy: turns assessments into actions.
+            policy: turns assessments into actions, unless the file that the settings name has another one by now.
             handles: to the models that are configured, by the names of their rows.
         """
         configure_logs(settings.log)
@@ -94,7 +95,9 @@ class HttpFront:
                 report=report_tries(_log, "the models are not up yet; trying again"),
             )
             asked = ask_persistently(models, patience=Patience.from_settings(http), metrics=metrics)
-            moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
+            reload = PolicyReload(settings, self._policy, metrics=metrics)
+            policy = await reload.begin()
+            moderator = await stack.enter_async_context(open_moderator(settings, policy, metrics, cache, asked))
             moderators = Moderators.of(moderator, cache)
             await _WARM_UP.keep_trying(
                 partial(moderators.live.moderate, [_WARM_UP_EVENT]),
@@ -103,7 +106,12 @@ class HttpFront:
             )
             self._readiness.moderators = moderators
             _log.info("the HTTP front is ready")
+
+            def switch(policy: Policy) -> None:
+                self._readiness.moderators = Moderators.of(moderator.under(policy), cache)
+
             try:
-                await asyncio.Event().wait()
+                async with reload.watching(switch):
+                    await asyncio.Event().wait()
             finally:
                 self._readiness.moderators = None
