@@ -21,6 +21,7 @@ from protector_models.moderation.verdict import (
     ImageFinding,
     ImageStatus,
     ModeratedConversation,
+    PromptFinding,
     RewriteMethod,
 )
 from tests.pages import read, spans
@@ -43,7 +44,7 @@ def missing(expected: Iterable[str]) -> set[str]:
     "form",
     [
         *(ConversationEvent, ModeratedConversation, Assessment, ScoredPiece, Coverage, UnreadImage, UnreadPart),
-        ImageFinding,
+        *(ImageFinding, PromptFinding),
         *(EvaluationStatus, ErrorRecord),
     ],
 )

@@ -9,6 +9,9 @@ Metric = Literal[
     "weir_failures_total",
     # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
     "weir_failures_decided_by_policy_total",
+    # Requests that were judged, by `action` that the rules ask for ("none": the detector failed, and they have none for
+    # that), `status` (complete, partial, failed) and `enforced`: whether the MLLM was not asked because of it.
+    "weir_prompts_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",
