@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Literal
 
 import structlog
 
 from protector_models.moderation.errors import ConfigurationError
+from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from protector_models.policies.policy_file import PolicyFileError, parse_policy
@@ -27,14 +29,16 @@ class PolicyReload:
     content is counted and told once, without quoting anything of it. Where no file is configured nothing happens.
     """
 
-    def __init__(self, settings: ModerationSettings, policy: Policy, *, metrics: Metrics) -> None:
+    def __init__(self, path: Path | None, policy: Policy, *, settings: ModerationSettings, metrics: Metrics) -> None:
         """Begin with a policy.
 
         Args:
-            settings: name the file, and the models that a policy must fit.
+            path: the file; None: there is none.
             policy: the one that was in force when the service was put together.
+            settings: say how often to look, and which models a policy must fit.
             metrics: counts changed files.
         """
+        self._path = path
         self._settings = settings
         self._metrics = metrics
         self._seen: str | None = None
@@ -73,13 +77,13 @@ class PolicyReload:
 
     async def _watch(self, switch: Callable[[Policy], None]) -> None:
         interval_s = self._settings.policy_reload_s
-        while interval_s is not None and self._settings.policy is not None:
+        while interval_s is not None and self._path is not None:
             await asyncio.sleep(interval_s)
             if await self.look():
                 switch(self.policy)
 
     async def _look(self, *, waits: bool) -> bool:
-        path = self._settings.policy
+        path = self._path
         if path is None:
             return False
         try:
@@ -98,7 +102,7 @@ class PolicyReload:
             return False
         self._settled = digest
         try:
-            policy = await asyncio.to_thread(self._load, content)
+            policy = await asyncio.to_thread(self._load, content, path)
         except ConfigurationError as error:
             self._keep("refused", error)
             return False
@@ -107,9 +111,8 @@ class PolicyReload:
             return False
         return self._take(policy)
 
-    def _load(self, content: bytes) -> Policy:
-        assert self._settings.policy is not None  # there is a content
-        policy = parse_policy(content, self._settings.policy)
+    def _load(self, content: bytes, path: Path) -> Policy:
+        policy = parse_policy(content, path)
         require_fitting_policy(policy, self._settings)
         return policy
 
@@ -119,7 +122,7 @@ class PolicyReload:
             return False
         self.policy = policy
         self._count("loaded")
-        _log.info("another policy is in force", policy=policy.revision, before=before)
+        _log.info("another policy is in force", file=str(self._path), policy=policy.revision, before=before)
         return True
 
     def _keep(self, outcome: _Outcome, error: Exception) -> None:
@@ -128,7 +131,7 @@ class PolicyReload:
         lines = [fault.line for fault in error.faults] if isinstance(error, PolicyFileError) else []
         _log.error(
             "the policy file cannot be used; the policy before it stays in force (`weir policy check` says why)",
-            file=str(self._settings.policy),
+            file=str(self._path),
             outcome=outcome,
             error=type(error).__name__,
             lines=lines,
@@ -137,3 +140,44 @@ class PolicyReload:
 
     def _count(self, outcome: _Outcome) -> None:
         self._metrics.count("weir_policy_reloads_total", outcome=outcome)
+
+
+class PoliciesInForce:
+    """The policy in force and the shadow policy beside it, where there is one; their files are looked after."""
+
+    def __init__(
+        self, settings: ModerationSettings, policy: Policy, shadow_policy: Policy | None, *, metrics: Metrics
+    ) -> None:
+        """Begin with what was in force when the service was put together; see `PolicyReload`."""
+        self._live = PolicyReload(settings.policy, policy, settings=settings, metrics=metrics)
+        self._shadow: PolicyReload | None = None
+        if shadow_policy is not None:
+            self._shadow = PolicyReload(settings.shadow_policy, shadow_policy, settings=settings, metrics=metrics)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._live.policy
+
+    async def begin(self) -> Policy:
+        """Load what the files hold by now, and return the policy in force."""
+        if self._shadow is not None:
+            await self._shadow.begin()
+        return await self._live.begin()
+
+    def put_over(self, moderator: Moderator) -> Moderator:
+        """Return a moderator with the same models that has these policies, as they are now."""
+        return moderator.under(self.policy, shadow_policy=None if self._shadow is None else self._shadow.policy)
+
+    @asynccontextmanager
+    async def watching(self, switch: Callable[[], None]) -> AsyncIterator[None]:
+        """Look at the files again and again while the block runs.
+
+        Args:
+            switch: called on the event loop whenever there is another policy.
+        """
+        async with AsyncExitStack() as stack:
+            for reload in (self._live, self._shadow):
+                if reload is not None:
+                    await stack.enter_async_context(reload.watching(lambda _: switch()))
+            yield

@@ -23,6 +23,7 @@ from protector_models.moderation.verdict import (
     ModeratedConversation,
     PromptFinding,
     RewriteMethod,
+    ShadowDecision,
 )
 from tests.pages import read, spans
 from tests.pipelines.streaming.records import record
@@ -44,7 +45,7 @@ def missing(expected: Iterable[str]) -> set[str]:
     "form",
     [
         *(ConversationEvent, ModeratedConversation, Assessment, ScoredPiece, Coverage, UnreadImage, UnreadPart),
-        *(ImageFinding, PromptFinding),
+        *(ImageFinding, PromptFinding, ShadowDecision),
         *(EvaluationStatus, ErrorRecord),
     ],
 )

@@ -12,14 +12,21 @@ from protector_models.moderation.image_stage import EventImages
 from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.prompts import JudgedPrompt, PromptTask, find_prompt
-from protector_models.moderation.verdict import Failure
+from protector_models.moderation.shadow_policy import ShadowPolicy
+from protector_models.moderation.verdict import Failure, ShadowDecision
 
 
 class AssessStage:
     """Has the detector read what is to be judged, and the rules decide."""
 
     def __init__(
-        self, *, detector: CachedDetector, answers: AnswerStage, policy: Policy, judges_prompts: bool = True
+        self,
+        *,
+        detector: CachedDetector,
+        answers: AnswerStage,
+        policy: Policy,
+        shadow: ShadowPolicy | None = None,
+        judges_prompts: bool = True,
     ) -> None:
         """Put the stage together.
 
@@ -27,11 +34,13 @@ class AssessStage:
             detector: reads.
             answers: knows the rules of each event, and which of them the MLLM is asked for.
             policy: the one that decides; verdicts name it.
+            shadow: another policy that decides beside it; None: there is none.
             judges_prompts: whether requests are judged, where the policy asks for it.
         """
         self._detector = detector
         self._answers = answers
         self._policy_revision = policy.revision
+        self._shadow = shadow
         self._judges_prompts = judges_prompts and policy.judges_prompts()
 
     async def judge_requests(
@@ -91,24 +100,34 @@ class AssessStage:
         return [
             end
             if isinstance(end, Failure)
-            else self._decided(end, judged.get(position), assessed.get(position), asked=asked)
-            for position, end in enumerate(ends)
+            else self._decided(event.tenant, end, judged.get(position), assessed.get(position), asked=asked)
+            for position, (event, end) in enumerate(zip(events, ends, strict=True))
         ]
 
     def _decided(
-        self, item: Answered, prompt: JudgedPrompt | None, assessed: ObtainedOutput[Assessment] | None, *, asked: str
+        self,
+        tenant: str,
+        item: Answered,
+        prompt: JudgedPrompt | None,
+        assessed: ObtainedOutput[Assessment] | None,
+        *,
+        asked: str,
     ) -> Decided:
+        shadow: ShadowDecision | None = None
         if assessed is None:
             assert prompt is not None  # it is why there is no response
             assessed, decision = prompt.assessed, replace(prompt.decision, withheld=True)
         else:
             decision = decide(item, assessed.output)
+            if self._shadow is not None:
+                shadow = self._shadow.decide(tenant, item, assessed.output)
         return Decided(
             answered=item,
             asked=asked,
             assessed=assessed,
             decision=decision,
             prompt=prompt,
+            shadow=shadow,
             policy_revision=self._policy_revision,
         )
 

@@ -12,7 +12,14 @@ from protector_models.moderation.prompts import JudgedPrompt
 from protector_models.moderation.revisions import name_all
 from protector_models.moderation.rewriting import Rewriting
 from protector_models.moderation.stages import Stage, StageStatus
-from protector_models.moderation.verdict import Action, EvaluationStatus, Failure, Outcome, Verdict
+from protector_models.moderation.verdict import (
+    Action,
+    EvaluationStatus,
+    Failure,
+    Outcome,
+    ShadowDecision,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,8 @@ class Decided:
     decision: Decision
     prompt: JudgedPrompt | None = None
     """The request, where it was judged as well."""
+    shadow: ShadowDecision | None = None
+    """What the shadow policy says of it."""
     policy_revision: str
     """Names the policy that decided, whichever is in force when the response has been rewritten."""
 
@@ -88,6 +97,7 @@ def conclude(item: Decided, rewriting: Rewriting, *, include_original: bool) -> 
         and item.answered.generation is StageStatus.SKIPPED
         and (item.prompt is None or item.prompt.assessed.cached),
         prompt=None if item.prompt is None else item.prompt.finding(),
+        shadow_policy=item.shadow,
     )
 
 

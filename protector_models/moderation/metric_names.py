@@ -12,6 +12,9 @@ Metric = Literal[
     # Requests that were judged, by `action` that the rules ask for ("none": the detector failed, and they have none for
     # that), `status` (complete, partial, failed) and `enforced`: whether the MLLM was not asked because of it.
     "weir_prompts_total",
+    # Responses that a shadow policy decided on too, by the action that the rules in force ask for (`live`) and the one
+    # that the shadow policy asks for (`shadow`; "none": the event would have no verdict under it).
+    "weir_shadow_decisions_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",

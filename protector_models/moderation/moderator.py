@@ -25,6 +25,7 @@ from protector_models.moderation.ports import (
 )
 from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
 from protector_models.moderation.settling import settle
+from protector_models.moderation.shadow_policy import ShadowPolicy
 from protector_models.moderation.stages import Stage, StageStatus
 from protector_models.moderation.tenants import TenantCheck
 from protector_models.moderation.verdict import Action, Failure, Outcome, PromptFinding, Verdict
@@ -76,7 +77,7 @@ class Moderator:
         self._generator = generator
         self._metrics = metrics
         self._detector = CachedDetector(detector, cache=cache, metrics=metrics)
-        self._take(policy)
+        self._take(policy, None)
         self._name_language = name_language
         self._include_original = include_original
         self._images = ImageStage(
@@ -86,11 +87,12 @@ class Moderator:
         self._detoxifier = detoxifier
         self._image_reader = image_reader
 
-    def _take(self, policy: Policy) -> None:
+    def _take(self, policy: Policy, shadow: ShadowPolicy | None) -> None:
         self._policy = policy
+        self._shadow = shadow
         self._tenants = TenantCheck(policy, metrics=self._metrics)
         self._answers = AnswerStage(generator=self._generator, policy=policy)
-        self._assessing = AssessStage(detector=self._detector, answers=self._answers, policy=policy)
+        self._assessing = AssessStage(detector=self._detector, answers=self._answers, policy=policy, shadow=shadow)
 
     @property
     def policy(self) -> Policy:
@@ -111,13 +113,18 @@ class Moderator:
         found = models.get(model)
         return None if found is None else found.revision
 
-    def under(self, policy: Policy) -> Self:
+    def under(self, policy: Policy, *, shadow_policy: Policy | None = None) -> Self:
         """Return a moderator with the same models and the same cache that decides by another policy.
 
         This one goes on with what it has, by its own policy; what either has decided both may rewrite.
+
+        Args:
+            policy: decides.
+            shadow_policy: decides beside it, by the same assessments; verdicts say what, and nothing else changes.
         """
         moderator = copy(self)
-        moderator._take(policy)
+        shadow = None if shadow_policy is None else ShadowPolicy(shadow_policy, shadow_policy.revision)
+        moderator._take(policy, shadow)
         return moderator
 
     def in_shadow(self, *, judges_image_texts: bool = False) -> Self:
@@ -137,6 +144,7 @@ class Moderator:
             detector=self._detector,
             answers=moderator._answers,
             policy=self._policy,
+            shadow=self._shadow,
             judges_prompts=not judges_image_texts,
         )
         return moderator
@@ -227,6 +235,14 @@ class Moderator:
         )
         for action, number in unjudged.items():
             self._metrics.count("weir_failures_decided_by_policy_total", number, action=action.value)
+        shadowed = Counter(
+            (_decided_action(item), item.shadow_policy.action)
+            for item in outcomes
+            if isinstance(item, Verdict) and item.shadow_policy is not None
+        )
+        for (live, shadow), number in shadowed.items():
+            said = "none" if shadow is None else shadow.value
+            self._metrics.count("weir_shadow_decisions_total", number, live=live.value, shadow=said)
         self._count_prompts([item.prompt for item in outcomes if isinstance(item, Verdict) and item.prompt is not None])
         failed = Counter((item.stage, item.error) for item in outcomes if isinstance(item, Failure))
         for (stage, error), number in failed.items():
@@ -237,6 +253,13 @@ class Moderator:
         for (action, status, enforced), number in found.items():
             labels = {"action": "none" if action is None else action.value, "status": status.value}
             self._metrics.count("weir_prompts_total", number, **labels, enforced=str(enforced).lower())
+
+
+def _decided_action(verdict: Verdict) -> Action:
+    """Return what the rules asked for, also where no rewrite passed."""
+    if verdict.evaluation_status.rewrite is StageStatus.FAILED:
+        return Action.REWRITE
+    return verdict.shadow_action or verdict.action
 
 
 def _is_to_be_rewritten(item: Decided) -> bool:

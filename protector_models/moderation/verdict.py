@@ -74,6 +74,17 @@ class PromptFinding(ValueModel):
     """Whether the MLLM was not asked because of it; the action of the verdict is then the one that follows."""
 
 
+class ShadowDecision(ValueModel):
+    """What another policy, in shadow, says of the same assessment. Nothing follows from it."""
+
+    policy_version: str
+    """That policy, "version@digest" of its content."""
+    action: Action | None
+    """What its rules ask for; a rewrite is not tried. None where the event would end without a verdict under it."""
+    category: str | None
+    """The category that led to the action; None where nothing was found."""
+
+
 def is_none(value: object) -> bool:
     """Tell whether a field has nothing to say: it is then left out, so that verdicts without it have the same bytes."""
     return value is None
@@ -130,6 +141,8 @@ class Verdict(ValueModel):
     prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
     """What was found in the request; absent where the policy does not ask for it (`judge_prompt`), or nobody asked
     anything."""
+    shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
+    """What the shadow policy says; absent where none is configured, or there is no response to judge."""
 
 
 class EventIdentity(ValueModel):

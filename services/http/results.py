@@ -15,6 +15,7 @@ from protector_models.moderation.verdict import (
     ImageFinding,
     ImageStatus,
     PromptFinding,
+    ShadowDecision,
     Verdict,
     is_none,
 )
@@ -48,6 +49,8 @@ class WeirResult(_Answer):
     cached: bool
     prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
     """What was found in the request before it; absent where the policy does not ask for it, or there is none."""
+    shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
+    """What the shadow policy says; absent where none is configured."""
 
 
 class ModerationResult(_Answer):
@@ -117,6 +120,7 @@ def to_result(verdict: Verdict, rules: TenantRules) -> ModerationResult:
             model_revisions=verdict.model_revisions,
             cached=verdict.cached,
             prompt=verdict.prompt,
+            shadow_policy=verdict.shadow_policy,
         ),
     )
 

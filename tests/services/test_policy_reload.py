@@ -44,7 +44,8 @@ def put(path: Path, content: bytes | None) -> None:
 
 
 def reload_of(path: Path, metrics: RecordedMetrics) -> PolicyReload:
-    return PolicyReload(ModerationSettings(policy=path, policy_reload_s=0.01), load_policy(None), metrics=metrics)
+    settings = ModerationSettings(policy=path, policy_reload_s=0.01)
+    return PolicyReload(path, load_policy(None), settings=settings, metrics=metrics)
 
 
 def outcomes(metrics: RecordedMetrics) -> dict[str, int]:
@@ -159,7 +160,7 @@ async def test_while_it_is_watched_each_policy_that_comes_into_force_is_handed_o
 
 async def test_without_a_file_there_is_nothing_to_watch() -> None:
     metrics = RecordedMetrics()
-    reload = PolicyReload(ModerationSettings(policy_reload_s=0.001), load_policy(None), metrics=metrics)
+    reload = PolicyReload(None, load_policy(None), settings=ModerationSettings(policy_reload_s=0.001), metrics=metrics)
     assert await reload.begin() == load_policy(None)
     async with reload.watching(lambda policy: pytest.fail(f"nobody changed {policy.revision}")):
         await asyncio.sleep(0.02)

@@ -15,6 +15,7 @@ from services.configuration import ModerationSettings
 from services.deployments.http_front import HttpFront
 from services.deployments.replicas import DetectorReplica
 from services.http.settings import HttpSettings
+from services.policies_in_force import load_shadow_policy
 from services.settings import ModelDeadlines, ServeSettings
 from tests.logs import logs_of_its_own
 from tests.protector_models.synchronous_detector import load_plain
@@ -37,7 +38,8 @@ def front(
     detector: FakeDeployment, *, http: HttpSettings = IMPATIENT, settings: ModerationSettings = SETTINGS
 ) -> Iterator[tuple[HttpFront, httpx.Client]]:
     """Start a front as Serve does."""
-    started = HttpFront(settings, http, load_policy(None), handles={"detector": FakeHandle(detector)})
+    handles, shadow = {"detector": FakeHandle(detector)}, load_shadow_policy(settings)
+    started = HttpFront(settings, http, load_policy(None), handles=handles, shadow_policy=shadow)
     with serving(started.__serve_build_asgi_app__()) as address, httpx.Client(base_url=address) as client:
         yield started, client
 
@@ -140,3 +142,25 @@ def test_a_policy_file_that_changes_is_in_force_without_a_restart_and_one_that_c
         assert policy_when(client, lambda named: named.startswith("fourth@")) == load_policy(file).revision
         assert ask(client, "harm=0.5").json()["results"][0]["flagged"] is True
         assert client.get("/v1/policies").json()["data"][0]["policy_version"] == load_policy(file).revision
+
+
+def test_a_shadow_policy_is_reported_and_its_file_looked_after(tmp_path: Path) -> None:
+    file = tmp_path / "next.yaml"
+    file.write_text(POLICY.format("next", 0.4))
+    settings = ModerationSettings(shadow_policy=file, policy_reload_s=0.01)
+    with front(FakeDeployment(DetectorReplica(load_plain)), settings=settings) as (_, client):
+        wait_until_ready(client)
+
+        def shadow() -> dict[str, object]:
+            (result,) = ask(client, "harm=0.45").json()["results"]
+            assert (result["flagged"], result["weir"]["policy_version"]) == (False, load_policy(None).revision)
+            found: dict[str, object] = result["weir"]["shadow_policy"]
+            return found
+
+        expected = {"policy_version": load_policy(file).revision, "action": "block", "category": "unspecified"}
+        assert shadow() == expected
+        file.write_text(POLICY.format("later", 0.6))
+        ends_at_s = time.monotonic() + PATIENCE_S
+        while shadow() == expected:
+            assert time.monotonic() < ends_at_s
+        assert shadow() == {"policy_version": load_policy(file).revision, "action": "allow", "category": None}
