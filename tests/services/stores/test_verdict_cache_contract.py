@@ -59,16 +59,6 @@ async def test_storing_again_replaces(cache: VerdictCache, key: str) -> None:
     assert await cache.get_many([key]) == [b"new"]
 
 
-async def test_a_value_is_kept_no_longer_than_it_is_said(cache: VerdictCache, key: str) -> None:
-    await cache.put_many({f"{key}:short": b"value"}, ttl_s=1)
-    await cache.put_many({f"{key}:long": b"value"}, ttl_s=60)
-    async with asyncio.timeout(10):
-        while (await cache.get_many([f"{key}:short"])) != [None]:
-            await asyncio.sleep(0.05)
-
-    assert await cache.get_many([f"{key}:long"]) == [b"value"]
-
-
 async def test_nothing_asked_and_nothing_stored_is_nothing(cache: VerdictCache) -> None:
     await cache.put_many({})
 
