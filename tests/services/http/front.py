@@ -41,6 +41,13 @@ class Front:
 
     def __post_init__(self) -> None:
         self.metrics = RecordedMetrics()
+        self.readiness = Readiness()
+        self.begin_anew()
+        self.app = build_app(settings=self.settings, policy=self.policy, readiness=self.readiness, metrics=self.metrics)
+
+    def begin_anew(self) -> None:
+        """Forget all that was judged; to build another application would take longer."""
+        self.detector.assessed.clear()
         self.cache = MemoryVerdictCache(max_entries=1_000)
         self.moderator = Moderator(
             policy=self.policy,
@@ -52,10 +59,8 @@ class Front:
             image_source=FakeImageSource(self.images),
             image_reader=FakeImageReader(),
         )
-        self.readiness = Readiness()
         if self.is_ready:
             self.become_ready()
-        self.app = build_app(settings=self.settings, policy=self.policy, readiness=self.readiness, metrics=self.metrics)
 
     def become_ready(self) -> None:
         """Have the models come up."""

@@ -1,12 +1,26 @@
 """LiteLLM's calls of a guardrail, and what it makes of the answers to a stream in its mode `incremental_diff`."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from protector_models.moderation.conversation import Exchange
+from protector_models.moderation.fakes import FakeHarmDetector
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from tests.services.http.front import Front
 
 PATH = "/beta/litellm_basic_guardrail_api"
 CALL_ID = "5f4e0c1e-call"
+
+
+_UNFINISHED = re.compile(r"\bharm=(?!\d+(?:\.\d*)?(?:\s|$))\S*")
+
+
+class PatientDetector(FakeHarmDetector):
+    """Finds nothing where the text breaks off within a number."""
+
+    def _assess(self, exchange: Exchange) -> Assessment | ItemFailure:
+        return super()._assess(exchange.model_copy(update={"response": _UNFINISHED.sub("mild", exchange.response)}))
 
 
 class BlockedError(Exception):
