@@ -9,11 +9,20 @@ Metric = Literal[
     "weir_failures_total",
     # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
     "weir_failures_decided_by_policy_total",
+    # Requests that were judged, by `action` that the rules ask for ("none": the detector failed, and they have none for
+    # that), `status` (complete, partial, failed) and `enforced`: whether the MLLM was not asked because of it.
+    "weir_prompts_total",
+    # Responses that a shadow policy decided on too, by the action that the rules in force ask for (`live`) and the one
+    # that the shadow policy asks for (`shadow`; "none": the event would have no verdict under it).
+    "weir_shadow_decisions_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",
     # Events of tenants that the policy does not name, by `action` (default_rules, refuse).
     "weir_unknown_tenants_total",
+    # Policy files that had changed, by `outcome`: loaded, refused (no policy, or one that does not fit the models),
+    # unreadable, failed; but for the first the policy before stays in force.
+    "weir_policy_reloads_total",
     # Images of conversations, by `status` (read, unread) and `reason`, such as FetchTimeout; empty where one was read.
     "weir_images_total",
     # Rewrites that were released, by `method` (edit, omit, generate, complete).

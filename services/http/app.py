@@ -70,7 +70,7 @@ def build_app(
 
     Args:
         settings: who may call, how much, how long.
-        policy: the one that the moderators have.
+        policy: the one that is shown until the models are up; then it is the one that the moderators have.
         readiness: gets the moderators once they are up.
         metrics: counts calls and results.
         beside: runs for as long as the application does.
@@ -93,13 +93,11 @@ def build_app(
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
     _add_pages(app, policy, readiness, door := Door(settings))
-    _add_calls(app, policy, readiness, door, max_items=settings.max_items, metrics=metrics)
+    _add_calls(app, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)
 
 
-def _add_calls(
-    app: FastAPI, policy: Policy, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics
-) -> None:
+def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics) -> None:
     idempotency = Idempotency()
 
     @app.post(
@@ -110,7 +108,7 @@ def _add_calls(
     )
     async def judge_inputs(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_inputs(visit, readiness.require(), policy, max_items=max_items, metrics=metrics)
+            answer = await moderate_inputs(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -121,9 +119,7 @@ def _add_calls(
     )
     async def judge_conversations(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_conversations(
-                visit, readiness.require(), policy, max_items=max_items, metrics=metrics
-            )
+            answer = await moderate_conversations(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -182,7 +178,8 @@ def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -
         responses=error_responses("invalid_api_key", "not_from_this_machine"),
     )
     async def policies(request: Request) -> Response:
-        return Response(list_policies(policy, door.identify(request)).model_dump_json(), media_type=_JSON)
+        in_force = policy if readiness.moderators is None else readiness.moderators.policy
+        return Response(list_policies(in_force, door.identify(request)).model_dump_json(), media_type=_JSON)
 
 
 def _add_errors(app: FastAPI) -> None:
