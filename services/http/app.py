@@ -153,7 +153,7 @@ def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int
     )
     async def guard_for_litellm(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await guard(visit, readiness.require(), policy, max_items=max_items, metrics=metrics)
+            answer = await guard(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
 

@@ -17,7 +17,7 @@ from protector_models.moderation.errors import InvalidEventError
 from protector_models.moderation.held_back import NotJudgedError
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
-from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics, Moderates
 from protector_models.moderation.verdict import Action, Failure, Verdict
@@ -84,13 +84,12 @@ class GuardrailAnswer(BaseModel):
     """Of each text, the characters at its end that may still change: not to be sent on before the last time."""
 
 
-async def guard(visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics) -> bytes:
+async def guard(visit: Visit, moderators: Moderators, *, max_items: int, metrics: Metrics) -> bytes:
     """Judge what LiteLLM has in its body, and return what it is told: a `GuardrailAnswer` in JSON.
 
     Args:
         visit: the call.
         moderators: judge it.
-        policy: the rules of its tenant.
         max_items: texts in one call.
         metrics: counts results, and answers whose question is not known.
 
@@ -103,7 +102,7 @@ async def guard(visit: Visit, moderators: Moderators, policy: Policy, *, max_ite
     tenant = visit.tenant or DEFAULT_TENANT
     call = _GuardedCall(
         moderators,
-        policy.for_tenant(tenant),
+        moderators.policy.for_tenant(tenant),
         CallMemory(moderators.cache, tenant=tenant, call_id=asked.litellm_call_id),
         metrics,
         name=visit.id,
@@ -140,9 +139,15 @@ class _GuardedCall:
         """Bytes of what is at hand."""
 
     async def judge_request(self, asked: GuardrailRequest) -> GuardrailAnswer:
-        """Keep the question for the answer that is to come."""
+        """Judge a request as the policy says, and keep the question for the answer that is to come."""
         messages = asked.structured_messages or [_said_by_user(asked)]
-        await self._decode(messages, "", param="structured_messages")
+        event = await self._decode(messages, "", param="structured_messages")
+        if self._rules.judge_prompt == "enforce" and not self._rules.shadow:
+            found = (await self._moderate(self._moderators.shadow, event, param="structured_messages")).prompt
+            if found is not None and found.action is None:
+                raise RefusedRequestError("not_judged", "the request could not be judged", "structured_messages")
+            if found is not None and found.action is not Action.ALLOW:
+                return _block(found.category)
         await self._memory.keep_question(messages)
         return GuardrailAnswer(action=GuardrailAction.NONE)
 
@@ -152,15 +157,15 @@ class _GuardedCall:
         messages = self._find_messages(recalled)
         self._size += recalled.num_bytes
         if asked.images and (verdict := await self._judge_images(asked.images)) is not None:
-            return _block(verdict)
+            return _block(verdict.category)
         if asked.tool_calls and (verdict := await self._judge_tool_calls(asked.tool_calls, messages)) is not None:
-            return _block(verdict)
+            return _block(verdict.category)
         texts = asked.texts or []
         event = await self._decode(messages, None, param="structured_messages")
         foreseen = [await self._foresee(text, recalled, event) for text in texts]
         for answer in foreseen:
             if answer.withheld_for is not None:
-                return _block(answer.withheld_for)
+                return _block(answer.withheld_for.category)
         kept = tuple(answer.kept for answer in foreseen if answer.kept.num_judged or answer.kept.ending)
         if kept != recalled.answers:
             await self._memory.keep_answers(kept)
@@ -234,6 +239,6 @@ def _image_part(url: str) -> JsonValue:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _block(verdict: Verdict) -> GuardrailAnswer:
-    reason = verdict.category or "not everything could be judged"
+def _block(category: str | None) -> GuardrailAnswer:
+    reason = category or "not everything could be judged"
     return GuardrailAnswer(action=GuardrailAction.BLOCKED, blocked_reason=f"withheld by the policy: {reason}")

@@ -54,6 +54,28 @@ async def test_an_answer_is_judged_with_the_question_that_came_before_it() -> No
     assert front.metrics.total("weir_questions_unknown_total") == 0
 
 
+async def test_a_request_is_judged_where_the_policy_keeps_harmful_ones_from_the_model() -> None:
+    front = Front(policy=policy(judge_prompt="enforce"))
+    asked: dict[str, Any] = {"structured_messages": [{"role": "user", "content": HARM_ME}]}
+    told = await ask(front, "request", **asked)
+    assert told == {"action": "BLOCKED", "blocked_reason": "withheld by the policy: hate"}
+    assert (await ask(front, "request", structured_messages=QUESTION))["action"] == "NONE"
+    error = error_of(await front.post(PATH, request_body("request", texts=[POISON])), 422)
+    assert error["code"] == "not_judged"
+    for judging in ("skip", "report"):
+        assert (await ask(Front(policy=policy(judge_prompt=judging)), "request", **asked))["action"] == "NONE"
+    in_shadow = Front(policy=policy(judge_prompt="enforce", shadow=True))
+    assert (await ask(in_shadow, "request", **asked))["action"] == "NONE"
+
+
+async def test_a_request_that_cannot_be_judged_for_an_outage_is_503() -> None:
+    front = Front(policy=policy(judge_prompt="enforce"))
+    front.detector.unavailable = True
+    assert (
+        error_of(await front.post(PATH, request_body("request", texts=["hello"])), 503)["code"] == "model_unavailable"
+    )
+
+
 async def test_a_question_that_does_not_come_as_messages_is_its_texts() -> None:
     front = Front()
     await ask(front, "request", texts=["first", "second"])
