@@ -253,3 +253,6 @@ def test_litellms_guardrail_for_openais_moderation_blocks_by_our_base_url_alone(
     assert complete(proxies.default, PLAIN, **guarded) == PLAIN
     with pytest.raises(openai.BadRequestError, match="moderation"):
         complete(proxies.default, ANSWER, **guarded)
+    # As the docs say: of a stream it is told too late.
+    came, _ = streamed(proxies.default, ANSWER, **guarded)
+    assert HARM_ME in came
