@@ -66,6 +66,8 @@ Metric = Literal[
     # Texts, conversations and events in them, by `route` and `action` that the policy takes, or would take were it not
     # in shadow; "failed" for an event of a batch that has no verdict.
     "weir_http_results_total",
+    # Answers over HTTP that were judged without their question, which was not known, by `route`.
+    "weir_questions_unknown_total",
     # Records in flight that were given up at a rebalance or when draining took too long; they are read again.
     "weir_records_abandoned_total",
 ]

@@ -17,12 +17,13 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from protector_models.moderation.verdict import ModeratedConversation
-from services.http import chat_moderations, conversations, moderations
+from services.http import chat_moderations, conversations, litellm_guardrail, moderations
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
 from services.http.door import Door
 from services.http.idempotency import Idempotency
+from services.http.litellm_guardrail import GuardrailAnswer, GuardrailRequest, guard
 from services.http.moderations import ModerationRequest, moderate_inputs
 from services.http.moderators import Readiness
 from services.http.openapi import Bodies, describe, error_responses
@@ -43,6 +44,7 @@ _BODIES: Mapping[str, Bodies] = {
     moderations.ROUTE: ModerationRequest,
     chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
+    litellm_guardrail.ROUTE: GuardrailRequest,
 }
 
 
@@ -146,6 +148,17 @@ def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int
             )
             headers = {"idempotent-replayed": "true"} if answer.is_repeated else {}
             return Response(answer.body, media_type=_JSON, headers=headers)
+
+    @app.post(
+        litellm_guardrail.ROUTE,
+        summary="Judge a request or an answer for LiteLLM, a stream as far as it is written.",
+        response_model=GuardrailAnswer,
+        responses=error_responses(*_REFUSED_AT_THE_DOOR),
+    )
+    async def guard_for_litellm(request: Request) -> Response:
+        async with door.admit(request) as visit:
+            answer = await guard(visit, readiness.require(), max_items=max_items, metrics=metrics)
+            return Response(answer, media_type=_JSON)
 
 
 def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -> None:
