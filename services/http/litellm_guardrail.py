@@ -99,6 +99,7 @@ async def guard(visit: Visit, moderators: Moderators, *, max_items: int, metrics
     """
     asked = validate(GuardrailRequest, await read_json_object(visit.body))
     require_few(asked.texts or (), max_items=max_items)
+    await visit.charge_items(len(asked.texts or ()))
     tenant = visit.tenant or DEFAULT_TENANT
     call = _GuardedCall(
         moderators,

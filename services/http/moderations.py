@@ -50,12 +50,12 @@ def _kind_of(written: object) -> str | None:
         return "one text"
     if not isinstance(written, list):
         return None
-    return "parts" if any(isinstance(item, dict | BaseModel) for item in written) else "texts"
+    return "parts" if any(isinstance(item, dict | BaseModel) for item in written) else "several texts"
 
 
 Input = Annotated[
     Annotated[SaidText, Tag("one text")]
-    | Annotated[list[SaidText], Field(min_length=1, fail_fast=True), Tag("texts")]
+    | Annotated[list[SaidText], Field(min_length=1, fail_fast=True), Tag("several texts")]
     | Annotated[
         list[Part],
         Field(min_length=1, max_length=MAX_IMAGE_PARTS, fail_fast=True),
