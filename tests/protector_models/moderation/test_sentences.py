@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protector_models.moderation.sentences import MAX_SENTENCE_CHARACTERS, split_sentences
+from protector_models.moderation.sentences import MAX_SENTENCE_CHARACTERS, find_settled_ends, split_sentences
 
 SENTENCES = {
     "prose": ["He came.", "Did he?", "Yes!", "“Well...”", "And then (at last) he left"],
@@ -63,3 +63,16 @@ def test_time_grows_with_the_length_and_no_faster(text: str) -> None:
     split_sentences(text)
     # The slowest take about 3 us a character; anything quadratic takes minutes.
     assert time.process_time() - start < 5.0
+
+
+@given(
+    st.text(alphabet="Aa1.!? \n-”。」Dr", max_size=700) | st.text(alphabet=" \n.a", max_size=900),
+    st.integers(0, 900),
+    st.integers(1, 60),
+)
+def test_an_end_that_is_settled_stays_one_whatever_follows(text: str, num_known: int, min_characters: int) -> None:
+    known = list(find_settled_ends(text[:num_known], start=0, min_characters=min_characters))
+    found = list(find_settled_ends(text, start=0, min_characters=min_characters))
+    assert found[: len(known)] == known
+    for start, end in zip([0, *found], found, strict=False):
+        assert 0 < end - start <= MAX_SENTENCE_CHARACTERS

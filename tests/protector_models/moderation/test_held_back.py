@@ -1,0 +1,155 @@
+"""What of an answer goes out while it is written."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector, RecordedMetrics
+from protector_models.moderation.held_back import HeldBackAnswer, NotJudgedError, Progress
+from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.policy.policy import Policy
+from tests.builders import SAFE_TEXT, event, policy
+
+HARM = "This part is harm=0.9 category=hate and much too long to be passed over."
+PLAIN = "This part says how to get home by bus, at night as well. "
+
+Texts = st.lists(
+    st.sampled_from(
+        [
+            PLAIN,
+            f"{HARM} ",
+            "Yes! ",
+            "1. First\n",
+            "```\nx = 1\n\n",
+            "Dr. Hill ",
+            "。",
+            "\n\n",
+            "  ",
+            "word " * 90,
+            "a" * 450,
+        ]
+    )
+    | st.text(alphabet="ab1.!? \n-", max_size=30),
+    max_size=12,
+).map("".join)
+
+
+def answer(
+    *,
+    detector: FakeHarmDetector | None = None,
+    rules: Policy | None = None,
+    detoxifier: FakeDetoxifier | None = None,
+    progress: Progress | None = None,
+) -> HeldBackAnswer:
+    """Return an answer over fakes."""
+    rules = rules or policy()
+    moderator = Moderator(
+        policy=rules,
+        detector=detector or FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=1_000),
+        metrics=RecordedMetrics(),
+        detoxifier=detoxifier,
+    )
+    return HeldBackAnswer(event(None), moderator, rules.for_tenant("default"), progress=progress)
+
+
+async def read_in_steps(held_back: HeldBackAnswer, text: str, steps: list[int]) -> str:
+    """Read a text as it comes, and return all that went out."""
+    out = ""
+    for step in sorted({min(step, len(text)) for step in steps}):
+        out += await held_back.read(text[:step])
+    return out + await held_back.read(text, is_whole=True)
+
+
+@given(text=Texts, steps=st.lists(st.integers(0, 900), max_size=12))
+async def test_what_goes_out_does_not_depend_on_how_the_text_comes(text: str, steps: list[int]) -> None:
+    assert await read_in_steps(answer(), text, steps) == await answer().read(text, is_whole=True)
+
+
+@given(text=Texts, steps=st.lists(st.integers(0, 900), max_size=12))
+async def test_no_character_goes_out_that_was_not_judged(text: str, steps: list[int]) -> None:
+    detector = FakeHarmDetector()
+    held_back = answer(detector=detector)
+    out = ""
+    for step in [*sorted({min(step, len(text)) for step in steps}), len(text)]:
+        out += await held_back.read(text[:step], is_whole=step == len(text))
+        assert "harm=" not in out
+        assert held_back.progress.num_judged <= step
+        said = out.removesuffix(f"\n\n{SAFE_TEXT}")
+        judged = {place for exchange in detector.assessed for place in places_of(exchange.response, said)}
+        assert judged.issuperset(range(len(said)))
+
+
+def places_of(passage: str, text: str) -> set[int]:
+    """Return the characters of a text that lie in some occurrence of a passage."""
+    starts = [start for start in range(len(text)) if passage and text.startswith(passage, start)]
+    return {place for start in starts for place in range(start, start + len(passage))}
+
+
+@given(text=Texts, steps=st.lists(st.integers(0, 900), max_size=6))
+async def test_an_answer_can_be_gone_on_with_elsewhere(text: str, steps: list[int]) -> None:
+    progress, out = None, ""
+    for step in [*sorted({min(step, len(text)) for step in steps}), len(text)]:
+        held_back = answer(progress=progress)
+        out += await held_back.read(text[:step], is_whole=step == len(text))
+        progress = held_back.progress
+    assert out == await answer().read(text, is_whole=True)
+
+
+async def test_a_harmless_answer_goes_out_as_it_is_sentence_by_sentence() -> None:
+    held_back = answer()
+    assert await held_back.read(PLAIN[:-5]) == ""
+    assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
+    assert await held_back.read(PLAIN * 2, is_whole=True) == f" {PLAIN}"
+    assert held_back.progress == Progress(num_judged=len(PLAIN) * 2, delivered=PLAIN * 2)
+
+
+async def test_the_policys_text_ends_an_answer_whose_harm_cannot_be_left_out() -> None:
+    held_back = answer()
+    text = f"{PLAIN}{HARM} {PLAIN}"
+    assert await held_back.read(text, is_whole=True) == f"{PLAIN.rstrip()}\n\n{SAFE_TEXT}"
+    assert held_back.progress.is_over
+    assert not held_back.progress.is_withheld
+    assert await held_back.read(text * 2, is_whole=True) == ""
+    assert [finding.category for finding in held_back.findings] == ["hate"]
+
+
+async def test_an_answer_goes_on_behind_a_sentence_that_was_left_out() -> None:
+    rules = policy(rewrite_methods={"default": ["omit", "complete"]}, omissions={"default": "[left out]"})
+    held_back = answer(rules=rules)
+    out = await held_back.read(f"{PLAIN * 3}{HARM} {PLAIN * 3}", is_whole=True)
+    assert "harm=" not in out
+    assert out.startswith(PLAIN * 2)
+    assert out.endswith(PLAIN * 2)
+    assert not held_back.progress.is_over
+
+
+async def test_harm_over_the_edge_of_two_sentences_is_seen() -> None:
+    class Pair(FakeHarmDetector):
+        def _assess(self, exchange):  # type: ignore[no-untyped-def]
+            both = "get home" in exchange.response and "Second" in exchange.response
+            return super()._assess(exchange.model_copy(update={"response": HARM}) if both else exchange)
+
+    out = await answer(detector=Pair()).read(
+        f"{PLAIN}Second part, which means harm beside the first one only.", is_whole=True
+    )
+    assert out == f"{PLAIN.rstrip()}\n\n{SAFE_TEXT}"
+
+
+async def test_what_cannot_be_judged_stops_it() -> None:
+    held_back = answer()
+    assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
+    with pytest.raises(NotJudgedError):
+        await held_back.read(f"{PLAIN * 2}{POISON} {PLAIN * 2}")
+
+
+async def test_a_model_that_is_away_may_be_asked_again() -> None:
+    detector = FakeHarmDetector()
+    held_back = answer(detector=detector)
+    detector.unavailable = True
+    with pytest.raises(DependencyError):
+        await held_back.read(PLAIN * 2)
+    detector.unavailable = False
+    assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
