@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipelines.commands.demo_chat import chat
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.demo.conversations import load_records
 from pipelines.demo.tally import DemoResult, DilutedAnswers, Example, MadeCall, Tally
@@ -36,8 +37,13 @@ _SHOWN = {
 }
 """Keys of answers, and of what is in them."""
 
+app = typer.Typer(invoke_without_command=True)
+app.command()(chat)
 
+
+@app.callback()
 def demo(
+    context: typer.Context,
     config: ConfigOption = None,
     kafka: Annotated[
         str | None, typer.Option("--kafka", metavar="HOST:PORT", help="A real Kafka instead of the embedded broker.")
@@ -56,6 +62,9 @@ def demo(
     application. Everything is stopped at the end. In a terminal it waits for Enter before that, so that you can look
     around.
     """
+    if context.invoked_subcommand is not None:
+        _require_no_options(context)
+        return
     started = time.monotonic()
     console = Console(stderr=as_json)
     settings = load_settings(config)
@@ -101,6 +110,14 @@ def demo(
             sys.stdin.readline()
         tell("stopping")
     tell("stopped")
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """Refuse options that stand before a command of the group, where nothing heeds them."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"expected no options before {context.invoked_subcommand!r}, got {', '.join(given)}")
 
 
 def _counts(tally: Tally) -> str:
