@@ -105,9 +105,12 @@ def _load(settings: WeirSettings, file: GemmaFile | None) -> "LoadedGenerator":
         return load_mllm(
             settings.mllm, num_threads=usable_cpus(), timeout_s=settings.mllm.deadline_s, images=settings.images
         )
-    from protector_models.mllms.base_language_model import BaseLanguageModel  # noqa: PLC0415
+    from protector_models.mllms.base_language_model import BaseLanguageModel, unpack_gguf  # noqa: PLC0415
 
-    model = BaseLanguageModel.load(file.assemble(), revision=file.revision(), num_threads=usable_cpus())
+    if not file.unpacked.is_dir():
+        typer.echo("unpacking the language model: once, for a minute or two", err=True)
+        unpack_gguf(file.assemble(), file.unpacked)
+    model = BaseLanguageModel.load(file.unpacked, revision=file.revision(), num_threads=usable_cpus())
     return TransformersMllm(model, deadline_s=_DEADLINE_S)
 
 

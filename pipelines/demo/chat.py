@@ -13,8 +13,8 @@ from protector_models.moderation.held_back import HeldBackAnswer, NotJudgedError
 from protector_models.moderation.messages.message import Message
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.tenant_rules import TenantRules
-from protector_models.moderation.ports import Moderates, Outcome
-from protector_models.moderation.verdict import Action, RewriteMethod, Verdict
+from protector_models.moderation.ports import Moderates
+from protector_models.moderation.verdict import Action, Outcome, RewriteMethod, Verdict
 
 _REMEMBERED_MESSAGES = 12
 """Of the conversation so far: a small model loses its thread."""

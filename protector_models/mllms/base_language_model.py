@@ -1,4 +1,4 @@
-"""A language model in one GGUF file that was only taught to go on with texts, asked as if it chatted.
+"""A language model that was only taught to go on with texts, asked as if it chatted; and one in GGUF unpacked.
 
 It is for demonstrations: such a model says what a text like the one before might say, true or not.
 
@@ -7,6 +7,8 @@ Importing this module takes seconds.
 Shapes: B texts of a run, always 1; T tokens.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +41,33 @@ _REPETITION_PENALTY = 1.15
 _DRAWS = Draws(temperature=0.7, top_p=0.9, seed=0)
 
 
+def unpack_gguf(file: Path, folder: Path) -> None:
+    """Write the model and the tokenizer of a GGUF file as transformers does, the weights in 16 bits.
+
+    To read the names of a quarter of a million tokens takes most of a minute: once is enough.
+
+    Args:
+        file: the model.
+        folder: where they are written; it is there once all of them are.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the folder cannot be written.
+    """
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.bfloat16)
+        tokenizer.save_pretrained(unfinished)
+        model.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    except (*TRANSFORMERS_ERRORS, OSError, ImportError) as error:
+        raise ConfigurationError(
+            f"{file}: expected a language model in GGUF, and room beside it ({type(error).__name__})"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 class BaseLanguageModel:
     """Writes one paragraph in answer to a conversation, on the thread that calls it. Implements `AnsweringModel`."""
 
@@ -61,11 +90,11 @@ class BaseLanguageModel:
         )
 
     @classmethod
-    def load(cls, file: Path, *, revision: str, num_threads: int) -> Self:
-        """Load a model and its tokenizer from a GGUF file; its weights are unpacked to 32 bits.
+    def load(cls, folder: Path, *, revision: str, num_threads: int) -> Self:
+        """Load a model and its tokenizer.
 
         Args:
-            file: the model.
+            folder: as transformers writes it.
             revision: "name@revision".
             num_threads: CPU threads of torch, in the whole process.
 
@@ -74,10 +103,10 @@ class BaseLanguageModel:
         """
         torch.set_num_threads(num_threads)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
-        except (*TRANSFORMERS_ERRORS, OSError, ImportError) as error:
-            raise ConfigurationError(f"{file}: expected a language model in GGUF ({type(error).__name__})") from error
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        except (*TRANSFORMERS_ERRORS, OSError) as error:
+            raise ConfigurationError(f"{folder}: expected a language model ({type(error).__name__})") from error
         return cls(model.eval(), tokenizer, revision=revision)
 
     @property

@@ -71,6 +71,11 @@ class GemmaFile:
         assert isinstance(path, Path)
         return path
 
+    @property
+    def unpacked(self) -> Path:
+        """Where the model is as transformers writes it, once it was unpacked."""
+        return self.folder / "unpacked"
+
     def revision(self) -> str:
         """Return the "name@revision" of the model."""
         wheel = self._wheel()
