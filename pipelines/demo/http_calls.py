@@ -26,7 +26,8 @@ class _Call:
     content: Mapping[str, JsonValue]
 
     def body(self) -> str:
-        return json.dumps(self.content)
+        # For a shell an apostrophe would end the quotation.
+        return json.dumps(self.content).replace("'", "\\u0027")
 
     def command(self, address: str) -> str:
         return f"curl -s {address}{self.path} -H 'content-type: application/json' -d '{self.body()}'"
@@ -45,11 +46,12 @@ _CALLS = (
             "conversation_id": "c1",
             "occurred_at": "2026-11-21T12:00:00Z",
             "messages": [{"role": "user", "content": "How do I get to Lisbon?"}],
-            "response": "Take the night train, it needs two days. You are a worthless idiot. Book early.",
+            "response": "Take the night train, it needs two days. You don't know shit about trains, moron. "
+            "Book early, then it is cheaper.",
         },
     ),
 )
-"""One that judges and one that rewrites. No apostrophe stands in them: a shell would end the quotation there."""
+"""One that judges and one that rewrites."""
 
 
 def make_calls(http: HttpSettings) -> tuple[MadeCall, ...]:

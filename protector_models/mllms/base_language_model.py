@@ -9,6 +9,7 @@ Shapes: B texts of a run, always 1; T tokens.
 
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -60,7 +61,7 @@ def unpack_gguf(file: Path, folder: Path) -> None:
         tokenizer.save_pretrained(unfinished)
         model.save_pretrained(unfinished)
         unfinished.rename(folder)
-    except (*TRANSFORMERS_ERRORS, OSError, ImportError) as error:
+    except (*TRANSFORMERS_ERRORS, OSError, ImportError, struct.error) as error:
         raise ConfigurationError(
             f"{file}: expected a language model in GGUF, and room beside it ({type(error).__name__})"
         ) from error
