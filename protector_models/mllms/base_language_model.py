@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    GgufConfig,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
@@ -33,6 +34,7 @@ from protector_models.moderation.errors import ConfigurationError, UnansweredErr
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.running.split_runs import TRANSFORMERS_ERRORS
 from protector_models.running.writing_thread import IsWanted
+from protector_models.transformer_models.pretrained_weights import quietly
 from protector_models.transformer_models.text_generation import Abandoned, Pieces, draw_with
 
 _MAX_NEW_TOKENS = 120
@@ -56,10 +58,16 @@ def unpack_gguf(file: Path, folder: Path) -> None:
     """
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.bfloat16)
-        tokenizer.save_pretrained(unfinished)
-        model.save_pretrained(unfinished)
+        with quietly():
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(file.parent),
+                gguf_file=file.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.bfloat16,
+            )
+            tokenizer.save_pretrained(unfinished)
+            model.save_pretrained(unfinished)
         unfinished.rename(folder)
     except (*TRANSFORMERS_ERRORS, OSError, ImportError, struct.error) as error:
         raise ConfigurationError(
@@ -104,8 +112,9 @@ class BaseLanguageModel:
         """
         torch.set_num_threads(num_threads)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+            with quietly():
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         except (*TRANSFORMERS_ERRORS, OSError) as error:
             raise ConfigurationError(f"{folder}: expected a language model ({type(error).__name__})") from error
         return cls(model.eval(), tokenizer, revision=revision)

@@ -15,7 +15,7 @@ import yaml
 from protector_models.moderation.verdict import ModeratedConversation
 from tests.end_to_end.processes import ServeProcess, wait_until
 from tests.pages import PAGES
-from tests.shown_calls import ADDRESS, ShownCall, differences, read_shown, shown_calls
+from tests.shown_calls import ShownCall, shown_calls
 from tests.wire import encode
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -80,7 +80,7 @@ def test_the_calls_that_pages_show_are_answered_as_they_show_it(
 ) -> None:
     (tmp_path / ".curlrc").write_text('silent\nshow-error\nwrite-out = "\\n%{http_code}"\n')
     finished = subprocess.run(
-        ["bash", "-c", call.command.replace(ADDRESS, f"http://127.0.0.1:{port}")],
+        ["bash", "-c", call.command_at(f"http://127.0.0.1:{port}")],
         env={**os.environ, "CURL_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -89,8 +89,7 @@ def test_the_calls_that_pages_show_are_answered_as_they_show_it(
     )
     answer, _, status = finished.stdout.rpartition("\n")
     assert status == "200", finished.stdout + finished.stderr
-    if call.answer:
-        assert differences(read_shown(call.answer), json.loads(answer)) == []
+    assert call.differences(json.loads(answer)) == []
 
 
 def test_pages_show_calls_and_an_answer() -> None:
