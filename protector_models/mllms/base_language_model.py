@@ -7,10 +7,12 @@ Importing this module takes seconds.
 Shapes: B texts of a run, always 1; T tokens.
 """
 
+import io
 import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,7 +60,8 @@ def unpack_gguf(file: Path, folder: Path) -> None:
     """
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
-        with quietly():
+        # One of its bars does not ask whether bars are wanted.
+        with quietly(), redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(
                 str(file.parent),
