@@ -104,9 +104,9 @@ def demo(
             console.print(_report(result))
             _print_calls(result.http, console)
         if sys.stdin.isatty() and not as_json:
-            servers = f"Kafka is at {','.join(used.kafka.bootstrap_servers)}"
+            kafka_at = f"Kafka is at {','.join(used.kafka.bootstrap_servers)}"
             front = "" if used.http is None else f", HTTP at http://{used.http.host}:{used.http.port}"
-            console.print(f"{servers}{front} until you press Enter.")
+            console.print(f"{kafka_at}{front} until you press Enter.")
             sys.stdin.readline()
         tell("stopping")
     tell("stopped")

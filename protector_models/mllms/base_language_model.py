@@ -94,7 +94,7 @@ class BaseLanguageModel:
         self._model = model
         self._tokenizer = tokenizer
         self._revision = revision
-        self._generation = GenerationConfig(
+        self._generation = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             max_new_tokens=_MAX_NEW_TOKENS,
             do_sample=False,
             eos_token_id=tokenizer.eos_token_id,
@@ -117,7 +117,7 @@ class BaseLanguageModel:
         try:
             with quietly():
                 tokenizer = AutoTokenizer.from_pretrained(folder)
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+                model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         except (*TRANSFORMERS_ERRORS, OSError) as error:
             raise ConfigurationError(f"{folder}: expected a language model ({type(error).__name__})") from error
         return cls(model.eval(), tokenizer, revision=revision)
