@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipelines.commands import bench, data, dead_letters, demo, evaluate, inspect, models, train
+from pipelines.commands import bench, data, dead_letters, demo, evaluate, inspect, models, policy, train
 from pipelines.commands.answer import answer
 from pipelines.commands.assess import assess
 from pipelines.commands.exit_statuses import holds_the_process, tell_and_find_status
@@ -38,6 +38,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
+app.add_typer(policy.app, name="policy")
 app.command()(inspect.schema)
 app.command()(inspect.version)
 app.add_typer(inspect.config_app, name="config")

@@ -2,7 +2,8 @@
 
 WeirError
 ├── ConfigurationError              a setting, policy or file that cannot be used; the process should not start
-│   └── CheckpointError             a folder of weights among them
+│   ├── CheckpointError             a folder of weights among them
+│   └── PolicyFileError             a file that is no policy; it has all that is wrong with it
 ├── InvalidEventError               bytes that are not a conversation event; permanent
 ├── UnforeseenError                 a fault of the program in some stage of moderation; put down to the event at fault
 ├── UnansweredError                 one conversation that the MLLM cannot answer while somebody reads along; permanent

@@ -17,12 +17,13 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from protector_models.moderation.verdict import ModeratedConversation
-from services.http import chat_moderations, conversations, moderations
+from services.http import chat_moderations, conversations, litellm_guardrail, moderations
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
 from services.http.door import Door
 from services.http.idempotency import Idempotency
+from services.http.litellm_guardrail import GuardrailAnswer, GuardrailRequest, guard
 from services.http.moderations import ModerationRequest, moderate_inputs
 from services.http.moderators import Readiness
 from services.http.openapi import Bodies, describe, error_responses
@@ -43,6 +44,7 @@ _BODIES: Mapping[str, Bodies] = {
     moderations.ROUTE: ModerationRequest,
     chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
+    litellm_guardrail.ROUTE: GuardrailRequest,
 }
 
 
@@ -71,7 +73,7 @@ def build_app(
 
     Args:
         settings: who may call, how much, how long.
-        policy: the one that the moderators have.
+        policy: the one that is shown until the models are up; then it is the one that the moderators have.
         readiness: gets the moderators once they are up.
         metrics: counts calls and results.
         charges: count what tenants ask for; None: of this application alone.
@@ -95,13 +97,11 @@ def build_app(
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
     _add_pages(app, policy, readiness, door := Door(settings, charges or MemoryCharges(clock=time.monotonic)))
-    _add_calls(app, policy, readiness, door, max_items=settings.max_items, metrics=metrics)
+    _add_calls(app, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)
 
 
-def _add_calls(
-    app: FastAPI, policy: Policy, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics
-) -> None:
+def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics) -> None:
     idempotency = Idempotency()
 
     @app.post(
@@ -112,7 +112,7 @@ def _add_calls(
     )
     async def judge_inputs(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_inputs(visit, readiness.require(), policy, max_items=max_items, metrics=metrics)
+            answer = await moderate_inputs(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -123,9 +123,7 @@ def _add_calls(
     )
     async def judge_conversations(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_conversations(
-                visit, readiness.require(), policy, max_items=max_items, metrics=metrics
-            )
+            answer = await moderate_conversations(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -151,6 +149,17 @@ def _add_calls(
             headers = {"idempotent-replayed": "true"} if answer.is_repeated else {}
             return Response(answer.body, media_type=_JSON, headers=headers)
 
+    @app.post(
+        litellm_guardrail.ROUTE,
+        summary="Judge a request or an answer for LiteLLM, a stream as far as it is written.",
+        response_model=GuardrailAnswer,
+        responses=error_responses(*_REFUSED_AT_THE_DOOR),
+    )
+    async def guard_for_litellm(request: Request) -> Response:
+        async with door.admit(request) as visit:
+            answer = await guard(visit, readiness.require(), max_items=max_items, metrics=metrics)
+            return Response(answer, media_type=_JSON)
+
 
 def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -> None:
     @app.get("/", include_in_schema=False)
@@ -173,7 +182,8 @@ def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -
         responses=error_responses("invalid_api_key", "not_from_this_machine"),
     )
     async def policies(request: Request) -> Response:
-        return Response(list_policies(policy, door.identify(request)).model_dump_json(), media_type=_JSON)
+        in_force = policy if readiness.moderators is None else readiness.moderators.policy
+        return Response(list_policies(in_force, door.identify(request)).model_dump_json(), media_type=_JSON)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -121,7 +121,12 @@ def _path(location: tuple[int | str, ...]) -> str | None:
     return written.removeprefix(".") or None
 
 
-_NAMES = frozenset({"input", "model", "type", "text", "image_url", "url", "detail", "events"})
+_NAMES = frozenset(
+    {
+        *("input", "model", "type", "text", "image_url", "url", "detail", "events"),
+        *("input_type", "litellm_call_id", "texts", "structured_messages", "images", "tool_calls"),
+    }
+)
 _QUOTES_NOTHING = frozenset(
     {
         *("literal_error", "value_error", "string_type", "string_too_short", "string_unicode", "list_type"),

@@ -11,7 +11,7 @@ from protector_models.moderation.conversation import MAX_IMAGE_PARTS, Conversati
 from protector_models.moderation.messages.message import ImagePart, Message, TextPart
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
-from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics, Moderates
 from protector_models.moderation.verdict import Failure, Verdict
@@ -81,15 +81,12 @@ class ModerationRequest(BaseModel):
     """The detector, by its "name@revision"; "weir" and OpenAI's names are the one that is there, whichever it is."""
 
 
-async def moderate_inputs(
-    visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics
-) -> bytes:
+async def moderate_inputs(visit: Visit, moderators: Moderators, *, max_items: int, metrics: Metrics) -> bytes:
     """Judge what a call has in its body, and return the answer: a `ModerationAnswer` in JSON.
 
     Args:
         visit: the call.
         moderators: judge it.
-        policy: the rules of its tenant.
         max_items: texts in one call.
         metrics: counts results.
 
@@ -105,7 +102,7 @@ async def moderate_inputs(
     await visit.charge_items(len(events))
     verdicts = await judge(visit, moderators.inputs, events)
     count_results(metrics, ROUTE, verdicts)
-    return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
+    return await write_answer(visit.id, verdicts, moderators.policy.for_tenant(tenant), model=moderators.detector)
 
 
 def require_model(name: str | None, moderators: Moderators) -> None:

@@ -21,7 +21,9 @@ from tests.wire import encode
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 CALLS = [call for page in PAGES for call in shown_calls(page)]
-
+POLICY = (
+    "version: {}\nrules: [{{category: any, threshold: 0.494, action: rewrite}}]\nsafe_completions: {{default: a}}\n"
+)
 HTTP_ONLY = ("-m", "pipelines", "serve", "--http-only", "--config")
 
 
@@ -38,10 +40,17 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("http")
+
+
+@pytest.fixture(scope="module")
+def served(port: int, folder: Path) -> Iterator[ServeProcess]:
     """A front on this machine, whose models are up."""
-    folder = tmp_path_factory.mktemp("http")
+    (folder / "policy.yaml").write_text(POLICY.format("mine-1"))
     config = {
+        "policy": "policy.yaml",
+        "policy_reload_s": 0.2,
         "http": {"port": port, "max_body_bytes": 1_000_000},
         "images": {"read": "off"},
         "serve": {"detector": {"num_cpus": 0.5}},
@@ -132,6 +141,22 @@ def test_a_client_that_hangs_up_leaves_the_front_well(client: httpx.Client, port
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(request % len(body) + content)
     assert client.post("/v1/moderations", json={"input": "fine"}).status_code == 200
+
+
+def test_a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_is_not(
+    client: httpx.Client, folder: Path, served: ServeProcess
+) -> None:
+    def version() -> str:
+        (result,) = client.post("/v1/moderations", json={"input": "fine"}).json()["results"]
+        return str(result["weir"]["policy_version"]).partition("@")[0]
+
+    assert version() == "mine-1"
+    (folder / "policy.yaml").write_text("version: broken\nrules: a secret text\n")
+    wait_until(lambda: "the policy file cannot be used" in served.log(), served)
+    assert version() == "mine-1"
+    (folder / "policy.yaml").write_text(POLICY.format("mine-2"))
+    wait_until(lambda: version() == "mine-2", served)
+    assert "a secret text" not in served.log()
 
 
 def test_a_signal_ends_it_with_0_and_its_log_has_said_where_it_listens(served: ServeProcess, port: int) -> None:
