@@ -24,6 +24,7 @@ WeirError
 ├── RefusedRecordsError             records that the broker will never take; each becomes a dead letter
 ├── RunawayDeadLettersError         so many dead letters that something else must be wrong
 ├── RefusedRequestError             a request over HTTP that is not answered; the caller is told why
+├── CallError                       a call of the client that has no result; its subclasses say why
 ├── ConsumerStuckError              a stream consumer does not poll any more; a new one may
 ├── ConsumerStoppedError            a stream consumer gave up; `weir serve` ends
 └── BenchmarkError                  what a benchmark compares is not equal

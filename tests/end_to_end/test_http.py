@@ -1,7 +1,9 @@
 """`weir serve --http-only` as a process of its own: no Kafka, no Redis; OpenAI's client, large bodies, the end."""
 
 import json
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import yaml
 
 from protector_models.moderation.verdict import ModeratedConversation
 from tests.end_to_end.processes import ServeProcess, wait_until
+from tests.pages import PAGES
+from tests.shown_calls import ShownCall, shown_calls
 from tests.wire import encode
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
+CALLS = [call for page in PAGES for call in shown_calls(page)]
 POLICY = (
     "version: {}\nrules: [{{category: any, threshold: 0.494, action: rewrite}}]\nsafe_completions: {{default: a}}\n"
 )
@@ -76,6 +81,29 @@ def test_openais_client_is_answered_by_the_detector_that_ships(served: ServeProc
         ).results
     assert (harmless.flagged, harmful.flagged) == (False, True)
     assert harmful.categories.harassment is True
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.page}: {call.command.split()[1]}")
+def test_the_calls_that_pages_show_are_answered_as_they_show_it(
+    call: ShownCall, served: ServeProcess, port: int, tmp_path: Path
+) -> None:
+    (tmp_path / ".curlrc").write_text('silent\nshow-error\nwrite-out = "\\n%{http_code}"\n')
+    finished = subprocess.run(
+        ["bash", "-c", call.command_at(f"http://127.0.0.1:{port}")],
+        env={**os.environ, "CURL_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answer, _, status = finished.stdout.rpartition("\n")
+    assert status == "200", finished.stdout + finished.stderr
+    assert call.differences(json.loads(answer)) == []
+
+
+def test_pages_show_calls_and_an_answer() -> None:
+    assert {str(call.page) for call in CALLS} >= {"README.md", "docs/http.md"}
+    assert any(call.answer for call in CALLS)
 
 
 def test_an_event_is_moderated_and_a_request_has_one_id(client: httpx.Client) -> None:
