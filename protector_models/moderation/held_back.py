@@ -71,12 +71,18 @@ class HeldBackAnswer:
         self._rules = rules
         self._progress = progress or Progress()
         self._num_released = len(self._progress.delivered)
+        self._verdicts: list[Verdict] = []
         self._findings: list[Verdict] = []
 
     @property
     def progress(self) -> Progress:
         """How far it is."""
         return self._progress
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """Verdicts on all pieces, in order; those of this object alone."""
+        return self._verdicts
 
     @property
     def findings(self) -> Sequence[Verdict]:
@@ -104,6 +110,35 @@ class HeldBackAnswer:
         while ends and not self._progress.is_over:
             num_taken = await self._take(text, ends)
             ends = ends[num_taken:]
+        return self._release()
+
+    async def judge_apart(self, said: str) -> str:
+        """Judge what goes out behind the answer as it is or not at all, such as the calls of tools.
+
+        Where it may not go out, the answer is over: it ends with the policy's text, or is withheld.
+
+        Args:
+            said: all that is said in it.
+
+        Returns:
+            What may go out in its place; empty where it goes out itself.
+
+        Raises:
+            NotJudgedError: it cannot be judged.
+            DependencyError: a model is away; may be asked again.
+        """
+        before = _context(self._progress.delivered)
+        passage = f"{before}\n{said}" if before else said
+        verdict = (await self._judge([passage]))[0]
+        if isinstance(verdict, Failure):
+            raise NotJudgedError(verdict)
+        self._verdicts.append(verdict)
+        if verdict.response != passage:
+            self._findings.append(verdict)
+            await self._end(self._progress.num_judged, verdict)
+        return self._release()
+
+    def _release(self) -> str:
         released = self._progress.delivered[self._num_released :]
         self._num_released += len(released)
         return released
@@ -124,6 +159,7 @@ class HeldBackAnswer:
         ):
             if isinstance(verdict, Failure):
                 raise NotJudgedError(verdict)
+            self._verdicts.append(verdict)
             if verdict.response == passage:
                 self._go_on(end, passage.removeprefix(context))
                 continue
@@ -137,6 +173,11 @@ class HeldBackAnswer:
         if text is not None and verdict.rewrite_method in _IN_PLACE and text.startswith(context):
             self._go_on(end, text.removeprefix(context))
             return
+        await self._end(end, verdict)
+
+    async def _end(self, end: int, verdict: Verdict) -> None:
+        """End the answer with the text that stands in for the whole of what was judged, or withhold what follows."""
+        text = verdict.response
         if text is not None and verdict.rewrite_method in _IN_PLACE:
             # What went out already would have to change.
             text = await self._find_completion(verdict.category)

@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 from starlette.types import ASGIApp
 
+from protector_models.mllms.mllm import open_chat_model
 from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.policy.policy import Policy
@@ -95,7 +96,10 @@ class HttpFront:
             )
             asked = ask_persistently(models, patience=Patience.from_settings(http), metrics=metrics)
             moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
-            moderators = Moderators.of(moderator, cache)
+            chat = open_chat_model(settings.mllm, asked.generator)
+            if chat is not None:
+                stack.push_async_callback(chat.close)
+            moderators = Moderators.of(moderator, cache, chat=chat)
             await _WARM_UP.keep_trying(
                 partial(moderators.live.moderate, [_WARM_UP_EVENT]),
                 after=DependencyError,

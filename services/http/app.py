@@ -1,7 +1,7 @@
 """The application: routes that let a call in, translate, and answer. Any ASGI server runs it."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from importlib import resources
 from typing import Any
@@ -20,7 +20,13 @@ from services.http import chat_moderations, conversations, moderations
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
+from services.http.deadlines import seconds_of_silence
 from services.http.door import Door
+from services.http.guarded_chat import completions
+from services.http.guarded_chat.answers import ChatCompletion
+from services.http.guarded_chat.completions import GuardedChat
+from services.http.guarded_chat.event_stream import EventStream
+from services.http.guarded_chat.requests import ChatCompletionRequest
 from services.http.idempotency import Idempotency
 from services.http.moderations import ModerationRequest, moderate_inputs
 from services.http.moderators import Readiness
@@ -29,7 +35,7 @@ from services.http.policies import PolicyList, list_policies
 from services.http.reception import CLIENT_GONE, Reception
 from services.http.refusals import RefusedRequestError, refuse_for, write_refusal
 from services.http.results import ModerationAnswer
-from services.http.settings import HttpSettings
+from services.http.settings import ChatSettings, HttpSettings
 
 _JSON = "application/json"
 _REFUSED_AT_THE_DOOR = (
@@ -41,6 +47,7 @@ _BODIES: Mapping[str, Bodies] = {
     moderations.ROUTE: ModerationRequest,
     chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
+    completions.ROUTE: ChatCompletionRequest,
 }
 
 
@@ -91,6 +98,7 @@ def build_app(
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
     _add_pages(app, policy, readiness, door := Door(settings))
+    _add_chat(app, policy, readiness, door, settings=settings.chat, metrics=metrics)
     _add_calls(app, policy, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)
 
@@ -146,6 +154,31 @@ def _add_calls(
             )
             headers = {"idempotent-replayed": "true"} if answer.is_repeated else {}
             return Response(answer.body, media_type=_JSON, headers=headers)
+
+
+def _add_chat(
+    app: FastAPI, policy: Policy, readiness: Readiness, door: Door, *, settings: ChatSettings, metrics: Metrics
+) -> None:
+    guarded = GuardedChat(settings, metrics)
+
+    @app.post(
+        completions.ROUTE,
+        summary="Have the MLLM answer, and deliver what was judged: whole, or as a stream.",
+        response_model=ChatCompletion,
+        responses={
+            200: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
+            **error_responses(*_REFUSED_AT_THE_DOOR, "model_not_found", "refused_by_model", "invalid_answer"),
+        },
+    )
+    async def complete_chat(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            visit = await stack.enter_async_context(door.admit(request, most_s=settings.deadline_s))
+            answer = await guarded.answer(visit, readiness.require(), policy)
+            if isinstance(answer, bytes):
+                return Response(answer, media_type=_JSON)
+            # A stream keeps its place until it ends.
+            silence_s = seconds_of_silence(request.headers, most_s=settings.keep_alive_s)
+            return EventStream(answer, visit, keep_alive_s=silence_s, leaving=stack.pop_all())
 
 
 def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -> None:

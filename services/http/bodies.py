@@ -121,7 +121,16 @@ def _path(location: tuple[int | str, ...]) -> str | None:
     return written.removeprefix(".") or None
 
 
-_NAMES = frozenset({"input", "model", "type", "text", "image_url", "url", "detail", "events"})
+_NAMES = frozenset(
+    {
+        *("input", "model", "type", "text", "image_url", "url", "detail", "events"),
+        *("messages", "stream", "stream_options", "include_usage", "include_obfuscation", "n", "max_tokens"),
+        *("max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"),
+        *("seed", "stop", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "function"),
+        *("parallel_tool_calls", "reasoning_effort", "verbosity", "modalities", "user", "safety_identifier"),
+        *("prompt_cache_key", "store", "moderation", "policy", "output", "mode"),
+    }
+)
 _QUOTES_NOTHING = frozenset(
     {
         *("literal_error", "value_error", "string_type", "string_too_short", "string_unicode", "list_type"),

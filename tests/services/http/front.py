@@ -17,6 +17,7 @@ from protector_models.moderation.fakes import (
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.ports import ChatModel
 from services.http.app import build_app
 from services.http.moderators import Moderators, Readiness
 from services.http.settings import HttpSettings
@@ -35,6 +36,7 @@ class Front:
     detector: FakeHarmDetector = field(default_factory=FakeHarmDetector)
     detoxifier: FakeDetoxifier | None = field(default_factory=FakeDetoxifier)
     generator: FakeGenerator | None = None
+    chat: ChatModel | None = None
     images: Mapping[str, bytes] = field(default_factory=dict)
     """Bytes of images, by their references."""
     is_ready: bool = True
@@ -59,7 +61,7 @@ class Front:
 
     def become_ready(self) -> None:
         """Have the models come up."""
-        self.readiness.moderators = Moderators.of(self.moderator, self.cache)
+        self.readiness.moderators = Moderators.of(self.moderator, self.cache, chat=self.chat)
 
     def client(self, *, host: str = "127.0.0.1") -> httpx.AsyncClient:
         """Return a client that calls from an address."""
