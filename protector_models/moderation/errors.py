@@ -7,6 +7,7 @@ WeirError
 ├── UnforeseenError                 a fault of the program in some stage of moderation; put down to the event at fault
 ├── UnansweredError                 one conversation that the MLLM cannot answer while somebody reads along; permanent
 │   └── RefusedByModelError         since it refuses what was asked, or how
+├── NotJudgedError                  a piece of an answer that goes out while it is written; nothing more of it goes out
 ├── ImageFetchError                 one image that could not be had; the image stage makes a value of it
 │   └── _TryAgainError              and that may be had a moment later
 ├── DependencyError                 something outside is dead or too slow; transient, the caller may try the batch again

@@ -29,9 +29,13 @@ class NotJudgedError(WeirError):
     """A piece could not be judged: nothing more may go out."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
+        super().__init__(failure)
         self.failure = failure
         """Why not."""
+
+    def __str__(self) -> str:
+        """Say why not."""
+        return self.failure.message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
