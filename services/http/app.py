@@ -25,7 +25,7 @@ from services.http.door import Door
 from services.http.guarded_chat import completions
 from services.http.guarded_chat.answers import ChatCompletion
 from services.http.guarded_chat.completions import GuardedChat
-from services.http.guarded_chat.event_stream import EventStream
+from services.http.guarded_chat.event_stream import EVENT_SCHEMA, EventStream
 from services.http.guarded_chat.requests import ChatCompletionRequest
 from services.http.idempotency import Idempotency
 from services.http.moderations import ModerationRequest, moderate_inputs
@@ -166,7 +166,7 @@ def _add_chat(
         summary="Have the MLLM answer, and deliver what was judged: whole, or as a stream.",
         response_model=ChatCompletion,
         responses={
-            200: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
+            200: {"content": {EventStream.media_type: {"schema": EVENT_SCHEMA}}},
             **error_responses(*_REFUSED_AT_THE_DOOR, "model_not_found", "refused_by_model", "invalid_answer"),
         },
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,14 @@ from services.http.door import Visit
 from services.http.guarded_chat.chat_events import ChatEvents
 from services.http.refusals import RefusedRequestError
 
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "A chat.completion.chunk or an error, in JSON; [DONE] at the end."}
+    },
+    "required": ["data"],
+}
+"""What an event is to programs that read `/openapi.json`."""
 _KEEP_ALIVE = b": keep-alive\n\n"
 _LAST_WORDS_S = 1.0
 """How long a reader who is late may take for the last event."""

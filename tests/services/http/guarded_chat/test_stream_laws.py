@@ -60,7 +60,7 @@ def require_judged(detector: FakeHarmDetector, said: str) -> None:
     assert judged.issuperset(range(len(said)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(texts=st.lists(st.tuples(Texts, Cuts), min_size=1, max_size=3), field=st.sampled_from(["content", "refusal"]))
 async def test_no_character_leaves_the_server_that_was_not_judged(
     texts: list[tuple[str, list[int]]], field: str
@@ -88,7 +88,7 @@ async def held_back(text: str, *, rules: Policy | None = None) -> str:
     return await held.read(text, is_whole=True)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(text=Texts, cuts=Cuts)
 async def test_what_can_be_left_out_is_left_out_and_the_rest_goes_on(text: str, cuts: list[int]) -> None:
     rules = policy(rewrite_methods={"default": ["omit", "complete"]}, omissions={"default": "[left out]"})
@@ -98,7 +98,7 @@ async def test_what_can_be_left_out_is_left_out_and_the_rest_goes_on(text: str, 
     assert heard.text() == await held_back(text, rules=rules)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(arguments=st.text(alphabet='ab{}":\\ ', max_size=20), harm=st.booleans(), cuts=Cuts, before=Texts)
 async def test_a_call_of_a_tool_goes_out_whole_and_judged_or_not_at_all(
     arguments: str, cuts: list[int], before: str, *, harm: bool
