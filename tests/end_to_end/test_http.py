@@ -3,6 +3,8 @@
 import json
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import httpx
 import openai
@@ -11,6 +13,8 @@ import yaml
 
 from protector_models.moderation.verdict import ModeratedConversation
 from tests.end_to_end.processes import ServeProcess, wait_until
+from tests.protector_models.endpoints.chat_server import ChatServer, Reply, answer, stream
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.wire import encode
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -30,13 +34,26 @@ def port() -> int:
     return free_port()
 
 
+def reply(_: int, body: dict[str, Any]) -> Reply:
+    """Say what the question says, as a stream where that is asked for."""
+    said = body["messages"][-1]["content"]
+    return stream(*({"content": f"{word} "} for word in said.split(" "))) if body.get("stream") else answer(said)
+
+
 @pytest.fixture(scope="module")
-def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+def mllm() -> Iterator[ChatServer]:
+    with serve_chat(reply) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served(port: int, mllm: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
     """A front on this machine, whose models are up."""
     folder = tmp_path_factory.mktemp("http")
     config = {
         "http": {"port": port, "max_body_bytes": 1_000_000},
         "images": {"read": "off"},
+        "mllm": {"kind": "openai", "base_url": mllm.base_url, "model": "m"},
         "serve": {"detector": {"num_cpus": 0.5}},
     }
     (folder / "weir.yaml").write_text(yaml.safe_dump(config))
@@ -65,6 +82,21 @@ def test_openais_client_is_answered_by_the_detector_that_ships(served: ServeProc
         ).results
     assert (harmless.flagged, harmful.flagged) == (False, True)
     assert harmful.categories.harassment is True
+
+
+def test_openais_client_chats_and_what_is_harmful_does_not_come_through(served: ServeProcess, port: int) -> None:
+    harmless = "Simmer the tomatoes for an hour, then let them cool before you taste them. "
+    harmful = "You are a stupid worthless idiot and I hope you die, everybody hates you. "
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+        ask = partial(client.chat.completions.create, model="m")
+        whole = ask(messages=[{"role": "user", "content": harmless}])
+        assert whole.choices[0].message.content == harmless
+        said = ""
+        for chunk in ask(messages=[{"role": "user", "content": harmless + harmful + harmless}], stream=True):
+            said += chunk.choices[0].delta.content or ""
+    assert said.startswith(harmless.rstrip())
+    assert "worthless" not in said
+    assert chunk.choices[0].finish_reason == "stop"
 
 
 def test_an_event_is_moderated_and_a_request_has_one_id(client: httpx.Client) -> None:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from ray.exceptions import ActorDiedError
 
+from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.policies.policy_file import load_policy
 from services.configuration import ModerationSettings
@@ -16,6 +18,8 @@ from services.deployments.replicas import DetectorReplica
 from services.http.settings import HttpSettings
 from services.settings import ModelDeadlines, ServeSettings
 from tests.logs import logs_of_its_own
+from tests.protector_models.endpoints.chat_server import Reply, answer, stream
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.protector_models.synchronous_detector import load_plain
 from tests.services.deployments.fake_handle import FakeDeployment, FakeHandle
 from tests.services.http.served import serving
@@ -31,9 +35,12 @@ def _logs() -> Iterator[None]:
 
 
 @contextmanager
-def front(detector: FakeDeployment, *, http: HttpSettings = IMPATIENT) -> Iterator[tuple[HttpFront, httpx.Client]]:
+def front(
+    detector: FakeDeployment, *, http: HttpSettings = IMPATIENT, mllm: MllmSettings | None = None
+) -> Iterator[tuple[HttpFront, httpx.Client]]:
     """Start a front as Serve does."""
-    settings = ModerationSettings(serve=ServeSettings(deadlines=ModelDeadlines(connect_s=0.2)))
+    deadlines = ModelDeadlines(connect_s=0.2)
+    settings = ModerationSettings(serve=ServeSettings(deadlines=deadlines), mllm=mllm or MllmSettings())
     started = HttpFront(settings, http, load_policy(None), handles={"detector": FakeHandle(detector)})
     with serving(started.__serve_build_asgi_app__()) as address, httpx.Client(base_url=address) as client:
         yield started, client
@@ -91,6 +98,24 @@ def test_a_model_that_stays_away_is_503_and_is_found_when_it_is_back() -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
         deployment.failures.clear()
         assert ask(client, "two").status_code == 200
+
+
+def test_an_mllm_behind_an_endpoint_is_chatted_with_through_the_front() -> None:
+    def reply(_: int, body: dict[str, Any]) -> Reply:
+        said = body["messages"][-1]["content"]
+        return stream({"content": said}) if body.get("stream") else answer(said)
+
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with serve_chat(reply) as endpoint:
+        mllm = MllmSettings(kind="openai", model="m", base_url=endpoint.base_url)
+        with front(deployment, mllm=mllm) as (_, client):
+            wait_until_ready(client)
+            asked = {"messages": [{"role": "user", "content": "Take the bus."}]}
+            whole = client.post("/v1/chat/completions", json=asked).json()
+            assert whole["choices"][0]["message"]["content"] == "Take the bus."
+            streamed = client.post("/v1/chat/completions", json={**asked, "stream": True}).text
+            assert '"content":"Take the bus."' in streamed
+            assert streamed.endswith("data: [DONE]\n\n")
 
 
 async def test_a_front_whose_models_can_never_be_reached_is_ill() -> None:

@@ -25,8 +25,8 @@ PLAIN = "This part says how to get home by bus, at night as well. "
 HARM = "This part is harm=0.9 category=hate and much too long to be passed over. "
 USAGE: Chunk = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}
 
-NUM_STREAMS = int(os.environ.get("WEIR_TEST_STREAMS", "50"))
-STREAMS_S = float(os.environ.get("WEIR_TEST_STREAMS_S", "0"))
+NUM_STREAMS = int(os.environ.get("GUARDED_STREAMS", "50"))
+STREAMS_S = float(os.environ.get("GUARDED_STREAMS_S", "0"))
 """For how long streams are begun anew, each when it has ended; 0: each once."""
 
 
