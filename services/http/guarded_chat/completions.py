@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from pydantic_core import to_json
 
+from protector_models.moderation.errors import UnansweredError
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
@@ -78,6 +79,8 @@ class GuardedChat:
     async def _answer_whole(self, chat: OpenChat) -> bytes:
         answer = await chat.model.complete(chat.asked.to_model())
         written = read_written(answer, num_choices=chat.asked.num_choices)
+        if len({choice.index for choice in written.choices}) < max(1, len(written.choices)):
+            raise UnansweredError("InvalidAnswer: expected each answer once, and at least one")
         judged = await WholeAnswers(chat).judge(written.choices)
         for choice in judged:
             action = chat.action_on(choice.verdicts)

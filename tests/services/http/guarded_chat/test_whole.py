@@ -252,6 +252,19 @@ async def test_choices_that_nobody_asked_for_are_no_answer(index: int) -> None:
     assert error_of(await front.post(ROUTE, {"messages": USER}), 502)["code"] == "invalid_answer"
 
 
+async def test_no_answer_and_one_twice_are_no_answers() -> None:
+    class Whole(FakeChatModel):
+        choices: tuple[Any, ...] = ()
+
+        async def complete(self, request: Chunk) -> Chunk:
+            return {"choices": list(self.choices)}
+
+    chat = Whole()
+    assert error_of(await Front(chat=chat).post(ROUTE, {"messages": USER}), 502)["code"] == "invalid_answer"
+    chat.choices = ({"index": 0, "message": {"content": "a"}},) * 2
+    assert error_of(await Front(chat=chat).post(ROUTE, {"messages": USER, "n": 2}), 502)["code"] == "invalid_answer"
+
+
 async def test_what_cannot_be_judged_is_not_delivered() -> None:
     front = Front(chat=saying(f"{POISON} text"))
     answer = await front.post(ROUTE, {"messages": USER})
