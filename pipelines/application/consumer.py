@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Protocol
 
@@ -169,7 +169,7 @@ class StreamConsumer:
         settings, metrics = self._settings, RayMetrics()
         cache = await stack.enter_async_context(verdict_cache(settings, metrics))
         models = await connect_models(self._handles, settings.serve)
-        asked = ask_persistently(models, patience=Patience.from_settings(settings.stream), metrics=metrics)
+        asked = ask_persistently(models, patience=self._patience_with_models(), metrics=metrics)
         moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
         return StreamWorker(
             connection=await self._connect(member),
@@ -182,6 +182,14 @@ class StreamConsumer:
             settings=settings.stream,
             metrics=metrics,
         )
+
+    def _patience_with_models(self) -> Patience:
+        """Return how long a model is waited for within a batch; one that does not go on without it is tried again."""
+        stream = self._settings.stream
+        patience = Patience.from_settings(stream)
+        if not self._policy.goes_on_without_models():
+            return patience
+        return replace(patience, give_up_s=min(stream.open_after_s, stream.retry_give_up_s))
 
     async def _connect(self, member: str) -> KafkaConnection:
         """Connect to Kafka under a name that this replica's successor will have, too; wait while no broker answers."""

@@ -123,9 +123,12 @@ def build_http(arguments: ApplicationArguments) -> Application:
     """Return the HTTP front for `serve deploy`.
 
     Raises:
-        ConfigurationError: it is not configured.
+        ConfigurationError: it is not configured, or is to answer HTTPS, which is for Serve's own configuration to say.
     """
-    return _bind_front(_settings(arguments))
+    settings = _settings(arguments)
+    if settings.http is not None and settings.http.tls is not None:
+        raise ConfigurationError("http.tls: expected null with serve deploy; name the files in Serve's http_options")
+    return _bind_front(settings)
 
 
 def build_images(arguments: ApplicationArguments) -> Application:

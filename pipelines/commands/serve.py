@@ -17,6 +17,7 @@ from pipelines.commands.options import ConfigOption
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.moderation.errors import BrokerUnavailableError, ConfigurationError, WeirError
 from services.http.settings import HttpSettings
+from services.http.tls import require_usable
 from services.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _start(settings: WeirSettings, ray_thread: Executor, *, http_only: bool) -> 
     from services.deployments.application import require_listening  # noqa: PLC0415
 
     if settings.http is not None:
-        require_listening()
+        require_listening(settings.http)
     if http_only:
         run_http_only(settings)
         return None
@@ -160,7 +161,7 @@ def _watch_front(interval_s: float) -> None:
 
 
 def _prepare_port(settings: WeirSettings) -> None:
-    """Look whether the port of the HTTP front is free, where it is on this machine.
+    """Look whether the port of the HTTP front is free, and its certificate usable, where it is on this machine.
 
     Raises:
         ConfigurationError: it is not.
@@ -168,6 +169,8 @@ def _prepare_port(settings: WeirSettings) -> None:
     http = settings.http
     if http is None or settings.serve.address is not None:
         return
+    if http.tls is not None:
+        require_usable(http.tls)
     try:
         kind, _, _, _, address = socket.getaddrinfo(http.host, http.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as probe:
@@ -184,8 +187,9 @@ def _tell_address(settings: WeirSettings) -> None:
     if http is None:
         return
     host = f"[{http.host}]" if ":" in http.host else http.host
+    scheme = "http" if http.tls is None else "https"
     who = "who has a key" if http.keys else "this machine only, since http.keys is empty"
-    _log.info("HTTP", address=f"http://{host}:{http.port}", answers=who)
+    _log.info("HTTP", address=f"{scheme}://{host}:{http.port}", answers=who)
 
 
 def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:

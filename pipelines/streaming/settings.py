@@ -101,6 +101,8 @@ class StreamSettings(_Section):
     retry_max_s: Seconds = 10.0
     retry_give_up_s: Seconds = 600.0
     """After this long without success the worker stops; nothing is lost, the records stay uncommitted."""
+    open_after_s: Seconds = 10.0
+    """How long a model that is away is waited for, each time, before tenants whose policy goes on without it do."""
     drain_timeout_s: Seconds = 20.0
     """How long results in flight are waited for when partitions or the process go away."""
     session_timeout_s: Seconds = 45.0

@@ -7,10 +7,11 @@ from weakref import finalize
 from pydantic import ValidationError
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
-from protector_models.moderation.errors import IncompleteError
+from protector_models.moderation.errors import DependencyError, IncompleteError
 from protector_models.moderation.image_stage import EventImages
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.off_loop import off_loop
+from protector_models.moderation.outages import Outage, require_open
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Answer, ResponseGenerator
@@ -63,7 +64,8 @@ class AnswerStage:
             images: what became of those of each event.
 
         Raises:
-            DependencyError: the MLLM is gone or late; what it answered is kept for the next try.
+            DependencyError: the MLLM is gone or late; what it answered is kept for the next try. Where the rules of all
+                that it owes an answer go on without it (`on_mllm_outage`), they fail instead.
         """
         unanswered = [
             position
@@ -93,12 +95,18 @@ class AnswerStage:
         given = {position: self._given[id(event)] for position, event in events.items() if id(event) in self._given}
         asked = [position for position in events if position not in given]
         shown = [images[position].shown_in(events[position]) for position in asked]
+        wanted = [events[position] for position in asked]
         try:
             outcomes = await self._generator.generate(shown) if shown else []
-        except IncompleteError as error:
-            self._keep([events[position] for position in asked], error.outcomes)
-            raise
-        self._keep([events[position] for position in asked], outcomes)
+        except DependencyError as error:
+            had = error.outcomes if isinstance(error, IncompleteError) else [None] * len(wanted)
+            self._keep(wanted, had)
+            outage = Outage(cause=error)
+            outcomes = [outcome if isinstance(outcome, Answer | ItemFailure) else outage for outcome in had]
+            on_outage = [self._policy.for_tenant(event.tenant).on_mllm_outage for event in wanted]
+            require_open(zip(outcomes, on_outage, strict=True))
+        else:
+            self._keep(wanted, outcomes)
         return {**given, **dict(zip(asked, outcomes, strict=True))}
 
     def _keep(self, events: Sequence[ConversationEvent], outcomes: Sequence[object]) -> None:

@@ -36,6 +36,12 @@ class CachedDetector:
         """
         return await self._assessments.get_many(exchanges, self._detector.assess, revision=self._detector.revision)
 
+    async def assess_if_there(self, exchanges: Sequence[Exchange]) -> list[ObtainedOutput[Assessment]]:
+        """Return the assessment of each exchange; an `Outage` where it is not to be had while the detector is away."""
+        return await self._assessments.get_many(
+            exchanges, self._detector.assess, revision=self._detector.revision, notes_outages=True
+        )
+
 
 def _key(revision: str, exchange: Exchange) -> str:
     return assessment_key(revision, exchange_fingerprint(exchange))

@@ -7,8 +7,9 @@ from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from protector_models.moderation.errors import IncompleteError
+from protector_models.moderation.errors import DependencyError, IncompleteError
 from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.moderation.outages import Outage
 from protector_models.moderation.ports import Metrics, VerdictCache
 from protector_models.moderation.recent_outputs import RecentOutputs
 
@@ -77,6 +78,7 @@ class CachedOutputs(Generic[ItemT, T]):
         compute: Callable[[Sequence[ItemT]], Awaitable[Sequence[T | ItemFailure]]],
         *,
         revision: str,
+        notes_outages: bool = False,
     ) -> list[ObtainedOutput[T]]:
         """Return the output for each item.
 
@@ -84,9 +86,11 @@ class CachedOutputs(Generic[ItemT, T]):
             items: what outputs are wanted for; those with equal keys are looked up and computed once.
             compute: called with the items whose outputs are nowhere to be had; returns these in that order.
             revision: of the model, as far as known: outputs under it are looked for. What is computed may name another.
+            notes_outages: whether an `Outage` stands for what is not to be had while the model is away.
 
         Raises:
-            Exception: raised by `compute`; what an `IncompleteError` holds is stored.
+            Exception: raised by `compute`; what an `IncompleteError` holds is stored. No `DependencyError` where
+                outages are noted.
         """
         if not items:
             return []
@@ -100,7 +104,12 @@ class CachedOutputs(Generic[ItemT, T]):
             joined = {key: self._in_flight[key] for key in missing if key in self._in_flight}
             own = {key: wanted[key] for key in missing if key not in joined}
             if own:
-                computed |= await self._compute(own, compute, revision)
+                try:
+                    computed |= await self._compute(own, compute, revision)
+                except DependencyError as error:
+                    if not notes_outages:
+                        raise
+                    computed |= self._note_outage(own, error)
             for key, flight in joined.items():
                 output = await asyncio.shield(flight)
                 if output is not None:
@@ -111,6 +120,15 @@ class CachedOutputs(Generic[ItemT, T]):
             else ObtainedOutput(output=computed[key], cached=False)
             for key in keys
         ]
+
+    def _note_outage(self, items: Mapping[str, ItemT], error: DependencyError) -> dict[str, T | ItemFailure]:
+        """Return what was had before the model went away, and for the rest that it did."""
+        kinds = (self._model, ItemFailure)
+        outcomes = error.outcomes if isinstance(error, IncompleteError) else [None] * len(items)
+        outage = Outage(cause=error)
+        return {
+            key: outcome if isinstance(outcome, kinds) else outage for key, outcome in zip(items, outcomes, strict=True)
+        }
 
     async def _look_up(self, keys: Sequence[str]) -> dict[str, T]:
         found = {key: output for key in keys if (output := self._recent.find(key)) is not None}

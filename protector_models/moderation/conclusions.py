@@ -6,6 +6,7 @@ from functools import cache
 from protector_models.moderation.answer_stage import Answered
 from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.outages import Outage
 from protector_models.moderation.policy.rules import Decision
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.revisions import name_all
@@ -26,11 +27,13 @@ class Decided:
 
 
 def decide(answered: Answered, output: Assessment | ItemFailure) -> Decision:
-    """Return what the rules say of a response, also where the detector failed on it."""
+    """Return what the rules say of a response, also where the detector failed on it, or was away."""
     if isinstance(output, Assessment):
         return answered.rules.decide(output, answered.images.findings)
     return answered.rules.decide_without_assessment(
-        answered.images.findings, has_unread_parts=bool(answered.exchange.unread_parts)
+        answered.images.findings,
+        has_unread_parts=bool(answered.exchange.unread_parts),
+        was_away=isinstance(output, Outage),
     )
 
 
@@ -45,7 +48,7 @@ def conclude(item: Decided, rewriting: Rewriting, *, policy_revision: str, inclu
     """
     output, rules = item.assessed.output, item.answered.rules
     action = Action.REVIEW if rewriting.status is StageStatus.FAILED else item.decision.action
-    if isinstance(output, ItemFailure) and rules.on_failure == "dead_letter":
+    if isinstance(output, ItemFailure) and not isinstance(output, Outage) and rules.on_failure == "dead_letter":
         return Failure(stage=Stage.ASSESS, error=output.error, message=output.message)
     delivered_action = Action.ALLOW if rules.shadow else action
     original = item.answered.exchange.response

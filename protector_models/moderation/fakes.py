@@ -77,9 +77,13 @@ class FakeDetoxifier:
         """Its "name@revision". Set to put another model in its place."""
         self.requested: list[RewriteRequest] = []
         """Everything that was asked for, in order."""
+        self.unavailable = False
+        """Set to make every call raise."""
 
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response by the function."""
+        if self.unavailable:
+            raise ModelUnavailableError("the fake detoxifier is switched off")
         self.requested.extend(requests)
         return [self._rewrite(request) for request in requests]
 
@@ -122,9 +126,13 @@ class FakeGenerator:
     def __init__(self, *, revision: str = "fake-mllm@1") -> None:
         self.revision = revision
         """Its "name@revision". Set to put another model in its place."""
+        self.unavailable = False
+        """Set to make every call raise."""
 
     async def generate(self, events: Sequence[ConversationEvent]) -> list[Answer | ItemFailure]:
         """Echo the last message of each conversation."""
+        if self.unavailable:
+            raise ModelUnavailableError("the fake MLLM is switched off")
         texts = [event.messages[-1].text() for event in events]
         failure = ItemFailure(error="Poison", message="the last message holds the word that fakes refuse")
         return [failure if POISON in text else Answer(text=text, mllm=self.revision) for text in texts]

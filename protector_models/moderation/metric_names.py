@@ -7,8 +7,15 @@ Metric = Literal[
     "weir_verdicts_total",
     # Events that ended without a verdict, by `stage` and `error`.
     "weir_failures_total",
-    # Responses that the detector failed on and that the policy let pass or held back all the same, by `action`.
+    # Responses that the detector failed on, or was away for, and that the policy let pass or held back all the same, by
+    # `action`.
     "weir_failures_decided_by_policy_total",
+    # Events that went on without a model that was away, as the policy says, by `dependency` (detector, detoxifier,
+    # mllm).
+    "weir_failed_open_total",
+    # Events that were not moderated since a model was away, by `dependency` (also images), each time it was given up:
+    # a batch that is tried again may count again.
+    "weir_failed_closed_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",
@@ -44,6 +51,9 @@ Metric = Literal[
     # Requests over HTTP, by `route`, `status` (499: the client hung up) and `code` of the error, empty where there is
     # none.
     "weir_http_requests_total",
+    # What was to be counted against a rate limit and Redis did not answer in time, by `error`: the replica's own count
+    # decided.
+    "weir_rate_limit_errors_total",
     # Texts, conversations and events in them, by `route` and `action` that the policy takes, or would take were it not
     # in shadow; "failed" for an event of a batch that has no verdict.
     "weir_http_results_total",

@@ -12,6 +12,7 @@ from protector_models.moderation.conclusions import Decided, conclude, decide
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.image_stage import EventImages, ImageStage
 from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.outages import MODEL_UNAVAILABLE, failing_closed, require_open, tell_open
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import (
     Detoxifier,
@@ -23,7 +24,7 @@ from protector_models.moderation.ports import (
     VerdictCache,
 )
 from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
-from protector_models.moderation.settling import settle
+from protector_models.moderation.settling import settle, settling_together
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.tenants import TenantCheck
 from protector_models.moderation.verdict import Action, Failure, Outcome, Verdict
@@ -124,19 +125,21 @@ class Moderator:
             UnforeseenError: a model or Weir itself has a fault that some event brings out; nothing was decided
                 (`moderate_isolating` finds the event).
         """
-        images, ends = await self._decide_all(events)
-        rewritten = iter(await self._rewrite([end for end in ends if isinstance(end, Decided)]))
-        outcomes = [next(rewritten) if isinstance(end, Decided) else end for end in ends]
-        # Only now: a batch that raises is tried again, and would count twice.
-        settle(partial(self._count_events, events, images))
-        settle(partial(self._count, outcomes))
+        with settling_together():
+            images, ends = await self._decide_all(events)
+            rewritten = iter(await self._rewrite([end for end in ends if isinstance(end, Decided)]))
+            outcomes = [next(rewritten) if isinstance(end, Decided) else end for end in ends]
+            # Not before: a batch that raises is tried again, and would count twice.
+            settle(partial(self._count_events, events, images))
+            settle(partial(self._count, outcomes))
         return outcomes
 
     async def decide(self, events: Sequence[ConversationEvent]) -> list[Outcome | Decided]:
         """Decide each event; see `ModeratesInSteps`."""
-        images, ends = await self._decide_all(events)
-        settle(partial(self._count_events, events, images))
-        settle(partial(self._count, [end for end in ends if not isinstance(end, Decided)]))
+        with settling_together():
+            images, ends = await self._decide_all(events)
+            settle(partial(self._count_events, events, images))
+            settle(partial(self._count, [end for end in ends if not isinstance(end, Decided)]))
         return ends
 
     async def rewrite(self, decided: Sequence[Decided]) -> list[Outcome]:
@@ -151,9 +154,9 @@ class Moderator:
         """Return what became of the images of events that are not refused, and how each event ends or goes on."""
         refusals = [self._tenants.refuse(event) for event in events]
         admitted = [event for event, refusal in zip(events, refusals, strict=True) if refusal is None]
-        with in_stage(Stage.IMAGES):
+        with in_stage(Stage.IMAGES), failing_closed(self._metrics, "images", len(admitted)):
             images = await self._images.look_at(admitted)
-        with in_stage(Stage.GENERATE):
+        with in_stage(Stage.GENERATE), failing_closed(self._metrics, "mllm", len(admitted)):
             answers = iter(await self._answers.answer(admitted, images))
         reached = [next(answers) if refusal is None else refusal for refusal in refusals]
         with in_stage(Stage.ASSESS):
@@ -166,7 +169,12 @@ class Moderator:
 
     async def _decide(self, answered: Sequence[Answered]) -> list[Decided]:
         asked = self._detector.revision
-        assessed = await self._detector.assess([item.exchange for item in answered])
+        with failing_closed(self._metrics, "detector", len(answered)):
+            assessed = await self._detector.assess_if_there([item.exchange for item in answered])
+            num_open = require_open(
+                (found.output, item.rules.on_detector_outage) for item, found in zip(answered, assessed, strict=True)
+            )
+        settle(partial(tell_open, self._metrics, "detector", num_open))
         return [
             Decided(answered=item, asked=asked, assessed=found, decision=decide(item, found.output))
             for item, found in zip(answered, assessed, strict=True)
@@ -207,6 +215,8 @@ class Moderator:
         )
         for action, number in unjudged.items():
             self._metrics.count("weir_failures_decided_by_policy_total", number, action=action.value)
+        unanswered = [item for item in outcomes if isinstance(item, Failure) and item.error == MODEL_UNAVAILABLE]
+        tell_open(self._metrics, "mllm", sum(item.stage is Stage.GENERATE for item in unanswered))
         failed = Counter((item.stage, item.error) for item in outcomes if isinstance(item, Failure))
         for (stage, error), number in failed.items():
             self._metrics.count("weir_failures_total", number, stage=stage.value, error=error)

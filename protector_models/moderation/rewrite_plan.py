@@ -17,6 +17,11 @@ class Try:
     """How often the same method was tried before. Of `complete`: 0 is the category's text, 1 the default one."""
 
     @property
+    def needs_detoxifier(self) -> bool:
+        """Whether a model makes it."""
+        return self.method in _NEEDS_DETOXIFIER
+
+    @property
     def needs_spans(self) -> bool:
         """Whether it has to be known which sentences are harmful."""
         return self.method in {RewriteMethod.EDIT, RewriteMethod.OMIT}

@@ -11,6 +11,7 @@ from protector_models.moderation.fingerprint import exchange_fingerprint, rewrit
 from protector_models.moderation.harmful_spans import HarmfulSpan, SpanSearch, find_harmful_spans
 from protector_models.moderation.model_outputs import Assessment, ItemFailure, Rewrite
 from protector_models.moderation.omission import omit
+from protector_models.moderation.outages import Outage, failing_closed, require_open, tell_open
 from protector_models.moderation.policy.rules import Decision
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Detoxifier, Metrics, RewriteRequest, Span, VerdictCache
@@ -74,6 +75,8 @@ class _Progress:
     detoxifier: str | None = None
     """The one that was asked last."""
     cached: bool = True
+    met_outage: bool = False
+    """Whether the detoxifier was away."""
     released: Rewriting | None = None
 
 
@@ -100,6 +103,8 @@ class Rewriter:
 
         Where models are just being replaced, one text may be written or read by the old one, the next by the new one.
 
+        While the detoxifier is away, methods that need it are left out where the rules say so (`on_detoxifier_outage`).
+
         Raises:
             DependencyError: detoxifier or detector is gone or late; nothing is released.
         """
@@ -118,19 +123,23 @@ class Rewriter:
     async def _try_next(self, pending: Sequence[_Progress]) -> None:
         """Make the next try at each task."""
         tries = [one.tries.pop(0) for one in pending]
-        await self._find_spans(
-            [one for one, trial in zip(pending, tries, strict=True) if trial.needs_spans and one.spans is None]
-        )
+        with failing_closed(self._metrics, "detector", len(pending)):
+            await self._find_spans(
+                [one for one, trial in zip(pending, tries, strict=True) if trial.needs_spans and one.spans is None]
+            )
         texts = await self._write(pending, tries)
         written = [position for position, text in enumerate(texts) if isinstance(text, str)]
         candidates = [
             pending[position].task.exchange.model_copy(update={"response": texts[position]}) for position in written
         ]
-        with in_stage(Stage.VERIFY):
+        with in_stage(Stage.VERIFY), failing_closed(self._metrics, "detector", len(pending)):
             assessed = dict(zip(written, await self._detector.assess(candidates), strict=True))
         for position, (one, trial, text) in enumerate(zip(pending, tries, texts, strict=True)):
             if isinstance(text, ItemFailure):
                 one.refusals.append((trial.method, text.error))
+                if isinstance(text, Outage):
+                    one.met_outage = True
+                    one.tries = [left for left in one.tries if not left.needs_detoxifier]
             else:
                 _release_or_refuse(one, trial, text, assessed[position])
 
@@ -152,7 +161,12 @@ class Rewriter:
         detoxifier = self._detoxifier
         if detoxifier is not None and requests:
             asked = detoxifier.revision
-            rewrites = await self._rewrites.get_many(requests, detoxifier.rewrite, revision=asked)
+            with failing_closed(self._metrics, "detoxifier", len(requests)):
+                rewrites = await self._rewrites.get_many(
+                    requests, detoxifier.rewrite, revision=asked, notes_outages=True
+                )
+                on_outage = [pending[position].task.rules.on_detoxifier_outage for position in lacking]
+                require_open((rewrite.output, on) for rewrite, on in zip(rewrites, on_outage, strict=True))
             for position, rewrite in zip(lacking, rewrites, strict=True):
                 one, output = pending[position], rewrite.output
                 one.cached = one.cached and rewrite.cached
@@ -165,6 +179,7 @@ class Rewriter:
         refused = Counter(refusal for one in progress for refusal in one.refusals)
         for (method, reason), number in refused.items():
             self._metrics.count("weir_rewrites_refused_total", number, method=method.value, reason=reason)
+        tell_open(self._metrics, "detoxifier", sum(one.met_outage for one in progress))
         released = Counter(one.released.method for one in progress if one.released is not None)
         for released_method, number in released.items():
             if released_method is not None:

@@ -10,6 +10,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from protector_models.moderation.errors import ConfigurationError
@@ -28,6 +29,8 @@ _DRAIN_POLL_S = 0.1
 """How often a replica that stops looks whether its last call has ended."""
 
 _IS_CLOSED = "_is_closed"
+
+_HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
 
 _SERVE_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
@@ -79,24 +82,45 @@ def start_serve(settings: ServeSettings, *, http: HttpSettings | None = None, sh
         show_replica_logs: print what replicas log on this process's standard error, too.
 
     Raises:
-        ConfigurationError: there is no Ray at the address.
+        ConfigurationError: there is no Ray at the address, or its HAProxy cannot answer HTTPS.
     """
     if not ray.is_initialized():
         _start_ray(settings, with_http=http is not None, show_replica_logs=show_replica_logs)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if http is not None and http.tls is not None and os.environ.get(_HAPROXY_VARIABLE) == "1":
+        raise ConfigurationError("http.tls: expected null with HAProxy, which asks the front's replicas for plain HTTP")
     serve.start(
         proxy_location=ProxyLocation.Disabled if http is None else ProxyLocation.HeadOnly,
-        http_options=None if http is None else HTTPOptions(host=http.host, port=http.port),
+        http_options=None if http is None else _http_options(http),
         logging_config=_SERVE_LOGGING,
     )
 
 
-def require_listening() -> None:
-    """Refuse a Ray Serve that answers no HTTP, because whoever started it wanted none.
+def _http_options(http: HttpSettings) -> HTTPOptions:
+    tls = http.tls
+    if tls is None:
+        return HTTPOptions(host=http.host, port=http.port)
+    return HTTPOptions(
+        host=http.host,
+        port=http.port,
+        # The proxy is a process with a working directory of its own.
+        ssl_certfile=str(tls.certificate_file.absolute()),
+        ssl_keyfile=str(tls.key_file.absolute()),
+        ssl_keyfile_password=None if tls.key_password is None else tls.key_password.get_secret_value(),
+    )
+
+
+def require_listening(http: HttpSettings) -> None:
+    """Refuse a Ray Serve that answers no HTTP, or no HTTPS, because whoever started it wanted none.
 
     Raises:
         ConfigurationError: it is one.
     """
+    client = _get_global_client()
+    if http.tls is not None and (client is None or client.http_config.ssl_certfile is None):
+        raise ConfigurationError(
+            "http.tls: Ray Serve ran before and answers plain HTTP; expected it to have been started with a certificate"
+        )
     if not serve.status().proxies:
         raise ConfigurationError(
             "http: Ray Serve ran before and listens nowhere; expected it to have been started with proxy_location "

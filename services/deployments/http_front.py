@@ -9,9 +9,11 @@ import structlog
 from starlette.types import ASGIApp
 
 from protector_models.mllms.mllm import open_chat_model
-from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.errors import DependencyError, ModelUnavailableError
 from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.ports import Moderates
+from protector_models.moderation.verdict import Verdict
 from services.configuration import ModerationSettings
 from services.counters.replica_counters import RayMetrics
 from services.deployments.calls import ServeHandle
@@ -23,6 +25,7 @@ from services.logs import configure_logs
 from services.moderators import open_moderator, verdict_cache
 from services.patience import Patience, report_tries
 from services.persistent_ports import ask_persistently
+from services.stores.redis_charges import make_charges
 
 _WARM_UP = Patience(initial_s=0.5, max_s=5)
 """Models are waited for without end: a new replica would only wait anew."""
@@ -53,6 +56,7 @@ class HttpFront:
         self._metrics = RayMetrics()
         self._readiness = Readiness()
         self._opening: asyncio.Task[None] | None = None
+        self._charges = make_charges(settings.redis, metrics=self._metrics)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; called by Serve."""
@@ -61,6 +65,7 @@ class HttpFront:
             policy=self._policy,
             readiness=self._readiness,
             metrics=self._metrics,
+            charges=self._charges,
             beside=self._moderators_beside,
             # Serve does, with the id that the request came with.
             sends_request_id=False,
@@ -84,6 +89,7 @@ class HttpFront:
         finally:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+            await self._charges.close()
 
     async def _keep_open(self) -> None:
         settings, http, metrics = self._settings, self._http, self._metrics
@@ -101,7 +107,7 @@ class HttpFront:
                 stack.push_async_callback(chat.close)
             moderators = Moderators.of(moderator, cache, chat=chat)
             await _WARM_UP.keep_trying(
-                partial(moderators.live.moderate, [_WARM_UP_EVENT]),
+                partial(_warm_up, moderators.live),
                 after=DependencyError,
                 report=report_tries(_log, "the models do not answer yet; trying again"),
             )
@@ -111,3 +117,14 @@ class HttpFront:
                 await asyncio.Event().wait()
             finally:
                 self._readiness.moderators = None
+
+
+async def _warm_up(moderator: Moderates) -> None:
+    """Have something judged.
+
+    Raises:
+        DependencyError: a model is not up yet, also where the policy goes on without it.
+    """
+    (outcome,) = await moderator.moderate([_WARM_UP_EVENT])
+    if isinstance(outcome, Verdict) and outcome.assessment is None:
+        raise ModelUnavailableError("nothing was judged yet")

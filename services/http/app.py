@@ -1,5 +1,6 @@
 """The application: routes that let a call in, translate, and answer. Any ASGI server runs it."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
@@ -36,12 +37,13 @@ from services.http.reception import CLIENT_GONE, Reception
 from services.http.refusals import RefusedRequestError, refuse_for, write_refusal
 from services.http.results import ModerationAnswer
 from services.http.settings import ChatSettings, HttpSettings
+from services.stores.charges import Charges, MemoryCharges
 
 _JSON = "application/json"
 _REFUSED_AT_THE_DOOR = (
     *("invalid_json", "invalid_value", "too_many_items", "invalid_api_key", "not_from_this_machine", "body_too_slow"),
     *("body_too_large", "unsupported_media_type", "not_judged", "overloaded", "internal_error", "not_ready"),
-    *("model_unavailable", "deadline_passed"),
+    *("rate_limited", "model_unavailable", "deadline_passed"),
 )
 _BODIES: Mapping[str, Bodies] = {
     moderations.ROUTE: ModerationRequest,
@@ -68,6 +70,7 @@ def build_app(
     policy: Policy,
     readiness: Readiness,
     metrics: Metrics,
+    charges: Charges | None = None,
     beside: Callable[[], AbstractAsyncContextManager[None]] = _nothing_beside,
     sends_request_id: bool = True,
 ) -> ASGIApp:
@@ -78,6 +81,7 @@ def build_app(
         policy: the one that the moderators have.
         readiness: gets the moderators once they are up.
         metrics: counts calls and results.
+        charges: count what tenants ask for; None: of this application alone.
         beside: runs for as long as the application does.
         sends_request_id: whether answers get the header x-request-id; Ray Serve adds it itself.
     """
@@ -97,7 +101,7 @@ def build_app(
     )
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
-    _add_pages(app, policy, readiness, door := Door(settings))
+    _add_pages(app, policy, readiness, door := Door(settings, charges or MemoryCharges(clock=time.monotonic)))
     _add_chat(app, policy, readiness, door, settings=settings.chat, metrics=metrics)
     _add_calls(app, policy, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)

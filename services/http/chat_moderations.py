@@ -55,6 +55,7 @@ async def moderate_conversations(
     is_batch = isinstance(asked.input[0], list)
     conversations: Sequence[JsonValue] = asked.input if is_batch else [asked.input]
     require_few(conversations, max_items=max_items)
+    await visit.charge_items(len(conversations))
     tenant = visit.tenant or DEFAULT_TENANT
     decoded = await off_loop(
         len(visit.body),

@@ -87,6 +87,7 @@ async def _answer(visit: Visit, moderator: Moderates, *, max_items: int, metrics
     is_batch = "events" in written
     events: Sequence[JsonValue] = validate(EventBatch, written).events if is_batch else [written]
     require_few(events, max_items=max_items)
+    await visit.charge_items(len(events))
     decoded = await off_loop(len(visit.body), lambda: [_decode(event, visit.tenant) for event in events])
     if not is_batch and isinstance(refused := decoded[0], FailedValue):
         raise refuse_failed(refused.failure)

@@ -102,6 +102,7 @@ async def moderate_inputs(
     tenant = visit.tenant or DEFAULT_TENANT
     events = _to_events(asked.input, name=visit.id, tenant=tenant)
     require_few(events, max_items=max_items)
+    await visit.charge_items(len(events))
     verdicts = await judge(visit, moderators.inputs, events)
     count_results(metrics, ROUTE, verdicts)
     return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)

@@ -50,7 +50,8 @@ class Reception:
             await self._app(scope, receive, send)
             return
         began_s, request_id, status = self._clock(), _find_id(scope), None
-        scope.setdefault("state", {}).update(request_id=request_id, code="")
+        answer_headers: dict[str, str] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, code="", answer_headers=answer_headers)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -59,6 +60,7 @@ class Reception:
                 headers = MutableHeaders(scope=message)
                 headers["openai-processing-ms"] = str(self._milliseconds_since(began_s))
                 headers["x-content-type-options"] = "nosniff"
+                headers.update(answer_headers)
                 if self._sends_request_id:
                     headers["x-request-id"] = request_id
             await send(message)

@@ -14,6 +14,7 @@ from protector_models.moderation.errors import (
     WeirError,
 )
 from protector_models.moderation.held_back import NotJudgedError
+from protector_models.moderation.outages import MODEL_UNAVAILABLE
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure
 
@@ -39,6 +40,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "not_judged": HTTPStatus.UNPROCESSABLE_ENTITY,
     # Too much at once: no outage either, or a flood would open such a gateway.
     "overloaded": HTTPStatus.TOO_MANY_REQUESTS,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # A fault in the program.
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     # What may be there the next time.
@@ -77,18 +79,20 @@ _REFUSALS: Mapping[type[Exception], tuple[str, str]] = {
 class RefusedRequestError(WeirError):
     """A request that is not answered. The message says what was expected, and quotes nothing of the request."""
 
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+    def __init__(self, code: str, message: str, param: str | None = None, retry_after_s: int | None = None) -> None:
         """Refuse.
 
         Args:
             code: one of `STATUSES`.
             message: for the caller.
             param: what of the request it is about, by names that this project gives.
+            retry_after_s: after how many seconds it is worth trying again; None: what the code always has.
         """
-        super().__init__(code, message, param)
+        super().__init__(code, message, param, retry_after_s)
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after_s = _RETRY_AFTER_S.get(code) if retry_after_s is None else retry_after_s
 
     def __str__(self) -> str:
         """Say what was expected."""
@@ -124,8 +128,8 @@ def to_error(refusal: RefusedRequestError) -> ErrorBody:
 def write_refusal(refusal: RefusedRequestError) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of the answer to a request that is refused."""
     status, headers = STATUSES[refusal.code], {}
-    if (seconds := _RETRY_AFTER_S.get(refusal.code)) is not None:
-        headers["retry-after"] = str(seconds)
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(refusal.retry_after_s)
     if status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return int(status), headers, to_json(ErrorEnvelope(error=to_error(refusal)))
@@ -148,4 +152,10 @@ def refuse_failed(failure: Failure, param: str | None = None) -> RefusedRequestE
     """Return the refusal that the failure of one event is."""
     if failure.stage is Stage.DECODE:
         return RefusedRequestError("invalid_event", failure.message, param)
+    if failure.error == MODEL_UNAVAILABLE:
+        return _refuse_outage()
     return RefusedRequestError("not_judged", f"{failure.stage.value}: {failure.error}: {failure.message}", param)
+
+
+def _refuse_outage() -> RefusedRequestError:
+    return RefusedRequestError(*_REFUSALS[DependencyError])

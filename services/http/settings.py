@@ -1,9 +1,10 @@
 """Settings of the HTTP front: where it listens, who may call, how much at once and for how long."""
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from services.settings import Seconds
 
@@ -33,6 +34,45 @@ class ChatSettings(BaseModel):
     """Answers to one request (`n`)."""
 
 
+class TlsSettings(BaseModel):
+    """The certificate that callers are shown; the files lie on the machine that listens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_file: Path
+    """PEM: the certificate, then those that lead to one that callers know."""
+    key_file: Path
+    """PEM: its private key."""
+    key_password: SecretStr | None = None
+    """Of a key that is locked."""
+
+
+class RateLimit(BaseModel):
+    """How much one tenant may ask for in any minute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Requests with a body, whatever becomes of them; null: any number."""
+    items_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Texts, conversations and events in them; null: any number."""
+
+
+class RateLimitSettings(BaseModel):
+    """How much tenants may ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: RateLimit = Field(default_factory=RateLimit)
+    """Of each tenant that has none of its own; without `keys`, of all callers together."""
+    tenants: dict[str, RateLimit] = Field(default_factory=dict)
+    """By name. What a tenant has of its own stands in the place of the default, the whole of it."""
+
+    def of(self, tenant: str | None) -> RateLimit:
+        """Return the limit of a tenant."""
+        return self.tenants.get(tenant or "", self.default)
+
+
 class HttpSettings(BaseModel):
     """The HTTP front (`docs/http.md`)."""
 
@@ -41,8 +81,12 @@ class HttpSettings(BaseModel):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address that is listened at: of this machine alone (127.0.0.1, ::1) unless `keys` are set."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    tls: TlsSettings | None = None
+    """Answer HTTPS, and nothing else; null: HTTP."""
     keys: tuple[ApiKeySettings, ...] = ()
     """Who may call. Empty: everybody on this machine, and nobody else."""
+    rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
+    """How much each tenant may ask for, over all replicas together; without Redis (`redis.url`) of each replica."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 16_000_000
     """The largest body of a request; of one that is larger no more is read."""
     max_total_body_bytes: Annotated[int, Field(ge=1)] = 128_000_000
@@ -79,6 +123,12 @@ class HttpSettings(BaseModel):
                 f"max_total_body_bytes: expected at least max_body_bytes ({self.max_body_bytes}), "
                 f"got {self.max_total_body_bytes}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _require_limits_of_tenants_with_keys(self) -> Self:
+        if unknown := sorted(set(self.rate_limits.tenants) - {key.tenant for key in self.keys}):
+            raise ValueError(f"rate_limits.tenants: expected tenants of keys only, got {unknown[0]!r}")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,6 @@
 import json
 import socket
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import httpx
@@ -88,11 +87,12 @@ def test_openais_client_chats_and_what_is_harmful_does_not_come_through(served: 
     harmless = "Simmer the tomatoes for an hour, then let them cool before you taste them. "
     harmful = "You are a stupid worthless idiot and I hope you die, everybody hates you. "
     with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
-        ask = partial(client.chat.completions.create, model="m")
-        whole = ask(messages=[{"role": "user", "content": harmless}])
+        create = client.chat.completions.create
+        whole = create(model="m", messages=[{"role": "user", "content": harmless}])
         assert whole.choices[0].message.content == harmless
         said = ""
-        for chunk in ask(messages=[{"role": "user", "content": harmless + harmful + harmless}], stream=True):
+        question: Any = {"role": "user", "content": harmless + harmful + harmless}
+        for chunk in create(model="m", messages=[question], stream=True):
             said += chunk.choices[0].delta.content or ""
     assert said.startswith(harmless.rstrip())
     assert "worthless" not in said

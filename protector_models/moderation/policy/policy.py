@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS
+from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule
 from protector_models.moderation.policy.rules import GENERAL_CATEGORIES, PolicyModel, Rule
 from protector_models.moderation.policy.tenant_rules import OmitShare, RewriteMethods, TenantRules
@@ -37,6 +38,9 @@ class TenantOverrides(PolicyModel):
     on_known_image: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
     image_rules: tuple[ImageRule, ...] | None = None
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
+    on_detector_outage: OnOutage | None = None
+    on_detoxifier_outage: OnOutage | None = None
+    on_mllm_outage: OnOutage | None = None
     deliver_under_review: bool | None = None
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     shadow: bool | None = None
@@ -119,6 +123,13 @@ class Policy(TenantRules):
     def knows_tenant(self, tenant: str) -> bool:
         """Tell whether a tenant is one of the policy's; to a policy that names none, none is unknown."""
         return not self.tenants or tenant in self.tenants or tenant == DEFAULT_TENANT
+
+    def goes_on_without_models(self) -> bool:
+        """Tell whether anybody goes on while some model is away."""
+        return any(
+            "open" in {rules.on_detector_outage, rules.on_detoxifier_outage, rules.on_mllm_outage}
+            for rules in self._every_rules()
+        )
 
     def in_shadow(self) -> Self:
         """Return the policy with everybody in shadow."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule, find_image_rule, has_known, has_unread
 from protector_models.moderation.policy.rules import Decision, PolicyModel, Rule, is_more_severe, judge, more_severe
 from protector_models.moderation.policy.texts import (
@@ -76,6 +77,15 @@ class TenantRules(PolicyModel):
     on_failure: Literal["dead_letter", Action.ALLOW, Action.REVIEW, Action.BLOCK] = "dead_letter"
     """What follows where the detector failed on this one response. "allow" fails open: it delivers what nobody
     judged, and is counted. "review" holds it back."""
+    on_detector_outage: OnOutage = "closed"
+    """Where the detector is away for longer than it is waited for: "closed" delivers nothing, and asks again or refuses
+    the call; "open" delivers what nobody judged, unless images or parts that nothing reads ask for more."""
+    on_detoxifier_outage: OnOutage = "closed"
+    """The same for the model that rewrites: "open" leaves out the methods that need it. What is delivered in place of a
+    harmful response was judged, in the end the policy's text; a harmful response is never delivered."""
+    on_mllm_outage: OnOutage = "closed"
+    """The same for the MLLM, without which there is nothing to deliver: "open" lets an event without a response end as
+    a failure, so that others need not wait behind it."""
     deliver_under_review: bool = False
     """Whether a response is delivered while it waits for review: one that was judged, and is there because of a rule or
     of an image. Never one that a rule wants rewritten or blocked, that the detector failed on (`on_failure`), or of
@@ -118,13 +128,22 @@ class TenantRules(PolicyModel):
             action = more_severe(action, self.on_unread_parts)
         return found if action is found.action else replace(found, action=action)
 
-    def decide_without_assessment(self, images: Sequence[ImageFinding], *, has_unread_parts: bool = False) -> Decision:
+    def decide_without_assessment(
+        self, images: Sequence[ImageFinding], *, has_unread_parts: bool = False, was_away: bool = False
+    ) -> Decision:
         """Return what follows where the detector failed and the policy decides all the same (`on_failure`).
 
         What the images and the parts that nothing reads ask for is then still done.
+
+        Args:
+            images: of the conversation.
+            has_unread_parts: whether it has some that nothing reads.
+            was_away: whether the detector was away, and the policy goes on without it (`on_detector_outage`).
         """
         # With "dead_letter" the decision is never used: the event ends as a failure.
         on_failure = Action.BLOCK if self.on_failure == "dead_letter" else self.on_failure
+        if was_away:
+            on_failure = Action.ALLOW
         found = self._judge_images(images, Decision(action=on_failure, found=on_failure, category=None, withheld=True))
         action = more_severe(found.action, self.on_unread_images) if has_unread(images) else found.action
         if has_unread_parts:

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from protector_models.moderation.errors import WeirError
 from protector_models.moderation.ports import Metrics
 from services.http.guarded_chat.answers import ChatCompletionChunk, ChunkChoice
-from services.http.guarded_chat.guarded_stream import GuardedStream
+from services.http.guarded_chat.guarded_stream import GuardedStream, counting_outages
 from services.http.guarded_chat.held_choice import HeldChoice
 from services.http.guarded_chat.open_chat import OpenChat
 from services.http.guarded_chat.paces import PaceMeter
@@ -40,7 +40,8 @@ class ChatEvents:
         self._metrics = metrics
         self._route = route
         self._choices = [_held(chat, pace, index) for index in range(chat.asked.num_choices)]
-        self._stream = GuardedStream(chat.model.stream(chat.asked.to_model()), self._choices)
+        chunks = counting_outages(chat.model.stream(chat.asked.to_model()), metrics)
+        self._stream = GuardedStream(chunks, self._choices)
         self._end = "client_gone"
 
     async def begin(self) -> None:

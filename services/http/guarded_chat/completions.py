@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 from protector_models.moderation.errors import UnansweredError
 from protector_models.moderation.off_loop import off_loop
+from protector_models.moderation.outages import failing_closed
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from services.http.door import Visit
@@ -77,7 +78,8 @@ class GuardedChat:
         return events
 
     async def _answer_whole(self, chat: OpenChat) -> bytes:
-        answer = await chat.model.complete(chat.asked.to_model())
+        with failing_closed(self._metrics, "mllm", 1):
+            answer = await chat.model.complete(chat.asked.to_model())
         written = read_written(answer, num_choices=chat.asked.num_choices)
         if len({choice.index for choice in written.choices}) < max(1, len(written.choices)):
             raise UnansweredError("InvalidAnswer: expected each answer once, and at least one")

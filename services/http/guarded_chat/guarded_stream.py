@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 
 from pydantic import JsonValue
 
+from protector_models.moderation.outages import failing_closed
+from protector_models.moderation.ports import Metrics
 from services.http.deadlines import give_up
 from services.http.guarded_chat.answers import ChunkChoice, Delta
 from services.http.guarded_chat.held_choice import HeldChoice
@@ -102,3 +105,15 @@ class GuardedStream:
         changed = [choice for choice in self._choices if choice.has_news or (is_whole and not choice.is_closed)]
         released = await asyncio.gather(*(choice.release(is_whole=is_whole) for choice in changed))
         return [chunk for chunks in released for chunk in chunks]
+
+
+async def counting_outages(chunks: AsyncGenerator[Chunk, None], metrics: Metrics) -> AsyncGenerator[Chunk, None]:
+    """Yield what an MLLM writes, and count it where it turns out to be away.
+
+    Raises:
+        DependencyError: it is.
+    """
+    async with aclosing(chunks):
+        with failing_closed(metrics, "mllm", 1):
+            async for chunk in chunks:
+                yield chunk

@@ -55,6 +55,7 @@ class ChatModeration(_Judged):
     output: Judged
 
 
+FAILED_OPEN = NotJudged(code="failed_open", message="the detector failed, and the policy goes on without it")
 INPUT_NOT_ASKED = NotJudged(code="not_asked", message="neither the policy nor the request asks for it")
 NOTHING_SAID = NotJudged(code="nothing_said", message="there was nothing to judge")
 
@@ -102,8 +103,8 @@ def most_severe(verdicts: Sequence[Verdict]) -> Action:
     return max(map(action_of, verdicts), key=_SEVERITY.index, default=Action.ALLOW)
 
 
-def to_results(verdicts: Mapping[int, Sequence[Verdict]], rules: TenantRules, *, model: str) -> ChatResults | None:
-    """Return the results for answers, by their indexes; None where nothing was judged.
+def to_results(verdicts: Mapping[int, Sequence[Verdict]], rules: TenantRules, *, model: str) -> ChatResults | NotJudged:
+    """Return the results for answers, by their indexes, or why there are none.
 
     Args:
         verdicts: on the pieces of each.
@@ -112,7 +113,9 @@ def to_results(verdicts: Mapping[int, Sequence[Verdict]], rules: TenantRules, *,
     """
     judged = {index: found for index, found in sorted(verdicts.items()) if found}
     if not judged:
-        return None
+        return NOTHING_SAID
+    if any(verdict.assessment is None for found in judged.values() for verdict in found):
+        return FAILED_OPEN
     revisions = (verdict.model_revisions.get("detector") for found in judged.values() for verdict in found)
     detector = name_all([name for name in revisions if name is not None]) or model
     return ChatResults(

@@ -67,8 +67,7 @@ class OpenChat:
 
     def tell(self, verdicts: Mapping[int, Sequence[Verdict]]) -> ChatModeration:
         """Return what was judged, with the verdicts on answers by their indexes."""
-        results = to_results(verdicts, self.rules, model=self.detector)
-        return ChatModeration(input=self.input.judged, output=results or NOTHING_SAID)
+        return ChatModeration(input=self.input.judged, output=to_results(verdicts, self.rules, model=self.detector))
 
 
 class NotAsked:
@@ -107,6 +106,7 @@ async def open_chat(
         raise RefusedRequestError("model_not_found", "no MLLM is configured (mllm): nobody answers chats", "model")
     asked = validate(ChatCompletionRequest, await read_json_object(visit.body))
     require_answerable(asked, model, max_choices=max_choices)
+    await visit.charge_items(asked.num_choices)
     if asked.moderation is not None:
         require_model(asked.moderation.model, moderators)
     tenant = visit.tenant or DEFAULT_TENANT
@@ -144,10 +144,9 @@ async def _judge_input(
         if asked.input_mode == "block":
             raise refusal
         return JudgedInput(judged=NotJudged(code=refusal.code, message=refusal.message))
-    results = to_results({0: [verdict]}, rules, model=moderators.detector)
-    assert results is not None
+    judged = to_results({0: [verdict]}, rules, model=moderators.detector)
     is_found = action_of(verdict) is not Action.ALLOW
-    return JudgedInput(judged=results, is_blocked=is_found and asked.input_mode == "block")
+    return JudgedInput(judged=judged, is_blocked=is_found and asked.input_mode == "block")
 
 
 def _to_input(event: ConversationEvent) -> ConversationEvent | None:

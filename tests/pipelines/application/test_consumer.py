@@ -16,11 +16,13 @@ from pipelines.streaming.kafka.broker_administration import ensure_topics, produ
 from pipelines.streaming.runaway_limit import RunawayDeadLettersError
 from pipelines.streaming.settings import DeadLetterSettings, KafkaSettings, StreamSettings
 from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.policy.policy import Policy, TenantOverrides
 from protector_models.moderation.verdict import ModeratedConversation
 from protector_models.policies.policy_file import load_policy
 from services.deployments.replicas import DetectorReplica
 from services.scaling.consumer_reports import LAG_RECORDS, PARTITIONS, PUBLISHED_RECORDS, WAITING_RECORDS
 from services.settings import ModelDeadlines, ServeSettings
+from tests.builders import policy
 from tests.logs import logs_of_its_own
 from tests.pipelines.streaming.brokers import PATIENCE_S, stream_settings
 from tests.protector_models.synchronous_detector import load_plain
@@ -61,9 +63,11 @@ def working() -> FakeDeployment:
 
 
 @asynccontextmanager
-async def consumer(settings: WeirSettings, detector: FakeDeployment) -> AsyncIterator[StreamConsumer]:
+async def consumer(
+    settings: WeirSettings, detector: FakeDeployment, policy: Policy | None = None
+) -> AsyncIterator[StreamConsumer]:
     """Start a consumer as Serve does, and close it."""
-    started = StreamConsumer(settings, load_policy(None), handles={"detector": FakeHandle(detector)})
+    started = StreamConsumer(settings, policy or load_policy(None), handles={"detector": FakeHandle(detector)})
     await started.reconfigure(None, Rank(0))
     try:
         yield started
@@ -121,6 +125,34 @@ async def test_it_moderates_tells_its_lag_and_goes_on_under_another_rank(apache_
     assert await moderated_ids(settings) == [f"e{number}" for number in range(15)]
     assert (await started.status())["stopped"] is None
     await started.check_health()
+
+
+@pytest.mark.kafka
+async def test_while_its_detector_is_away_who_goes_on_is_served_and_who_waits_is_once_it_is_back(
+    apache_kafka: KafkaSettings,
+) -> None:
+    settings = settings_for(apache_kafka, open_after_s=0.2, retry_initial_s=0.01, retry_max_s=0.02)
+    rules = policy(tenants={"hasty": TenantOverrides(on_detector_outage="open")})
+    detector = working()
+    async with consumer(settings, detector, rules) as started:
+        await status_when(started, lambda status: status["connected"] is True)
+        detector.failures.extend(ModelUnavailableError("away") for _ in range(100_000))
+        await send(settings, encode(event_id="hasty", tenant="hasty"))
+        await status_when(started, lambda status: status.get("records_published") == 1)
+        await send(settings, encode(event_id="patient"))
+        num_failures = len(detector.failures)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(detector.failures) > num_failures - 100:  # noqa: ASYNC110  (state of a fake)
+                await asyncio.sleep(0.02)
+        assert (await started.status())["records_published"] == 1
+        detector.failures.clear()
+        await status_when(started, lambda status: status.get("records_published") == 2)
+    records = await read(settings, settings.stream.sink_topic)
+    verdicts = [ModeratedConversation.model_validate_json(record.value or b"") for record in records]
+    assert [(verdict.event_id, verdict.assessment is None) for verdict in verdicts] == [
+        ("hasty", True),
+        ("patient", False),
+    ]
 
 
 @pytest.mark.kafka

@@ -48,6 +48,13 @@ def test_every_application_is_built_from_one_configuration(
     assert isinstance(build_one(arguments(WITH_MLLM)), Application)
 
 
+def test_a_certificate_that_serve_would_not_show_is_refused(
+    arguments: Callable[[str], ApplicationArguments],
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"http\.tls: expected null with serve deploy"):
+        build_http(arguments("http: {tls: {certificate_file: a.pem, key_file: b.pem}}"))
+
+
 def test_a_front_that_is_not_configured_is_named_where_its_application_is_asked_for(
     arguments: Callable[[str], ApplicationArguments],
 ) -> None:

@@ -13,6 +13,7 @@ from pipelines.commands import serve as command
 from pipelines.settings import WeirSettings
 from protector_models.moderation.errors import ConfigurationError
 from services.http.settings import HttpSettings
+from tests.certificates import write_certificate
 from tests.logs import logs_of_its_own
 
 
@@ -113,6 +114,18 @@ def test_a_port_that_is_taken_is_named_before_anything_is_started(started: list[
         (tmp_path / "weir.yaml").write_text(f"http: {{port: {taken.getsockname()[1]}}}")
         with pytest.raises(ConfigurationError, match=f"port {taken.getsockname()[1]}"):
             serve_http(tmp_path / "weir.yaml")
+    assert started == []
+
+
+def test_a_certificate_that_cannot_be_used_is_told_before_anything_is_started(
+    started: list[WeirSettings], tmp_path: Path
+) -> None:
+    tls = "{certificate_file: certificate.pem, key_file: key.pem, key_password: secret}"
+    (tmp_path / "weir.yaml").write_text(f"http: {{port: {free_port()}, tls: {tls}}}")
+    write_certificate(tmp_path, password="another")
+    with pytest.raises(ConfigurationError, match=r"key\.pem: expected a private key") as caught:
+        serve_http(tmp_path / "weir.yaml")
+    assert "secret" not in str(caught.value)
     assert started == []
 
 

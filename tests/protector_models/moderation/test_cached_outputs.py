@@ -10,6 +10,7 @@ from protector_models.moderation.errors import IncompleteError, ModelUnavailable
 from protector_models.moderation.fakes import DeadVerdictCache, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.outages import Outage
 from protector_models.moderation.ports import VerdictCache
 from tests.builders import assessment, scored_piece
 
@@ -59,8 +60,9 @@ class _Outputs(CachedOutputs[str, Assessment]):
         compute: Callable[[Sequence[str]], Awaitable[Sequence[Assessment | ItemFailure]]],
         *,
         revision: str = ASKED,
+        notes_outages: bool = False,
     ) -> list[ObtainedOutput[Assessment]]:
-        return await super().get_many(items, compute, revision=revision)
+        return await super().get_many(items, compute, revision=revision, notes_outages=notes_outages)
 
 
 def _cached_outputs(cache: VerdictCache | None = None, metrics: RecordedMetrics | None = None) -> _Outputs:
@@ -235,6 +237,26 @@ async def test_what_was_computed_before_the_model_broke_off_is_stored_and_shared
     await cached.get_many(["a", "b", "c"], again.compute)
     assert follower.calls == [["d"], ["c"]]
     assert again.calls == [["b"]]
+
+
+async def test_where_outages_are_noted_what_was_had_before_is_given_and_only_that_is_kept() -> None:
+    cached, leader = _cached_outputs(), _open_model()
+    leader.error = IncompleteError(ModelUnavailableError("gone"), [assessment(0.5), FAILURE, None])
+    found = await cached.get_many(["a", "b", "c"], leader.compute, notes_outages=True)
+    had, failed, missed = (item.output for item in found)
+    assert (had, failed) == (assessment(0.5), FAILURE)
+    assert isinstance(missed, Outage)
+    assert missed.cause is leader.error
+    again = _open_model()
+    await cached.get_many(["a", "b", "c"], again.compute, notes_outages=True)
+    assert again.calls == [["b", "c"]]
+
+
+async def test_where_outages_are_noted_other_faults_are_raised() -> None:
+    model = _open_model()
+    model.error = ValueError("a fault")
+    with pytest.raises(ValueError, match="a fault"):
+        await _cached_outputs().get_many(["a"], model.compute, notes_outages=True)
 
 
 async def test_an_output_is_stored_under_the_revision_that_it_names() -> None:

@@ -11,11 +11,13 @@ from ray.exceptions import ActorDiedError
 
 from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.errors import ModelUnavailableError
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.policy.policy import Policy
 from protector_models.policies.policy_file import load_policy
 from services.configuration import ModerationSettings
 from services.deployments.http_front import HttpFront
 from services.deployments.replicas import DetectorReplica
-from services.http.settings import HttpSettings
+from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
 from services.settings import ModelDeadlines, ServeSettings
 from tests.logs import logs_of_its_own
 from tests.protector_models.endpoints.chat_server import Reply, answer, stream
@@ -36,12 +38,16 @@ def _logs() -> Iterator[None]:
 
 @contextmanager
 def front(
-    detector: FakeDeployment, *, http: HttpSettings = IMPATIENT, mllm: MllmSettings | None = None
+    detector: FakeDeployment,
+    *,
+    http: HttpSettings = IMPATIENT,
+    policy: Policy | None = None,
+    mllm: MllmSettings | None = None,
 ) -> Iterator[tuple[HttpFront, httpx.Client]]:
     """Start a front as Serve does."""
     deadlines = ModelDeadlines(connect_s=0.2)
     settings = ModerationSettings(serve=ServeSettings(deadlines=deadlines), mllm=mllm or MllmSettings())
-    started = HttpFront(settings, http, load_policy(None), handles={"detector": FakeHandle(detector)})
+    started = HttpFront(settings, http, policy or load_policy(None), handles={"detector": FakeHandle(detector)})
     with serving(started.__serve_build_asgi_app__()) as address, httpx.Client(base_url=address) as client:
         yield started, client
 
@@ -116,6 +122,44 @@ def test_an_mllm_behind_an_endpoint_is_chatted_with_through_the_front() -> None:
             streamed = client.post("/v1/chat/completions", json={**asked, "stream": True}).text
             assert '"content":"Take the bus."' in streamed
             assert streamed.endswith("data: [DONE]\n\n")
+
+
+class Sleeper(DetectorReplica):
+    """Says who it is, and judges nothing while it sleeps."""
+
+    num_asked = 0
+    sleeps = True
+
+    async def assess(self, *args: Any, **named: Any) -> list[Assessment | ItemFailure]:
+        """Judge, or not."""
+        self.num_asked += 1
+        if self.sleeps:
+            raise ModelUnavailableError("asleep")
+        return await super().assess(*args, **named)
+
+
+def test_a_front_is_ready_only_once_its_models_have_judged_also_where_the_policy_goes_on_without_them() -> None:
+    replica = Sleeper(load_plain)
+    goes_on = load_policy(None).model_copy(update={"on_detector_outage": "open"})
+    with front(FakeDeployment(replica), policy=goes_on) as (_, client):
+        ends_at_s = time.monotonic() + PATIENCE_S
+        while replica.num_asked < 20:  # more often than one call asks
+            assert time.monotonic() < ends_at_s
+            time.sleep(0.01)
+        assert client.get("/readyz").status_code == 503
+        replica.sleeps = False
+        wait_until_ready(client)
+        replica.sleeps = True
+        (result,) = ask(client, "harm=0.9").json()["results"]
+        assert (result["flagged"], result["weir"]["evaluation_status"]["assessment"]) == (False, "failed")
+
+
+def test_limits_are_in_force_before_the_models_are_up() -> None:
+    limits = RateLimitSettings(default=RateLimit(requests_per_minute=1))
+    deployment = FakeDeployment(DetectorReplica(load_plain), hangs=True)
+    with front(deployment, http=HttpSettings(rate_limits=limits)) as (_, client):
+        codes = [ask(client, "fine").json()["error"]["code"] for _ in range(2)]
+    assert codes == ["not_ready", "rate_limited"]
 
 
 async def test_a_front_whose_models_can_never_be_reached_is_ill() -> None:

@@ -17,10 +17,11 @@ from protector_models.moderation.fakes import (
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
-from protector_models.moderation.ports import ChatModel
+from protector_models.moderation.ports import ChatModel, VerdictCache
 from services.http.app import build_app
 from services.http.moderators import Moderators, Readiness
 from services.http.settings import HttpSettings
+from services.stores.charges import Charges
 from tests.builders import policy as build_policy
 
 HARM_ME = "harm=0.9 category=hate"
@@ -40,10 +41,11 @@ class Front:
     images: Mapping[str, bytes] = field(default_factory=dict)
     """Bytes of images, by their references."""
     is_ready: bool = True
+    metrics: RecordedMetrics = field(default_factory=RecordedMetrics)
+    cache: VerdictCache = field(default_factory=lambda: MemoryVerdictCache(max_entries=1_000))
+    charges: Charges | None = None
 
     def __post_init__(self) -> None:
-        self.metrics = RecordedMetrics()
-        self.cache = MemoryVerdictCache(max_entries=1_000)
         self.moderator = Moderator(
             policy=self.policy,
             detector=self.detector,
@@ -57,7 +59,13 @@ class Front:
         self.readiness = Readiness()
         if self.is_ready:
             self.become_ready()
-        self.app = build_app(settings=self.settings, policy=self.policy, readiness=self.readiness, metrics=self.metrics)
+        self.app = build_app(
+            settings=self.settings,
+            policy=self.policy,
+            readiness=self.readiness,
+            metrics=self.metrics,
+            charges=self.charges,
+        )
 
     def become_ready(self) -> None:
         """Have the models come up."""

@@ -256,7 +256,7 @@ def test_every_status_is_one_that_its_code_deserves() -> None:
     retried = {code for code, status in STATUSES.items() if status in {408, 409, 429} or status >= 500}
     assert retried == {
         *("body_too_slow", "idempotency_key_in_use", "overloaded", "internal_error", "not_ready"),
-        *("invalid_answer", "model_unavailable", "deadline_passed"),
+        *("invalid_answer", "model_unavailable", "deadline_passed", "rate_limited"),
     }
 
 

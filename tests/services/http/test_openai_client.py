@@ -12,7 +12,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import FakeHarmDetector
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
-from services.http.settings import HttpSettings
+from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
 from tests.services.http.front import HARM_ME, Front
 from tests.services.http.keys import KEYS, bearer
 from tests.services.http.served import serving
@@ -42,6 +42,20 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 def ask_until_refused(client: openai.OpenAI) -> None:
     while True:
         client.moderations.create(input="fine")
+
+
+def test_a_tenants_limit_is_one_that_the_client_knows() -> None:
+    limits = RateLimitSettings(default=RateLimit(requests_per_minute=1))
+    with (
+        serving(Front(settings=HttpSettings(rate_limits=limits)).app) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
+        answer = client.moderations.with_raw_response.create(input="fine")
+        assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.moderations.create(input="fine")
+    assert (caught.value.code, caught.value.type) == ("rate_limited", "rate_limit_error")
+    assert 0 < int(caught.value.response.headers["retry-after"]) <= 61
 
 
 def test_a_text(client: openai.OpenAI) -> None:

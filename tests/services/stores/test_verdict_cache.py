@@ -16,7 +16,8 @@ from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.fakes import RecordedMetrics
 from services.settings import RedisSettings
 from services.stores.local_redis import LocalRedis
-from services.stores.verdict_cache import KEY_PREFIX, RedisVerdictCache
+from services.stores.redis_calls import KEY_PREFIX
+from services.stores.verdict_cache import RedisVerdictCache
 
 BOUND_S = 20.0
 """What bounds a test on a loaded machine; far above any timeout that it sets."""

@@ -36,21 +36,22 @@ async def guarding(
 
 def event(content: object) -> bytes:
     """Build an event of an answer, in bytes."""
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": content}}]}).encode() + b"\n\n"
+    chunk = {"choices": [{"index": 0, "delta": {"content": content}}]}
+    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
 
 
 async def test_a_stream_of_bytes_that_end_anywhere_is_guarded() -> None:
     body = event(PLAIN * 2 + "Fünf.\n") + event(HARM) + event(PLAIN) + b"data: [DONE]\n\n"
     async with guarding(Reply(pieces=[body[place : place + 7] for place in range(0, len(body), 7)])) as (front, server):
         heard = await listen(front.app, temperature=0.7)
-    assert heard.text() == f"{PLAIN * 2}Fünf.\n\n{SAFE_TEXT}"
+    assert heard.text() == f"{PLAIN * 2}Fünf.\n\n\n{SAFE_TEXT}"
     assert server.bodies[0]["temperature"] == 0.7
     assert server.bodies[0]["model"] == "m"
 
 
 async def test_an_endpoint_that_hangs_up_in_mid_stream_is_an_error_event() -> None:
     for ending in ("cut", "whole"):
-        reply = Reply(pieces=[event(PLAIN * 2), event("secret")], ending=ending)  # type: ignore[arg-type]
+        reply = Reply(pieces=[event(PLAIN * 2), event("secret")], ending=ending)
         async with guarding(reply) as (front, _):
             heard = await listen(front.app)
         assert heard.is_over

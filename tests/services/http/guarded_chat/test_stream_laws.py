@@ -1,10 +1,11 @@
 """Laws of guarded streams: however the MLLM writes, no character leaves the server that was not judged before."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from protector_models.moderation.fake_chat import Chunk, FakeChatModel, chunk_of
 from protector_models.moderation.fakes import FakeHarmDetector
@@ -112,9 +113,8 @@ async def test_a_call_of_a_tool_goes_out_whole_and_judged_or_not_at_all(
             yield call(function={"arguments": piece})
         yield chunk_of(finish_reason="tool_calls")
 
-    def call(**fields: object) -> Chunk:
-        written: Mapping[str, object] = {"index": 0, **fields}
-        return chunk_of(tool_calls=[dict(written)])  # type: ignore[list-item]
+    def call(**fields: JsonValue) -> Chunk:
+        return chunk_of(tool_calls=[{"index": 0, **fields}])
 
     front = Front(detoxifier=None, chat=FakeChatModel(write))
     heard = await Listener(front.app).post({"messages": USER, "stream": True})

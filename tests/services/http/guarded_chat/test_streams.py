@@ -166,7 +166,8 @@ async def test_a_model_that_breaks_off_in_mid_stream_is_the_last_event(error: Ex
 
 
 async def test_garbage_in_mid_stream_is_an_error_event() -> None:
-    for garbage in ({"choices": "x"}, {"choices": [{"index": 7}]}, {"choices": [{"delta": {"content": 5}}]}):
+    pieces: list[Chunk] = [{"choices": "x"}, {"choices": [{"index": 7}]}, {"choices": [{"delta": {"content": 5}}]}]
+    for garbage in pieces:
         heard = await listen(front_of(writing(chunk_of(PLAIN), garbage)).app)
         assert heard.error is not None
         assert heard.error["code"] == "invalid_answer"

@@ -15,7 +15,7 @@ from protector_models.moderation.fake_chat import Chunk, FakeChatModel, chunk_of
 from protector_models.moderation.fakes import POISON, FakeHarmDetector
 from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.verdict import Action
-from services.http.settings import ChatSettings, HttpSettings
+from services.http.settings import ChatSettings, HttpSettings, RateLimit, RateLimitSettings
 from tests.builders import SAFE_TEXT, policy, rule
 from tests.services.http.front import HARM_ME, Front, error_of
 from tests.services.http.guarded_chat.listening import ROUTE, USER
@@ -117,9 +117,9 @@ async def test_what_nobody_judges_does_not_go_on() -> None:
 
     class Whole(FakeChatModel):
         async def complete(self, request: Chunk) -> Chunk:
-            written = next(iter(write(request)))
-            [choice] = written["choices"]  # type: ignore[misc]
-            return {**written, "choices": [{**choice, "message": choice["delta"]}]}  # type: ignore[call-overload,dict-item,index]
+            written: Any = next(iter(write(request)))
+            (choice,) = written["choices"]
+            return {**written, "choices": [{**choice, "message": choice["delta"]}]}
 
     answer = await ask(Whole(write))
     assert "harm=" not in str(answer)
@@ -131,7 +131,7 @@ async def test_logprobs_of_an_answer_that_goes_out_as_it_is_go_with_it_without_a
         {"token": word, "logprob": -0.5, "bytes": [1], "top_logprobs": [{"token": "harm=1"}]} for word in ("Wa", "lk.")
     ]
 
-    def choice(text: str) -> Chunk:
+    def choice(text: str) -> Any:
         return {
             "choices": [
                 {
@@ -147,7 +147,8 @@ async def test_logprobs_of_an_answer_that_goes_out_as_it_is_go_with_it_without_a
         text = "Walk."
 
         async def complete(self, request: Chunk) -> Chunk:
-            return choice(self.text)
+            written: Chunk = choice(self.text)
+            return written
 
     chat = Whole()
     found = (await ask(chat, logprobs=True))["choices"][0]["logprobs"]["content"]
@@ -217,8 +218,9 @@ async def test_what_a_model_does_not_heed_is_refused() -> None:
 
 def raising(error: Exception) -> FakeChatModel:
     def write(_: Chunk) -> Iterator[Chunk]:
-        raise error
-        yield
+        if error:
+            raise error
+        yield {}
 
     return FakeChatModel(write)
 
@@ -265,6 +267,30 @@ async def test_no_answer_and_one_twice_are_no_answers() -> None:
     assert error_of(await Front(chat=chat).post(ROUTE, {"messages": USER, "n": 2}), 502)["code"] == "invalid_answer"
 
 
+async def test_a_policy_that_goes_on_without_the_detector_says_that_nothing_was_judged() -> None:
+    detector = FakeHarmDetector()
+    detector.unavailable = True
+    front = Front(detector=detector, policy=policy(on_detector_outage="open"), chat=saying("Walk."))
+    answer = await ask(None, front=front)
+    assert answer["choices"][0]["message"]["content"] == "Walk."
+    assert answer["moderation"]["output"]["code"] == "failed_open"
+    assert front.metrics.total("weir_failed_open_total") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_mllm_that_is_away_is_counted(*, stream: bool) -> None:
+    front = Front(chat=raising(ModelUnavailableError("gone")))
+    assert (await front.post(ROUTE, {"messages": USER, "stream": stream})).status_code == 503
+    assert front.metrics.counts["weir_failed_closed_total", frozenset({("dependency", "mllm")})] == 1
+
+
+async def test_answers_are_items_of_a_tenants_limit() -> None:
+    limits = RateLimitSettings(default=RateLimit(items_per_minute=3))
+    front = Front(settings=HttpSettings(rate_limits=limits), chat=saying("a", "b"))
+    assert (await front.post(ROUTE, {"messages": USER, "n": 2})).status_code == 200
+    assert error_of(await front.post(ROUTE, {"messages": USER, "n": 2}), 429)["code"] == "rate_limited"
+
+
 async def test_what_cannot_be_judged_is_not_delivered() -> None:
     front = Front(chat=saying(f"{POISON} text"))
     answer = await front.post(ROUTE, {"messages": USER})
@@ -298,7 +324,7 @@ async def test_the_keys_tenant_has_its_own_rules() -> None:
     assert error_of(await front.post(ROUTE, {"messages": USER}), 401)["code"] == "invalid_api_key"
 
 
-def wish(**modes: str) -> dict[str, object]:
+def wish(**modes: str) -> dict[str, Any]:
     return {"moderation": {"model": "weir", "policy": {name: {"mode": mode} for name, mode in modes.items()}}}
 
 
