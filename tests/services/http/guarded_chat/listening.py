@@ -124,10 +124,12 @@ async def listen(app: ASGIApp, *, headers: Mapping[str, str] | None = None, **mo
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp, **more: object) -> AsyncGenerator[Listener, None]:
+async def listening(
+    app: ASGIApp, headers: Mapping[str, str] | None = None, **more: object
+) -> AsyncGenerator[Listener, None]:
     """Listen to a stream beside what the block does; afterwards the answer has ended."""
     listener = Listener(app)
-    task = asyncio.ensure_future(listener.post({"messages": USER, "stream": True, **more}))
+    task = asyncio.ensure_future(listener.post({"messages": USER, "stream": True, **more}, headers))
     try:
         yield listener
     finally:

@@ -216,6 +216,16 @@ async def test_comments_keep_a_stream_alive_while_nothing_goes_out() -> None:
     assert listener.heard.text() == "It is."
 
 
+async def test_how_long_a_client_waits_for_the_next_byte_limits_the_silence_and_not_the_stream() -> None:
+    chat = PacedChat(chunk_of("It"), chunk_of(" is."), chunk_of(finish_reason="stop"))
+    chat.turns.release()
+    async with listening(front_of(chat).app, {"x-stainless-read-timeout": "0.1"}) as listener:
+        await until(lambda: listener.heard.body.count(b": keep-alive\n\n") >= 4)
+        chat.turns.release()
+        chat.turns.release()
+    assert listener.heard.text() == "It is."
+
+
 async def test_a_client_that_hangs_up_ends_the_writing_and_frees_its_place() -> None:
     chat = PacedChat(*[chunk_of(PLAIN)] * 100)
     front = front_of(chat, settings=HttpSettings(max_concurrent_requests=1))
