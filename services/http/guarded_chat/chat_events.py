@@ -42,7 +42,7 @@ class ChatEvents:
         self._choices = [_held(chat, pace, index) for index in range(chat.asked.num_choices)]
         chunks = counting_outages(chat.model.stream(chat.asked.to_model()), metrics)
         self._stream = GuardedStream(chunks, self._choices)
-        self._end = "client_gone"
+        self._end, self._last = "client_gone", b""
 
     async def begin(self) -> None:
         """Wait until the MLLM begins to write.
@@ -54,23 +54,25 @@ class ChatEvents:
         await self._stream.begin()
 
     async def run(self) -> AsyncGenerator[bytes, None]:
-        """Yield the events. What goes wrong is the last one."""
+        """Yield the events, but for the last ones: how the stream ended."""
         try:
             async with aclosing(self._stream.run()) as stream:
                 async for released in stream:
                     yield self._write(released)
-            for event in self._last_events():
-                yield event
-            self._end = "done"
+            self._end, self._last = "done", self._last_events()
         except Exception as error:  # noqa: BLE001  (the answer has begun: this is how its reader is told)
             if not isinstance(error, WeirError):
                 tell_fault(error, self._chat.request_id)
-            yield self.break_off(refuse_for(error))
+            self.break_off(refuse_for(error))
 
-    def break_off(self, refusal: RefusedRequestError) -> bytes:
-        """Return the event that says why nothing more comes."""
-        self._end = refusal.code
-        return b"data: %b\n\n" % to_json(ErrorEnvelope(error=to_error(refusal)))
+    def break_off(self, refusal: RefusedRequestError) -> None:
+        """Have the stream end with why nothing more comes."""
+        self._end, self._last = refusal.code, b"data: %b\n\n" % to_json(ErrorEnvelope(error=to_error(refusal)))
+
+    @property
+    def last(self) -> bytes:
+        """The last events, once the others went out."""
+        return self._last
 
     @property
     def end(self) -> str:
@@ -101,13 +103,13 @@ class ChatEvents:
             written[-1] = written[-1].model_copy(update=self._told())
         return b"".join(_event(chunk) for chunk in written)
 
-    def _last_events(self) -> list[bytes]:
+    def _last_events(self) -> bytes:
         events: list[bytes] = []
         if self._chat.asked.moderation is not None:
             events.append(_event(self._chunk([]).model_copy(update=self._told())))
         if self._chat.asked.includes_usage and self._stream.usage is not None:
             events.append(_event(self._chunk([]).model_copy(update={"usage": self._stream.usage})))
-        return [*events, _DONE]
+        return b"".join([*events, _DONE])
 
     def _told(self) -> dict[str, object]:
         verdicts = {choice.index: choice.verdicts for choice in self._choices}

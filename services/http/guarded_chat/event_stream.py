@@ -22,8 +22,8 @@ EVENT_SCHEMA: dict[str, Any] = {
 }
 """What an event is to programs that read `/openapi.json`."""
 _KEEP_ALIVE = b": keep-alive\n\n"
-_LAST_WORDS_S = 1.0
-"""How long a reader who is late may take for the last event."""
+_LAST_WORDS_S = 5.0
+"""How long a reader may take for the last events: what came before has to be read first."""
 
 
 class EventStream(Response):
@@ -54,14 +54,21 @@ class EventStream(Response):
             sending = asyncio.ensure_future(self._send(send))
             try:
                 await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-                if sending.done():
+                is_sent = sending.done()
+                if is_sent:
                     sending.result()
             finally:
                 await give_up(gone, sending)
                 await self._events.close()
                 scope["state"]["code"] = "" if self._events.end in {"done", "client_gone"} else self._events.end
+        if is_sent:
+            # Not before: whoever has read to the end may come again at once, and needs a place.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await send({"type": "http.response.body", "body": self._events.last, "more_body": False})
 
     async def _send(self, send: Send) -> None:
+        """Send all but the last events."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             async with (
@@ -73,11 +80,7 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": event, "more_body": True})
         except TimeoutError:
             late = RefusedRequestError("deadline_passed", "the answer was not finished within the time of the request")
-            last = self._events.break_off(late)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_WORDS_S):
-                    await send({"type": "http.response.body", "body": last, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            self._events.break_off(late)
 
 
 async def _kept_alive(events: AsyncGenerator[bytes, None], *, every_s: float) -> AsyncGenerator[bytes, None]:

@@ -167,6 +167,13 @@ def test_the_client_tries_again_what_was_refused_for_overload() -> None:
         first.join()
 
 
+def test_whoever_has_read_a_stream_to_its_end_may_come_again_at_once() -> None:
+    front = Front(settings=HttpSettings(max_concurrent_requests=1), chat=FakeChatModel(write))
+    with serving(front.app) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0) as client:
+        for _ in range(20):
+            assert list(client.chat.completions.create(**ask(PLAIN), stream=True))
+
+
 def test_the_asynchronous_client_stops_reading_and_the_writing_ends() -> None:
     def forever(_: Chunk) -> Iterator[Chunk]:
         while True:
