@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import SettingsError
 
 from pipelines.streaming.settings import KafkaSettings, StreamSettings
@@ -38,6 +38,17 @@ class WeirSettings(ModerationSettings):
     stream: StreamSettings = Field(default_factory=StreamSettings)
     http: HttpSettings | None = None
     """The HTTP front beside the stream; null: there is none."""
+
+    @model_validator(mode="after")
+    def _require_fixed_front_behind_haproxy(self) -> Self:
+        # With each change of the front's replicas a new HAProxy takes over from an old one, which may cut connections.
+        front = self.serve.http
+        if self.http is not None and self.http.ingress == "haproxy" and front.min_replicas != front.max_replicas:
+            raise ValueError(
+                "serve.http: expected as many max_replicas as min_replicas with http.ingress 'haproxy' (the models "
+                f"behind the front scale), got {front.min_replicas} and {front.max_replicas}"
+            )
+        return self
 
 
 def load_settings(path: Path | None) -> WeirSettings:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,11 @@ from rich.table import Table
 
 from pipelines.bench.report import Comparison, Progress
 from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.http_table import make_http_table
 from pipelines.commands.measured_detector import choose_detector
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.settings import load_settings
+from services.http.settings import Ingress
 
 _WHOLE_FROM = 10
 """Larger figures are shown without a fraction."""
@@ -82,6 +85,71 @@ def _print_stream(comparisons: dict[str, Comparison], *, as_json: bool) -> None:
         typer.echo(json.dumps({**({} if cold is None else cold.model_dump()), **rows}, indent=2))
     elif comparisons:
         Console().print(_table(list(comparisons.values())))
+
+
+class IngressChoice(StrEnum):
+    """Which ingresses of Ray Serve are measured."""
+
+    PROXY = "proxy"
+    HAPROXY = "haproxy"
+    BOTH = "both"
+
+    def ingresses(self) -> tuple[Ingress, ...]:
+        """Return them."""
+        every: tuple[Ingress, ...] = ("haproxy", "proxy")
+        return tuple(ingress for ingress in every if self in {ingress, IngressChoice.BOTH})
+
+
+@app.command()
+def http(
+    config: ConfigOption = None,
+    ingress: Annotated[
+        IngressChoice, typer.Option(help="The ingress of Ray Serve that is measured.")
+    ] = IngressChoice.BOTH,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long each thing is called in each repeat.")
+    ] = 20.0,
+    connections: Annotated[int, typer.Option(min=1, help="Callers at the same time, of both sides.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turn.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure POST /v1/moderations with 32 texts and with one to a request, on a Ray Serve that it starts here.
+
+    Against the same Moderator in process, with the same texts and as many callers; and against a bare FastAPI route on
+    the same Ray Serve that echoes the same requests. Nobody has judged a text before: nothing is cached.
+
+    With --json the object holds the comparison with the Moderator at 32 texts (where both ingresses are measured, the
+    smaller ratio of the two), and all comparisons by their names.
+
+    Exit codes: 0 done; 1 a part failed; 2 the configuration cannot be used, or something cannot be started here.
+    """
+    with ending_in_one_line("weir bench http"):
+        settings = load_settings(config)
+        # Imported here, not above: models take seconds, and every other command would pay for them.
+        from pipelines.bench.http import HttpBenchmark, make_rows, run_http_benchmark  # noqa: PLC0415
+        from pipelines.bench.measurements import Measurements  # noqa: PLC0415
+
+        ingresses = ingress.ingresses()
+        benchmark = HttpBenchmark(
+            settings=settings, ingresses=ingresses, seconds=seconds, connections=connections, repeats=repeats
+        )
+        measured = Measurements(make_rows(ingresses))
+        try:
+            with _progress() as show:
+                run_http_benchmark(benchmark, measured, show)
+        finally:
+            _print_http(measured.comparisons(), as_json=as_json)
+
+
+def _print_http(comparisons: dict[str, Comparison], *, as_json: bool) -> None:
+    """Print what there is, be it nothing."""
+    if as_json:
+        reached = [row for name, row in comparisons.items() if name in {"haproxy_32", "proxy_32"}]
+        slowest = min(reached, key=lambda row: row.ratio, default=None)
+        rows = {name: row.model_dump() for name, row in comparisons.items()}
+        typer.echo(json.dumps({**({} if slowest is None else slowest.model_dump()), **rows}, indent=2))
+    elif comparisons:
+        Console().print(make_http_table(comparisons))
 
 
 @app.command()

@@ -161,24 +161,32 @@ def _watch_front(interval_s: float) -> None:
 
 
 def _prepare_port(settings: WeirSettings) -> None:
-    """Look whether the port of the HTTP front is free, and its certificate usable, where it is on this machine.
+    """Look whether the ports of the HTTP front are free, and its certificate usable, where it is on this machine.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: one is not.
     """
     http = settings.http
     if http is None or settings.serve.address is not None:
         return
     if http.tls is not None:
         require_usable(http.tls)
+    _require_free("http", http.host, http.port)
+    if http.ingress == "haproxy":
+        for port in (http.haproxy.stats_port, http.haproxy.metrics_port):
+            _require_free("http.haproxy", None, port)
+
+
+def _require_free(section: str, host: str | None, port: int) -> None:
+    """Raise unless a port can be listened at, on one address or on all interfaces."""
     try:
-        kind, _, _, _, address = socket.getaddrinfo(http.host, http.port, type=socket.SOCK_STREAM)[0]
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(kind, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
         raise ConfigurationError(
-            f"http: expected to listen at {http.host!r}, port {http.port}: {error.strerror}"
+            f"{section}: expected to listen at {host or 'all interfaces'!r}, port {port}: {error.strerror}"
         ) from error
 
 
@@ -189,7 +197,9 @@ def _tell_address(settings: WeirSettings) -> None:
     host = f"[{http.host}]" if ":" in http.host else http.host
     scheme = "http" if http.tls is None else "https"
     who = "who has a key" if http.keys else "this machine only, since http.keys is empty"
-    _log.info("HTTP", address=f"{scheme}://{host}:{http.port}", answers=who)
+    _log.info("HTTP", address=f"{scheme}://{host}:{http.port}", answers=who, ingress=http.ingress)
+    if http.ingress == "haproxy" and settings.serve.address is None:
+        _log.warning("HAProxy shows its own pages to everybody who reaches this machine", **http.haproxy.model_dump())
 
 
 def _prepare_topics(settings: WeirSettings, num_partitions: int | None) -> None:

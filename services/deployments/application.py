@@ -16,6 +16,7 @@ from ray.serve.schema import LoggingConfig
 from protector_models.moderation.errors import ConfigurationError
 from services.configuration import ModerationSettings
 from services.deployments.calls import ServeHandle
+from services.deployments.ingress import choose_ingress
 from services.deployments.model_rows import MODEL_ROWS, ModelRow
 from services.http.settings import HttpSettings
 from services.scaling.deployment_scaling import scaling_options
@@ -29,8 +30,6 @@ _DRAIN_POLL_S = 0.1
 """How often a replica that stops looks whether its last call has ended."""
 
 _IS_CLOSED = "_is_closed"
-
-_HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
 
 _SERVE_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
@@ -78,17 +77,16 @@ def start_serve(settings: ServeSettings, *, http: HttpSettings | None = None, sh
 
     Args:
         settings: which Ray.
-        http: where Serve listens; None: nowhere. A Serve that runs already listens where it did, or does not.
+        http: where Serve listens, and with what; None: nowhere. A Ray that runs already does as it was told then: the
+            front's replicas refuse another ingress than theirs.
         show_replica_logs: print what replicas log on this process's standard error, too.
 
     Raises:
-        ConfigurationError: there is no Ray at the address, or its HAProxy cannot answer HTTPS.
+        ConfigurationError: there is no Ray at the address, or the environment asks for another ingress.
     """
     if not ray.is_initialized():
-        _start_ray(settings, with_http=http is not None, show_replica_logs=show_replica_logs)
+        _start_ray(settings, http=http, show_replica_logs=show_replica_logs)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if http is not None and http.tls is not None and os.environ.get(_HAPROXY_VARIABLE) == "1":
-        raise ConfigurationError("http.tls: expected null with HAProxy, which asks the front's replicas for plain HTTP")
     serve.start(
         proxy_location=ProxyLocation.Disabled if http is None else ProxyLocation.HeadOnly,
         http_options=None if http is None else _http_options(http),
@@ -179,19 +177,24 @@ def shutdown(*, name: str, models: Collection[str] = ()) -> None:
     ray.shutdown()
 
 
-def _start_ray(settings: ServeSettings, *, with_http: bool, show_replica_logs: bool) -> None:
+def _start_ray(settings: ServeSettings, *, http: HttpSettings | None, show_replica_logs: bool) -> None:
     # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Replicas that wait and the controller cost a small machine a tenth of a core else.
+    os.environ.setdefault("RAY_SERVE_METRICS_EXPORT_INTERVAL_MS", "1000")
+    os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.3")
     # It warns that it protects itself with a token.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     common: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": show_replica_logs}
     if settings.address is None:
+        if http is not None:
+            choose_ingress(http)
         ray.init(
             address="local",
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
-            num_cpus=max(os.cpu_count() or 1, _count_cpus(settings, with_http=with_http)),
+            num_cpus=max(os.cpu_count() or 1, _count_cpus(settings, with_http=http is not None)),
             **common,
         )
         return

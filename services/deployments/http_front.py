@@ -17,6 +17,7 @@ from protector_models.moderation.verdict import Verdict
 from services.configuration import ModerationSettings
 from services.counters.replica_counters import RayMetrics
 from services.deployments.calls import ServeHandle
+from services.deployments.ingress import require_ingress
 from services.deployments.model_rows import connect_models
 from services.http.app import build_app
 from services.http.moderators import Moderators, Readiness
@@ -47,7 +48,11 @@ class HttpFront:
             http: of the front.
             policy: turns assessments into actions.
             handles: to the models that are configured, by the names of their rows.
+
+        Raises:
+            ConfigurationError: Ray was started with another ingress than `http.ingress`, or lets everybody in.
         """
+        require_ingress(http)
         configure_logs(settings.log)
         self._settings = settings
         self._http = http

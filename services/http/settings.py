@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -73,6 +73,21 @@ class RateLimitSettings(BaseModel):
         return self.tenants.get(tenant or "", self.default)
 
 
+Ingress = Literal["proxy", "haproxy"]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class HaproxySettings(BaseModel):
+    """HAProxy's own pages. It shows them on all interfaces, whatever `http.host` is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stats_port: Port = 8404
+    """Its statistics, at `/stats`."""
+    metrics_port: Port = 9101
+    """Its metrics, at `/metrics`."""
+
+
 class HttpSettings(BaseModel):
     """The HTTP front (`docs/http.md`)."""
 
@@ -80,9 +95,14 @@ class HttpSettings(BaseModel):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """The address that is listened at: of this machine alone (127.0.0.1, ::1) unless `keys` are set."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    port: Port = 8080
     tls: TlsSettings | None = None
     """Answer HTTPS, and nothing else; null: HTTP."""
+    ingress: Ingress = "proxy"
+    """What Ray Serve takes requests with: its Python proxy, or HAProxy, which is faster and wants a fixed number of
+    front replicas. Ray is told when it starts: one that runs already must have been started with the same."""
+    haproxy: HaproxySettings = Field(default_factory=HaproxySettings)
+    """Looked at with `ingress: haproxy` alone."""
     keys: tuple[ApiKeySettings, ...] = ()
     """Who may call. Empty: everybody on this machine, and nobody else."""
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
@@ -113,6 +133,21 @@ class HttpSettings(BaseModel):
         if not self.keys and not is_loopback(self.host):
             raise ValueError(
                 "host: expected a loopback address, such as 127.0.0.1, where keys is empty, got another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_plain_http_behind_haproxy(self) -> Self:
+        if self.ingress == "haproxy" and self.tls is not None:
+            raise ValueError("tls: expected null with ingress haproxy, which asks the front's replicas for plain HTTP")
+        return self
+
+    @model_validator(mode="after")
+    def _require_distinct_ports(self) -> Self:
+        ports = (self.port, self.haproxy.stats_port, self.haproxy.metrics_port)
+        if self.ingress == "haproxy" and len(set(ports)) < len(ports):
+            raise ValueError(
+                f"haproxy: expected stats_port and metrics_port to differ from each other and from port, got {ports}"
             )
         return self
 

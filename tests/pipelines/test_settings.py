@@ -418,3 +418,27 @@ def test_a_front_that_would_answer_everybody_is_refused(file: Path) -> None:
     message = error_of(file, "http: {host: 0.0.0.0}")
     assert "expected a loopback address" in message
     assert "line 1" in message
+
+
+SCALING_FRONT = "serve: {http: {min_replicas: 1, max_replicas: 4}, detector: {min_replicas: 1, max_replicas: 4}}"
+
+
+def test_behind_haproxy_the_front_has_a_fixed_number_of_replicas_and_its_models_scale(file: Path) -> None:
+    message = error_of(file, f"http: {{ingress: haproxy}}\n{SCALING_FRONT}")
+    assert "serve.http: expected as many max_replicas as min_replicas with http.ingress 'haproxy'" in message
+    assert message.endswith("got 1 and 4")
+    file.write_text(f"http: {{ingress: proxy}}\n{SCALING_FRONT}")
+    assert load_settings(file).serve.http.max_replicas == 4
+    file.write_text(f"http: {{ingress: haproxy}}\n{SCALING_FRONT.replace('min_replicas: 1', 'min_replicas: 4', 1)}")
+    settings = load_settings(file)
+    assert settings.http is not None
+    assert (settings.http.ingress, settings.serve.detector.min_replicas) == ("haproxy", 1)
+
+
+@pytest.mark.parametrize("ports", ["{stats_port: 8080}", "{metrics_port: 8080}", "{stats_port: 9101}"])
+def test_haproxys_ports_are_its_own(file: Path, ports: str) -> None:
+    assert "expected stats_port and metrics_port to differ" in error_of(
+        file, f"http: {{ingress: haproxy, haproxy: {ports}}}"
+    )
+    file.write_text(f"http: {{haproxy: {ports}}}")
+    assert load_settings(file).http is not None

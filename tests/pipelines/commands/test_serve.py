@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.commands import serve as command
 from pipelines.settings import WeirSettings
@@ -126,6 +127,18 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anything_is_started(
     with pytest.raises(ConfigurationError, match=r"key\.pem: expected a private key") as caught:
         serve_http(tmp_path / "weir.yaml")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["stats_port", "metrics_port"])
+def test_a_port_of_haproxy_that_is_taken_is_named_before_anything_is_started(
+    started: list[WeirSettings], tmp_path: Path, name: str
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        haproxy = {"stats_port": free_port(), "metrics_port": free_port(), name: taken.getsockname()[1]}
+        config = {"http": {"port": free_port(), "ingress": "haproxy", "haproxy": haproxy}}
+        (tmp_path / "weir.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(ConfigurationError, match=f"http.haproxy: expected to listen at .* port {haproxy[name]}"):
+            serve_http(tmp_path / "weir.yaml")
     assert started == []
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from protector_models.moderation.errors import ConfigurationError
-from services.http.settings import TlsSettings
+from services.http.settings import HttpSettings, TlsSettings
 from services.http.tls import require_usable
 from tests.certificates import write_certificate
 
@@ -59,3 +59,8 @@ def test_a_locked_key_needs_its_password_and_nobody_is_asked_for_it(tmp_path: Pa
         require_usable(tls(files, password))
     assert caught.value.__cause__ is None
     assert not password or password not in str(caught.value)
+
+
+def test_haproxy_takes_no_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="tls: expected null with ingress haproxy"):
+        HttpSettings(ingress="haproxy", tls=tls(write_certificate(tmp_path)))
