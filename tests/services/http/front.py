@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from protector_models.moderation.fake_chat import FakeChatModel
 from protector_models.moderation.fakes import (
     FakeDetoxifier,
     FakeGenerator,
@@ -37,7 +38,7 @@ class Front:
     detector: FakeHarmDetector = field(default_factory=FakeHarmDetector)
     detoxifier: FakeDetoxifier | None = field(default_factory=FakeDetoxifier)
     generator: FakeGenerator | None = None
-    chat: ChatModel | None = None
+    chat: ChatModel | None = field(default_factory=FakeChatModel)
     images: Mapping[str, bytes] = field(default_factory=dict)
     """Bytes of images, by their references."""
     is_ready: bool = True

@@ -11,13 +11,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from protector_models.moderation.fake_chat import FakeChatModel
 from services.http.settings import HttpSettings
 from tests.services.http.front import Front
 from tests.services.http.keys import KEYS, bearer
 
-front = Front(settings=HttpSettings(keys=KEYS), chat=FakeChatModel())
-schema = schemathesis.openapi.from_asgi("/openapi.json", front.app)
+schema = schemathesis.openapi.from_asgi("/openapi.json", Front(settings=HttpSettings(keys=KEYS)).app)
 
 
 @schema.parametrize()

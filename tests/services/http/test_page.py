@@ -6,7 +6,6 @@ import shlex
 import httpx
 import pytest
 
-from protector_models.moderation.fake_chat import FakeChatModel
 from services.http.refusals import STATUSES
 from tests.pages import PROJECT
 from tests.services.http.front import Front
@@ -34,7 +33,7 @@ async def run_curl(front: Front, command: str) -> httpx.Response:
 
 @pytest.mark.parametrize("command", CALLS, ids=lambda command: command.split()[1])
 async def test_every_call_of_the_page_is_answered(command: str) -> None:
-    answer = await run_curl(Front(chat=FakeChatModel()), command)
+    answer = await run_curl(Front(), command)
     assert answer.status_code == 200, answer.text
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -293,6 +294,23 @@ async def test_a_reader_who_reads_nothing_does_not_hold_a_stream_beyond_its_time
     listener.has_hung_up.set()
     await asyncio.wait_for(task, timeout=5)
     assert front.chat.num_open == 0  # type: ignore[union-attr]
+
+
+async def test_nothing_of_a_stream_is_logged_whatever_breaks(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for error in (UnansweredError("hunter2"), KeyError("hunter2"), None):
+        chunks: list[Chunk | Exception] = [chunk_of("hunter2 " * 40), *([error] if error else [])]
+        asked = {"messages": [{"role": "user", "content": "hunter2"}]}
+        heard = await listen(front_of(writing(*chunks)).app, **asked)
+        assert heard.is_over
+        if error is not None:
+            assert heard.error is not None
+            assert "hunter2" not in heard.error["message"]
+    said = capsys.readouterr()
+    assert "hunter2" not in said.out + said.err + caplog.text
+    assert "stream" in said.out + said.err + caplog.text
 
 
 def marked(request: Chunk) -> Iterator[Chunk]:

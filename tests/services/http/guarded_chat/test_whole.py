@@ -195,7 +195,7 @@ async def test_what_cannot_be_answered_is_refused_clearly(changed: dict[str, obj
 async def test_a_model_that_is_not_there_is_not_found() -> None:
     front = Front(chat=FakeChatModel())
     assert error_of(await front.post(ROUTE, {"messages": USER, "model": "gpt-5"}), 404)["code"] == "model_not_found"
-    nobody = error_of(await Front().post(ROUTE, {"messages": USER}), 404)
+    nobody = error_of(await Front(chat=None).post(ROUTE, {"messages": USER}), 404)
     assert (nobody["code"], nobody["message"]) == (
         "model_not_found",
         "no MLLM is configured (mllm): nobody answers chats",
