@@ -10,10 +10,9 @@ import sys
 
 import typer
 
-from pipelines.commands import bench, data, dead_letters, evaluate, inspect, models, train
+from pipelines.commands import bench, data, dead_letters, demo, evaluate, inspect, models, policy, train
 from pipelines.commands.answer import answer
 from pipelines.commands.assess import assess
-from pipelines.commands.demo import demo
 from pipelines.commands.exit_statuses import holds_the_process, tell_and_find_status
 from pipelines.commands.moderate import moderate
 from pipelines.commands.rewrite import rewrite
@@ -27,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
+app.add_typer(demo.app, name="demo")
 app.command()(serve)
 app.command()(moderate)
 app.command()(answer)
@@ -39,6 +38,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
+app.add_typer(policy.app, name="policy")
 app.command()(inspect.schema)
 app.command()(inspect.version)
 app.add_typer(inspect.config_app, name="config")

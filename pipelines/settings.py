@@ -27,7 +27,9 @@ _TEST_PREFIX = "WEIR_TEST_"
 """Of variables that only the tests read."""
 _SECRET_WORDS = ("password", "api_key", "secret", "url")
 """In the names of settings whose values are never shown."""
-_PATH_KEYS = frozenset({"policy", "checkpoint", "template", "ca_file", "certificate_file", "key_file", "roots", "file"})
+_PATH_KEYS = frozenset(
+    {"policy", "shadow_policy", "checkpoint", "template", "ca_file", "certificate_file", "key_file", "roots", "file"}
+)
 _NAME_OR_PATH_KEYS = frozenset({"model", "adapter", "description"})
 
 

@@ -1,7 +1,7 @@
 """What moderation is configured by, wherever it runs: models, policy, cache, deployments, output, logs."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -48,6 +48,11 @@ class ModerationSettings(BaseSettings):
 
     policy: Path | None = None
     """A policy file; null is the default policy that comes with Weir."""
+    shadow_policy: Path | None = None
+    """The file of another policy, that decides beside the one in force and changes nothing; null: there is none."""
+    policy_reload_s: Annotated[float, Field(gt=0)] | None = 5.0
+    """Seconds between two looks at policy files, by what serves: a changed one is in force once it has stood still
+    between two looks. Null: it is read at the start only."""
     redis: RedisSettings = Field(default_factory=RedisSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)

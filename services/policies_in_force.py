@@ -36,6 +36,19 @@ def load_policy_in_force(settings: ModerationSettings) -> Policy:
     return policy
 
 
+def load_shadow_policy(settings: ModerationSettings) -> Policy | None:
+    """Return the shadow policy that is configured, once it is known to fit the models; None: there is none.
+
+    Raises:
+        ConfigurationError: as in `load_policy_in_force`.
+    """
+    if settings.shadow_policy is None:
+        return None
+    policy = load_policy(settings.shadow_policy)
+    require_fitting_policy(policy, settings)
+    return policy
+
+
 def require_fitting_policy(policy: Policy, settings: ModerationSettings) -> None:
     """Refuse a policy that does not fit the models that are configured; warn of one that lets nameless harm pass.
 

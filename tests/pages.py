@@ -38,9 +38,14 @@ def spans(text: str) -> list[str]:
     return [" ".join(span.split()) for span in _SPAN.findall(_FENCE.sub("", text))]
 
 
+def blocks_of_code(text: str) -> list[str]:
+    """Return what stands in blocks of code."""
+    return _FENCE.findall(text)
+
+
 def lines_of_code(text: str) -> Iterator[str]:
     """Yield the lines in blocks of code; one that goes on behind a backslash is one line."""
-    for block in _FENCE.findall(text):
+    for block in blocks_of_code(text):
         yield from block.replace("\\\n", " ").splitlines()
 
 

@@ -21,7 +21,9 @@ from protector_models.moderation.verdict import (
     ImageFinding,
     ImageStatus,
     ModeratedConversation,
+    PromptFinding,
     RewriteMethod,
+    ShadowDecision,
 )
 from tests.pages import read, spans
 from tests.pipelines.streaming.records import record
@@ -43,7 +45,7 @@ def missing(expected: Iterable[str]) -> set[str]:
     "form",
     [
         *(ConversationEvent, ModeratedConversation, Assessment, ScoredPiece, Coverage, UnreadImage, UnreadPart),
-        ImageFinding,
+        *(ImageFinding, PromptFinding, ShadowDecision),
         *(EvaluationStatus, ErrorRecord),
     ],
 )

@@ -26,6 +26,7 @@ from services.logs import configure_logs
 from services.moderators import open_moderator, verdict_cache
 from services.patience import Patience, report_tries
 from services.persistent_ports import ask_persistently
+from services.policy_reload import PoliciesInForce
 from services.scaling.consumer_reports import LAG_RECORDS, PARTITIONS, PUBLISHED_RECORDS, WAITING_RECORDS
 
 _log = structlog.get_logger(__name__)
@@ -47,15 +48,23 @@ class ReplicaRank(Protocol):
 class StreamConsumer:
     """Runs a `StreamWorker` for as long as the replica lives."""
 
-    def __init__(self, settings: WeirSettings, policy: Policy, *, handles: Mapping[str, ServeHandle]) -> None:
+    def __init__(
+        self,
+        settings: WeirSettings,
+        policy: Policy,
+        *,
+        handles: Mapping[str, ServeHandle],
+        shadow_policy: Policy | None = None,
+    ) -> None:
         """Put a consumer together; `reconfigure`, which Serve calls next, starts it. It has a process of its own.
 
         Args:
             settings: of the whole application.
-            policy: turns assessments into actions.
+            policy: turns assessments into actions, unless the file that the settings name has another one by now.
             handles: to the models that are configured, by the names of their rows. Without images every image is
                 unread, without detoxifier responses are rewritten by methods that need no model only, and without mllm
                 events that have no response are dead letters.
+            shadow_policy: decides beside it, and changes nothing.
         """
         configure_logs(settings.log)
         # Records in flight are many small objects that die by themselves; looking through them all the time for cycles
@@ -64,6 +73,8 @@ class StreamConsumer:
         gc.set_threshold(*_GC_THRESHOLDS)
         self._settings = settings
         self._policy = policy
+        self._shadow_policy = shadow_policy
+        self._policies: PoliciesInForce | None = None
         self._handles = handles
         self._member: str | None = None
         self._worker: StreamWorker | None = None
@@ -89,11 +100,16 @@ class StreamConsumer:
             self._task = asyncio.create_task(self._run(member))
 
     async def status(self) -> dict[str, object]:
-        """Return what the consumer is doing; `member` is its rank, and `stopped` says why it works no more."""
+        """Return what the consumer is doing; `member` is its rank, and `stopped` says why it works no more.
+
+        `policy` is the revision in force; None before it connects.
+        """
         error = self._error()
         stopped = None if error is None else f"{type(error).__name__}: {error}"
         worker = {} if self._worker is None else asdict(self._worker.status())
-        return {"member": self._member, "connected": self._worker is not None, "stopped": stopped, **worker}
+        policy = None if self._policies is None else self._policies.policy.revision
+        connected = self._worker is not None
+        return {"member": self._member, "connected": connected, "stopped": stopped, "policy": policy, **worker}
 
     async def check_health(self) -> None:
         """Raise where a new replica could do better.
@@ -170,18 +186,19 @@ class StreamConsumer:
         cache = await stack.enter_async_context(verdict_cache(settings, metrics))
         models = await connect_models(self._handles, settings.serve)
         asked = ask_persistently(models, patience=self._patience_with_models(), metrics=metrics)
-        moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
-        return StreamWorker(
-            connection=await self._connect(member),
-            processor=RecordProcessor(
-                moderator=moderator,
-                settings=settings.stream,
-                versions=partial(versions_in_use, self._policy, models.by_name()),
-                metrics=metrics,
-            ),
+        policies = PoliciesInForce(settings, self._policy, self._shadow_policy, metrics=metrics)
+        self._policies = policies
+        policy = await policies.begin()
+        moderator = await stack.enter_async_context(open_moderator(settings, policy, metrics, cache, asked))
+        processor = RecordProcessor(
+            moderator=policies.put_over(moderator),
             settings=settings.stream,
+            versions=lambda: versions_in_use(policies.policy, models.by_name()),
             metrics=metrics,
         )
+        await stack.enter_async_context(policies.watching(lambda: processor.use(policies.put_over(moderator))))
+        connection = await self._connect(member)
+        return StreamWorker(connection=connection, processor=processor, settings=settings.stream, metrics=metrics)
 
     def _patience_with_models(self) -> Patience:
         """Return how long a model is waited for within a batch; one that does not go on without it is tried again."""

@@ -22,7 +22,7 @@ from services.deployments.calls import ServeHandle
 from services.deployments.http_front import HttpFront
 from services.deployments.model_rows import DETECTOR, DETOXIFIER, IMAGES, MLLM, MODEL_ROWS, ModelRow, find_handles
 from services.logs import configure_logs
-from services.policies_in_force import load_policy_in_force
+from services.policies_in_force import load_policy_in_force, load_shadow_policy
 
 APPLICATION = "weir"
 HTTP_APPLICATION = "weir-http"
@@ -177,13 +177,22 @@ def _bind_models(settings: WeirSettings) -> dict[str, Application]:
 def _bind_front(settings: WeirSettings) -> Application:
     if settings.http is None:
         raise ConfigurationError(f"{HTTP_APPLICATION}: http is not in the configuration; take its application out")
-    policy = load_policy_in_force(settings)
-    return deploy(HttpFront, settings.serve.http, settings, settings.http, policy, handles=find_handles(settings))
+    policy, settings = load_policy_in_force(settings), _for_replicas(settings)
+    shadow, handles = load_shadow_policy(settings), find_handles(settings)
+    arguments = (settings, settings.http, policy)
+    return deploy(HttpFront, settings.serve.http, *arguments, handles=handles, shadow_policy=shadow)
 
 
 def _bind_consumers(settings: WeirSettings) -> Application:
-    policy = load_policy_in_force(settings)
-    return deploy(StreamConsumer, settings.serve.stream, settings, policy, handles=find_handles(settings))
+    policy, settings = load_policy_in_force(settings), _for_replicas(settings)
+    shadow, handles = load_shadow_policy(settings), find_handles(settings)
+    return deploy(StreamConsumer, settings.serve.stream, settings, policy, handles=handles, shadow_policy=shadow)
+
+
+def _for_replicas(settings: WeirSettings) -> WeirSettings:
+    """Return settings that name policy files as replicas find them, whatever folder they work in."""
+    files = {"policy": settings.policy, "shadow_policy": settings.shadow_policy}
+    return settings.model_copy(update={name: path and path.absolute() for name, path in files.items()})
 
 
 def _settings(arguments: ApplicationArguments) -> WeirSettings:

@@ -122,5 +122,5 @@ class _NothingCached:
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         return [None] * len(keys)
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
         pass

@@ -1,20 +1,23 @@
 """`weir demo`: real conversations, watched on their way through Kafka, the detector on Ray Serve, and Redis."""
 
+import json
 import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipelines.commands.demo_chat import chat
 from pipelines.commands.options import ConfigOption, JsonOption
 from pipelines.demo.conversations import load_records
-from pipelines.demo.tally import DemoResult, DilutedAnswers, Example, Tally
+from pipelines.demo.tally import DemoResult, DilutedAnswers, Example, MadeCall, Tally
 from pipelines.settings import load_settings
 from protector_models.moderation.verdict import Action, RewriteMethod
 from services.configuration import LogSettings
@@ -28,8 +31,19 @@ _DELIVERED = {
     RewriteMethod.COMPLETE: "the policy's text",
 }
 
+_SHOWN = {
+    *("model", "results", "flagged", "weir", "action", "category", "harmfulness"),
+    *("response", "rewrite_method", "error", "code", "message"),
+}
+"""Keys of answers, and of what is in them."""
 
+app = typer.Typer(invoke_without_command=True)
+app.command()(chat)
+
+
+@app.callback()
 def demo(
+    context: typer.Context,
     config: ConfigOption = None,
     kafka: Annotated[
         str | None, typer.Option("--kafka", metavar="HOST:PORT", help="A real Kafka instead of the embedded broker.")
@@ -48,10 +62,14 @@ def demo(
     application. Everything is stopped at the end. In a terminal it waits for Enter before that, so that you can look
     around.
     """
+    if context.invoked_subcommand is not None:
+        _require_no_options(context)
+        return
     started = time.monotonic()
     console = Console(stderr=as_json)
     settings = load_settings(config)
     # Imported here, not above: Ray and kafka-python take seconds, and every other command would pay for them.
+    from pipelines.demo.http_calls import make_calls  # noqa: PLC0415
     from pipelines.demo.run import Servers, running_application, send_through  # noqa: PLC0415
 
     quiet = settings.model_copy(update={"log": LogSettings(level="error")})
@@ -78,15 +96,28 @@ def demo(
                 progress.update(task, completed=tally.results(), counts=_counts(tally))
 
             result = send_through(used, records, started=started, show=show)
+        if used.http is not None:
+            result = result.model_copy(update={"http": make_calls(used.http)})
         if as_json:
             typer.echo(result.model_dump_json(indent=2))
         else:
             console.print(_report(result))
+            _print_calls(result.http, console)
         if sys.stdin.isatty() and not as_json:
-            console.print(f"Kafka is at {','.join(used.kafka.bootstrap_servers)} until you press Enter.")
+            kafka_at = f"Kafka is at {','.join(used.kafka.bootstrap_servers)}"
+            front = "" if used.http is None else f", HTTP at http://{used.http.host}:{used.http.port}"
+            console.print(f"{kafka_at}{front} until you press Enter.")
             sys.stdin.readline()
         tell("stopping")
     tell("stopped")
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """Refuse options that stand before a command of the group, where nothing heeds them."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"expected no options before {context.invoked_subcommand!r}, got {', '.join(given)}")
 
 
 def _counts(tally: Tally) -> str:
@@ -104,6 +135,25 @@ def _report(result: DemoResult) -> Group:
         for example in _choose_examples(result.examples)
     ]
     return Group(_outcomes(result), _methods(result), _speed(result), *examples, *_show_dilution(result.diluted))
+
+
+def _print_calls(calls: Sequence[MadeCall], console: Console) -> None:
+    """Print calls over HTTP as a shell takes them, each with the answer it got."""
+    if calls:
+        console.print("Over HTTP, from this machine, for as long as it runs:")
+    for call in calls:
+        console.print(f"$ {call.command}", style="bold", soft_wrap=True, markup=False, highlight=False)
+        shown = json.dumps(_abridge(call.answer), ensure_ascii=False)
+        console.print(f"{call.status} {shown}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _abridge(answer: JsonValue) -> JsonValue:
+    """Return what of an answer is shown: what was decided, and what is delivered."""
+    if isinstance(answer, list):
+        return [_abridge(each) for each in answer]
+    if isinstance(answer, dict):
+        return {key: _abridge(value) for key, value in answer.items() if key in _SHOWN}
+    return answer
 
 
 def _show_dilution(diluted: DilutedAnswers) -> list[Panel]:

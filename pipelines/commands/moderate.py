@@ -125,10 +125,11 @@ async def _moderate_all(
 ) -> None:
     # Imported here, not above: models and Redis take a second, and every other command would pay for it.
     from services.moderators import in_process_moderator, verdict_cache  # noqa: PLC0415
-    from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
+    from services.policies_in_force import load_policy_in_force, load_shadow_policy  # noqa: PLC0415
 
     metrics = PrometheusMetrics(CollectorRegistry())
-    policy = load_policy_in_force(settings)
+    policy, shadow = load_policy_in_force(settings), load_shadow_policy(settings)
+    named = policy.revision if shadow is None else f"{policy.revision}, in shadow {shadow.revision}"
     progress = Progress(
         TextColumn("moderating"),
         BarColumn(),
@@ -144,12 +145,13 @@ async def _moderate_all(
             verdict_cache(settings, metrics) as cache,
             in_process_moderator(
                 settings, policy, metrics, cache, patience=Patience.from_settings(settings.stream)
-            ) as moderator,
+            ) as loaded,
         ):
+            moderator = loaded.under(policy, shadow_policy=shadow)
 
             def describe(models: Collection[str]) -> Origin:
                 revisions = _find_revisions(moderator, models)
-                return describe_origin(settings, policy=policy.revision, models=revisions)
+                return describe_origin(settings, policy=named, models=revisions)
 
             # Opened when everything else stands: an earlier output is not lost to a wrong configuration.
             with open_output(choice, reader, describe) as output:

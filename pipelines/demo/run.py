@@ -1,5 +1,6 @@
 """The demonstration: everything started, real conversations sent through it, results read and counted."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from pipelines.streaming.kafka.tail import TopicTail
 from pipelines.streaming.settings import KafkaSettings
 from protector_models.moderation.errors import DependencyError
 from services.deployments.application import start_serve
+from services.http.settings import HttpSettings
 from services.moderators import usable_cpus
 from services.stores.local_redis import LocalRedis
 
@@ -65,9 +67,9 @@ def running_application(
             ensure_topics(kafka, dict.fromkeys(topics, _PARTITIONS))
         else:
             broker.create_topics(*topics)
-        tell("starting Ray and the application: image reader, detector, detoxifier, stream consumer")
+        tell("starting Ray and the application: image reader, detector, detoxifier, stream consumer, HTTP front")
         stack.callback(stop)
-        start_serve(used.serve)
+        start_serve(used.serve, http=used.http)
         run(used)
         yield used
 
@@ -145,9 +147,20 @@ def _demo_settings(settings: WeirSettings, kafka: KafkaSettings, redis_url: str)
         update={
             "kafka": kafka,
             "stream": stream,
+            "http": _demo_front(settings),
             "redis": settings.redis.model_copy(update={"url": SecretStr(redis_url)}),
             "detector": settings.detector.model_copy(
                 update={"num_threads": settings.detector.num_threads or usable_cpus()}
             ),
         }
     )
+
+
+def _demo_front(settings: WeirSettings) -> HttpSettings | None:
+    """Return a front for this machine on a free port; None where the application runs on a cluster."""
+    if settings.serve.address is not None:
+        return None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return (settings.http or HttpSettings()).model_copy(update={"host": "127.0.0.1", "port": port, "keys": ()})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pipelines.streaming.broker import Record
 from pipelines.streaming.dead_letter import facts_of
@@ -56,6 +56,17 @@ class DilutedAnswers(BaseModel):
     """The longest answer of those that were acted on; None where there is none."""
 
 
+class MadeCall(BaseModel):
+    """A call over HTTP, and its answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str
+    """For a shell, with curl; it works for as long as the demonstration runs."""
+    status: int
+    answer: JsonValue
+
+
 class DemoResult(BaseModel):
     """The demonstration in numbers. `sent` equals the sum of `actions` and `dead_letters`."""
 
@@ -79,6 +90,8 @@ class DemoResult(BaseModel):
     """From producing an event to reading its verdict: p50, p95, p99."""
     examples: tuple[Example, ...]
     diluted: DilutedAnswers
+    http: tuple[MadeCall, ...] = ()
+    """Empty where there is no front."""
 
 
 @dataclass(slots=True)

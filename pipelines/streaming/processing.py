@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class RecordProcessor:
-    """Decodes, moderates and encodes micro-batches. Holds no state between them."""
+    """Decodes, moderates and encodes micro-batches. Holds no state between them but who moderates the next one."""
 
     def __init__(
         self, *, moderator: ModeratesInSteps, settings: StreamSettings, versions: Versions, metrics: Metrics
@@ -64,6 +64,10 @@ class RecordProcessor:
         self._metrics = metrics
         self._patience = Patience.from_settings(settings)
         self._report = report_batch_retries(_log, "batch is tried again", metrics)
+
+    def use(self, moderator: ModeratesInSteps) -> None:
+        """Have another Moderator decide what comes next; micro-batches that are being decided keep theirs."""
+        self._moderator = moderator
 
     async def decide(self, records: Sequence[Record], *, published: PublishedEvents) -> list[Result | Unwritten]:
         """Return the result for each record, in order, as far as there is one without rewriting a response.

@@ -45,9 +45,9 @@ def read_retry_after(value: str, now: datetime) -> float | None:
 
 
 def asking_again(
-    after: type[Exception],
+    after: type[Exception] | tuple[type[Exception], ...],
     *,
-    max_attempts: int,
+    max_attempts: int | None,
     initial_s: float,
     max_s: float,
     within_s: float | None = None,
@@ -56,8 +56,8 @@ def asking_again(
     """Return what makes one request again for as long as it raises an error of a kind; the last one is raised.
 
     Args:
-        after: that kind; it may have what `AsksForWait` has.
-        max_attempts: how often the request may end in an error that counts.
+        after: that kind, or several; it may have what `AsksForWait` has.
+        max_attempts: how often the request may end in an error that counts; None: as often as there is time.
         initial_s: the first wait is drawn from up to so much, each further one from up to twice as much, unless the
             server asks for another: then it is as long as the server asks, and a little longer.
         max_s: a wait for which nobody asked is at most so long.
@@ -79,7 +79,7 @@ def asking_again(
         nonlocal num_counted
         error = state.outcome.exception() if state.outcome else None
         num_counted += error is not None and counts(error)
-        return num_counted >= max_attempts
+        return max_attempts is not None and num_counted >= max_attempts
 
     is_late = stop_never if within_s is None else stop_before_delay(within_s)
     return AsyncRetrying(

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
 
 from protector_models.images.decoding import DecodingLimits
 from protector_models.images.settings import ImageSettings
@@ -31,7 +29,7 @@ from protector_models.running.split_runs import TRANSFORMERS_ERRORS, run_or_spli
 from protector_models.running.writing_thread import IsWanted
 from protector_models.settings import Device
 from protector_models.transformer_models.exchange_encoding import plan_token_runs
-from protector_models.transformer_models.text_generation import Abandoned, draw_with
+from protector_models.transformer_models.text_generation import Abandoned, Pieces, draw_with
 
 _TOKENS_PER_RUN: dict[Device, int] = {"cpu": 1, "cuda": 16_384}
 
@@ -174,7 +172,7 @@ class VisionLanguageModel:
         if isinstance(conversation, ItemFailure):
             outcome = conversation
         else:
-            pieces = _Pieces(self._read, emit)
+            pieces = Pieces(self._read, emit)
             task = _Task(index=0, event=event, conversation=conversation)
             (outcome,) = self._answer_run([task], is_wanted, pieces)
         if isinstance(outcome, ItemFailure):
@@ -192,7 +190,7 @@ class VisionLanguageModel:
                 yield [alike[place] for place in run]
 
     def _answer_run(
-        self, run: Sequence[_Task], is_wanted: IsWanted, pieces: "_Pieces | None" = None
+        self, run: Sequence[_Task], is_wanted: IsWanted, pieces: Pieces | None = None
     ) -> list[str | ItemFailure]:
         answers = run_or_split(
             run,
@@ -205,7 +203,7 @@ class VisionLanguageModel:
             raise ModelUnavailableError(f"{self._revision}: given up while it wrote; nobody waits for its answers")
         return [answer or ItemFailure(error="EmptyAnswer", message="expected some text") for answer in answers]
 
-    def _generate(self, run: Sequence[_Task], is_wanted: IsWanted, pieces: "_Pieces | None") -> list[str]:
+    def _generate(self, run: Sequence[_Task], is_wanted: IsWanted, pieces: Pieces | None) -> list[str]:
         inputs = self._encoder.encode([task.conversation.turns for task in run])
         seeds = [self._draws.derive_seed(task.event) for task in run] if self._draws else []
         with torch.inference_mode():
@@ -231,33 +229,3 @@ class VisionLanguageModel:
         text = self._processor.tokenizer.decode(ids[:end], skip_special_tokens=True)
         assert isinstance(text, str)
         return text
-
-
-class _Pieces(BaseStreamer):
-    """Passes an answer on as it grows. Joined, the pieces are the whole answer."""
-
-    def __init__(self, read: Callable[[Sequence[int]], str], emit: Callable[[str], None]) -> None:
-        self._read = read
-        self._emit = emit
-        self._ids: list[int] | None = None
-        self._num_passed = 0
-
-    def put(self, value: Tensor) -> None:
-        """Take the prompt, which is not passed on, and then token after token."""
-        if self._ids is None:
-            self._ids = []
-            return
-        self._ids.extend(value.flatten().tolist())
-        text = self._read(self._ids)
-        # A replacement character is the beginning of a character whose other bytes are still to come.
-        if not text.endswith("\ufffd"):
-            self._pass_on(text)
-
-    def end(self) -> None:
-        """Pass on what was held back."""
-        self._pass_on(self._read(self._ids or []))
-
-    def _pass_on(self, text: str) -> None:
-        if len(text) > self._num_passed:
-            self._emit(text[self._num_passed :])
-            self._num_passed = len(text)

@@ -1,6 +1,6 @@
 """The stage between images and assessment: every event has a response then, its own or the MLLM's, or has failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import finalize
 
@@ -55,13 +55,18 @@ class AnswerStage:
         again shall not ask again: it costs most of all, and another answer may be given. Goes with the event."""
 
     async def answer(
-        self, events: Sequence[ConversationEvent], images: Sequence[EventImages]
+        self,
+        events: Sequence[ConversationEvent],
+        images: Sequence[EventImages],
+        *,
+        kept: Collection[int] = (),
     ) -> list[Answered | Failure]:
         """Let the MLLM answer the events that have no response, with the very images that were read.
 
         Args:
             events: any number of them.
             images: what became of those of each event.
+            kept: positions of events that the MLLM is not shown, because of what was asked; their response is empty.
 
         Raises:
             DependencyError: the MLLM is gone or late; what it answered is kept for the next try. Where the rules of all
@@ -70,16 +75,29 @@ class AnswerStage:
         unanswered = [
             position
             for position, event in enumerate(events)
-            if event.lacks_response() and images[position].missing is None and _why_unanswerable(event) is None
+            if position not in kept and _is_answerable(event, images[position])
         ]
         generated = await self._generate({position: events[position] for position in unanswered}, images)
         return await off_loop(
             sum(map(_size, events)),
             lambda: [
-                self._answered(event, seen, generated.get(position))
+                self._kept(event, seen) if position in kept else self._answered(event, seen, generated.get(position))
                 for position, (event, seen) in enumerate(zip(events, images, strict=True))
             ],
         )
+
+    def will_ask(self, event: ConversationEvent, images: EventImages) -> bool:
+        """Tell whether the MLLM is there, and will be asked to answer an event."""
+        return self._generator is not None and _is_answerable(event, images)
+
+    def rules_of(self, event: ConversationEvent) -> TenantRules:
+        """Return the rules of an event's tenant."""
+        return self._policy.for_tenant(event.tenant)
+
+    def _kept(self, event: ConversationEvent, images: EventImages) -> Answered:
+        seen = replace(images, data_urls={})
+        exchange = event.exchange("", images.seen)
+        return Answered(exchange=exchange, images=seen, generation=StageStatus.SKIPPED, rules=self.rules_of(event))
 
     def forget(self, events: Sequence[ConversationEvent]) -> None:
         """Take note that a batch came to its end: whoever moderates its events once more asks once more."""
@@ -118,7 +136,7 @@ class AnswerStage:
     def _answered(
         self, event: ConversationEvent, images: EventImages, generated: Answer | ItemFailure | None
     ) -> Answered | Failure:
-        rules = self._policy.for_tenant(event.tenant)
+        rules = self.rules_of(event)
         if not event.lacks_response():
             exchange = event.exchange(event.response or "", images.seen)
             if self._judges_image_texts:
@@ -150,6 +168,10 @@ class AnswerStage:
 
 def _size(event: ConversationEvent) -> int:
     return len(event.response or "") + _MESSAGE_SIZE * len(event.messages)
+
+
+def _is_answerable(event: ConversationEvent, images: EventImages) -> bool:
+    return event.lacks_response() and images.missing is None and _why_unanswerable(event) is None
 
 
 def _why_unanswerable(event: ConversationEvent) -> ItemFailure | None:

@@ -2,12 +2,13 @@
 
 WeirError
 ├── ConfigurationError              a setting, policy or file that cannot be used; the process should not start
-│   └── CheckpointError             a folder of weights among them
+│   ├── CheckpointError             a folder of weights among them
+│   └── PolicyFileError             a file that is no policy; it has all that is wrong with it
 ├── InvalidEventError               bytes that are not a conversation event; permanent
 ├── UnforeseenError                 a fault of the program in some stage of moderation; put down to the event at fault
 ├── UnansweredError                 one conversation that the MLLM cannot answer while somebody reads along; permanent
 │   └── RefusedByModelError         since it refuses what was asked, or how
-├── NotJudgedError                  a piece of an answer that goes out while it is written; nothing more of it goes out
+├── PieceNotJudgedError             a piece of an answer that goes out while it is written; nothing more of it goes out
 ├── ImageFetchError                 one image that could not be had; the image stage makes a value of it
 │   └── _TryAgainError              and that may be had a moment later
 ├── DependencyError                 something outside is dead or too slow; transient, the caller may try the batch again
@@ -25,6 +26,7 @@ WeirError
 ├── RefusedRecordsError             records that the broker will never take; each becomes a dead letter
 ├── RunawayDeadLettersError         so many dead letters that something else must be wrong
 ├── RefusedRequestError             a request over HTTP that is not answered; the caller is told why
+├── CallError                       a call of the client that has no result; its subclasses say why
 ├── ConsumerStuckError              a stream consumer does not poll any more; a new one may
 ├── ConsumerStoppedError            a stream consumer gave up; `weir serve` ends
 └── BenchmarkError                  what a benchmark compares is not equal

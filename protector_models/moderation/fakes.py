@@ -209,7 +209,7 @@ class DeadVerdictCache:
         """Find nothing."""
         return [None] * len(keys)
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
         """Lose everything."""
 
 

@@ -25,7 +25,7 @@ _IN_PLACE = (RewriteMethod.EDIT, RewriteMethod.OMIT)
 """Methods that leave the rest of a text as it is."""
 
 
-class NotJudgedError(WeirError):
+class PieceNotJudgedError(WeirError):
     """A piece could not be judged: nothing more may go out."""
 
     def __init__(self, failure: Failure) -> None:
@@ -104,7 +104,7 @@ class HeldBackAnswer:
             What may go out now, behind what went out before.
 
         Raises:
-            NotJudgedError: a piece cannot be judged.
+            PieceNotJudgedError: a piece cannot be judged.
             DependencyError: a model is away; may be asked again.
         """
         start = self._progress.num_judged
@@ -128,14 +128,14 @@ class HeldBackAnswer:
             What may go out in its place; empty where it goes out itself.
 
         Raises:
-            NotJudgedError: it cannot be judged.
+            PieceNotJudgedError: it cannot be judged.
             DependencyError: a model is away; may be asked again.
         """
         before = _context(self._progress.delivered)
         passage = f"{before}\n{said}" if before else said
         verdict = (await self._judge([passage]))[0]
         if isinstance(verdict, Failure):
-            raise NotJudgedError(verdict)
+            raise PieceNotJudgedError(verdict)
         self._verdicts.append(verdict)
         if verdict.response != passage:
             self._findings.append(verdict)
@@ -162,7 +162,7 @@ class HeldBackAnswer:
             zip(ends, contexts, passages, verdicts, strict=True), start=1
         ):
             if isinstance(verdict, Failure):
-                raise NotJudgedError(verdict)
+                raise PieceNotJudgedError(verdict)
             self._verdicts.append(verdict)
             if verdict.response == passage:
                 self._go_on(end, passage.removeprefix(context))

@@ -16,11 +16,20 @@ Metric = Literal[
     # Events that were not moderated since a model was away, by `dependency` (also images), each time it was given up:
     # a batch that is tried again may count again.
     "weir_failed_closed_total",
+    # Requests that were judged, by `action` that the rules ask for ("none": the detector failed, and they have none for
+    # that), `status` (complete, partial, failed) and `enforced`: whether the MLLM was not asked because of it.
+    "weir_prompts_total",
+    # Responses that a shadow policy decided on too, by the action that the rules in force ask for (`live`) and the one
+    # that the shadow policy asks for (`shadow`; "none": the event would have no verdict under it).
+    "weir_shadow_decisions_total",
     # Fields of messages and of their parts that Weir does not know and passed over, and parts that hold what a model
     # only thought.
     "weir_message_fields_ignored_total",
     # Events of tenants that the policy does not name, by `action` (default_rules, refuse).
     "weir_unknown_tenants_total",
+    # Policy files that had changed, by `outcome`: loaded, refused (no policy, or one that does not fit the models),
+    # unreadable, failed; but for the first the policy before stays in force.
+    "weir_policy_reloads_total",
     # Images of conversations, by `status` (read, unread) and `reason`, such as FetchTimeout; empty where one was read.
     "weir_images_total",
     # Rewrites that were released, by `method` (edit, omit, generate, complete).
@@ -60,6 +69,8 @@ Metric = Literal[
     # Streams of guarded chat, by `route` and `end` (done, client_gone, or the code of the error that was their last
     # event).
     "weir_http_streams_total",
+    # Answers over HTTP that were judged without their question, which was not known, by `route`.
+    "weir_questions_unknown_total",
     # Records in flight that were given up at a rebalance or when draining took too long; they are read again.
     "weir_records_abandoned_total",
 ]

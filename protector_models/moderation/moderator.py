@@ -6,13 +6,14 @@ from copy import copy
 from functools import partial
 from typing import Self
 
-from protector_models.moderation.answer_stage import Answered, AnswerStage
+from protector_models.moderation.answer_stage import AnswerStage
+from protector_models.moderation.assess_stage import AssessStage
 from protector_models.moderation.cached_detector import CachedDetector
-from protector_models.moderation.conclusions import Decided, conclude, decide
+from protector_models.moderation.conclusions import Decided, conclude
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.image_stage import EventImages, ImageStage
 from protector_models.moderation.model_outputs import Assessment
-from protector_models.moderation.outages import MODEL_UNAVAILABLE, failing_closed, require_open, tell_open
+from protector_models.moderation.outages import MODEL_UNAVAILABLE, failing_closed, tell_open
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import (
     Detoxifier,
@@ -25,9 +26,10 @@ from protector_models.moderation.ports import (
 )
 from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
 from protector_models.moderation.settling import settle, settling_together
-from protector_models.moderation.stages import Stage
+from protector_models.moderation.shadow_policy import ShadowPolicy
+from protector_models.moderation.stages import Stage, StageStatus
 from protector_models.moderation.tenants import TenantCheck
-from protector_models.moderation.verdict import Action, Failure, Outcome, Verdict
+from protector_models.moderation.verdict import Action, Failure, Outcome, PromptFinding, Verdict
 from protector_models.moderation.wire.halving import in_stage
 
 DEFAULT_MAX_IMAGES = 16
@@ -73,21 +75,32 @@ class Moderator:
                 policy's texts are delivered in its default language.
             include_original: whether verdicts carry the original of a response that is not delivered.
         """
-        self._policy = policy
-        self._policy_revision = policy.revision
-        self._tenants = TenantCheck(policy, metrics=metrics)
         self._generator = generator
         self._metrics = metrics
+        self._detector = CachedDetector(detector, cache=cache, metrics=metrics)
+        self._take(policy, None)
         self._name_language = name_language
         self._include_original = include_original
         self._images = ImageStage(
             source=image_source, reader=image_reader, max_images=max_images, cache=cache, metrics=metrics
         )
-        self._answers = AnswerStage(generator=generator, policy=policy)
-        self._detector = CachedDetector(detector, cache=cache, metrics=metrics)
         self._rewriter = Rewriter(detector=self._detector, detoxifier=detoxifier, cache=cache, metrics=metrics)
         self._detoxifier = detoxifier
         self._image_reader = image_reader
+
+    def _take(self, policy: Policy, shadow: ShadowPolicy | None) -> None:
+        self._policy = policy
+        self._shadow = shadow
+        self._tenants = TenantCheck(policy, metrics=self._metrics)
+        self._answers = AnswerStage(generator=self._generator, policy=policy)
+        self._assessing = AssessStage(
+            detector=self._detector, answers=self._answers, policy=policy, metrics=self._metrics, shadow=shadow
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        return self._policy
 
     def find_revision(self, model: str) -> str | None:
         """Return the "name@revision" of a model by the name that `Verdict.model_revisions` has for it; None: no such.
@@ -103,6 +116,20 @@ class Moderator:
         found = models.get(model)
         return None if found is None else found.revision
 
+    def under(self, policy: Policy, *, shadow_policy: Policy | None = None) -> Self:
+        """Return a moderator with the same models and the same cache that decides by another policy.
+
+        This one goes on with what it has, by its own policy; what either has decided both may rewrite.
+
+        Args:
+            policy: decides.
+            shadow_policy: decides beside it, by the same assessments; verdicts say what, and nothing else changes.
+        """
+        moderator = copy(self)
+        shadow = None if shadow_policy is None else ShadowPolicy(shadow_policy, shadow_policy.revision)
+        moderator._take(policy, shadow)
+        return moderator
+
     def in_shadow(self, *, judges_image_texts: bool = False) -> Self:
         """Return a moderator with the same models that decides and reports, and rewrites and withholds nothing.
 
@@ -114,6 +141,15 @@ class Moderator:
         moderator = copy(self)
         moderator._answers = AnswerStage(
             generator=self._generator, policy=self._policy.in_shadow(), judges_image_texts=judges_image_texts
+        )
+        # Where that is so, nothing is a request.
+        moderator._assessing = AssessStage(
+            detector=self._detector,
+            answers=moderator._answers,
+            policy=self._policy,
+            metrics=self._metrics,
+            shadow=self._shadow,
+            judges_prompts=not judges_image_texts,
         )
         return moderator
 
@@ -156,29 +192,18 @@ class Moderator:
         admitted = [event for event, refusal in zip(events, refusals, strict=True) if refusal is None]
         with in_stage(Stage.IMAGES), failing_closed(self._metrics, "images", len(admitted)):
             images = await self._images.look_at(admitted)
-        with in_stage(Stage.GENERATE), failing_closed(self._metrics, "mllm", len(admitted)):
-            answers = iter(await self._answers.answer(admitted, images))
-        reached = [next(answers) if refusal is None else refusal for refusal in refusals]
         with in_stage(Stage.ASSESS):
-            answered = [end for end in reached if isinstance(end, Answered)]
-            decided = iter(await self._decide(answered))
-            return images, [end if isinstance(end, Failure) else self._end_or_go_on(next(decided)) for end in reached]
+            prompts = await self._assessing.judge_requests(admitted, images)
+        kept = {position for position, prompt in prompts.items() if prompt.is_enforced}
+        with in_stage(Stage.GENERATE), failing_closed(self._metrics, "mllm", len(admitted)):
+            answers = await self._answers.answer(admitted, images, kept=kept)
+        with in_stage(Stage.ASSESS):
+            decided = iter(await self._assessing.decide(admitted, answers, prompts))
+            reached = [next(decided) if refusal is None else refusal for refusal in refusals]
+            return images, [end if isinstance(end, Failure) else self._end_or_go_on(end) for end in reached]
 
     def _end_or_go_on(self, item: Decided) -> Outcome | Decided:
         return item if _is_to_be_rewritten(item) else self._conclude(item, NOT_REWRITTEN)
-
-    async def _decide(self, answered: Sequence[Answered]) -> list[Decided]:
-        asked = self._detector.revision
-        with failing_closed(self._metrics, "detector", len(answered)):
-            assessed = await self._detector.assess_if_there([item.exchange for item in answered])
-            num_open = require_open(
-                (found.output, item.rules.on_detector_outage) for item, found in zip(answered, assessed, strict=True)
-            )
-        settle(partial(tell_open, self._metrics, "detector", num_open))
-        return [
-            Decided(answered=item, asked=asked, assessed=found, decision=decide(item, found.output))
-            for item, found in zip(answered, assessed, strict=True)
-        ]
 
     async def _rewrite(self, decided: Sequence[Decided]) -> list[Outcome]:
         with in_stage(Stage.REWRITE):
@@ -194,11 +219,12 @@ class Moderator:
             assessment=assessment,
             category=item.decision.category,
             rules=answered.rules,
+            has_response=not item.is_kept_from_mllm,
             language=name_language and (name_language(exchange.prompt) or name_language(exchange.response)),
         )
 
     def _conclude(self, item: Decided, rewriting: Rewriting) -> Outcome:
-        return conclude(item, rewriting, policy_revision=self._policy_revision, include_original=self._include_original)
+        return conclude(item, rewriting, include_original=self._include_original)
 
     def _count_events(self, events: Sequence[ConversationEvent], images: Sequence[EventImages]) -> None:
         self._tenants.count(events)
@@ -211,15 +237,37 @@ class Moderator:
         unjudged = Counter(
             item.shadow_action or item.action
             for item in outcomes
-            if isinstance(item, Verdict) and item.assessment is None
+            if isinstance(item, Verdict) and item.evaluation_status.assessment is StageStatus.FAILED
         )
         for action, number in unjudged.items():
             self._metrics.count("weir_failures_decided_by_policy_total", number, action=action.value)
         unanswered = [item for item in outcomes if isinstance(item, Failure) and item.error == MODEL_UNAVAILABLE]
         tell_open(self._metrics, "mllm", sum(item.stage is Stage.GENERATE for item in unanswered))
+        shadowed = Counter(
+            (_decided_action(item), item.shadow_policy.action)
+            for item in outcomes
+            if isinstance(item, Verdict) and item.shadow_policy is not None
+        )
+        for (live, shadow), number in shadowed.items():
+            said = "none" if shadow is None else shadow.value
+            self._metrics.count("weir_shadow_decisions_total", number, live=live.value, shadow=said)
+        self._count_prompts([item.prompt for item in outcomes if isinstance(item, Verdict) and item.prompt is not None])
         failed = Counter((item.stage, item.error) for item in outcomes if isinstance(item, Failure))
         for (stage, error), number in failed.items():
             self._metrics.count("weir_failures_total", number, stage=stage.value, error=error)
+
+    def _count_prompts(self, prompts: Sequence[PromptFinding]) -> None:
+        found = Counter((prompt.action, prompt.status, prompt.enforced) for prompt in prompts)
+        for (action, status, enforced), number in found.items():
+            labels = {"action": "none" if action is None else action.value, "status": status.value}
+            self._metrics.count("weir_prompts_total", number, **labels, enforced=str(enforced).lower())
+
+
+def _decided_action(verdict: Verdict) -> Action:
+    """Return what the rules asked for, also where no rewrite passed."""
+    if verdict.evaluation_status.rewrite is StageStatus.FAILED:
+        return Action.REWRITE
+    return verdict.shadow_action or verdict.action
 
 
 def _is_to_be_rewritten(item: Decided) -> bool:

@@ -191,8 +191,13 @@ class VerdictCache(Protocol):
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return what is stored under each key; None where nothing is or where the cache could not be asked in time."""
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
-        """Store values. Losing them is allowed."""
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
+        """Store values. Losing them is allowed.
+
+        Args:
+            values: by key.
+            ttl_s: keep them no longer than this; None: as long as the cache keeps values.
+        """
 
 
 class Metrics(Protocol):

@@ -27,7 +27,7 @@ class Try:
         return self.method in {RewriteMethod.EDIT, RewriteMethod.OMIT}
 
 
-def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool) -> list[Try]:
+def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, has_response: bool = True) -> list[Try]:
     """Return what to try for a response that is harmful in `category`, in order.
 
     At most `rules.max_rewrite_attempts` tries stand before the policy's own texts, which end the list: the category's,
@@ -37,8 +37,10 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool) ->
         rules: name the methods.
         category: selects them.
         has_models: whether there is a detoxifier; what needs one is left out where not.
+        has_response: whether there is something to rewrite; where not, only the policy's own texts are left.
     """
-    usable = [method for method in rules.methods(category) if has_models or method not in _NEEDS_DETOXIFIER]
+    methods = rules.methods(category) if has_response else (RewriteMethod.COMPLETE,)
+    usable = [method for method in methods if has_models or method not in _NEEDS_DETOXIFIER]
     tries = [Try(method) for method in usable if method is not RewriteMethod.COMPLETE]
     if tries and tries[-1].method is RewriteMethod.GENERATE:
         tries += [

@@ -37,6 +37,8 @@ class RewritingTask:
     rules: TenantRules
     language: str | None
     """Of the policy's texts, an ISO 639 code; None where it is not known."""
+    has_response: bool = True
+    """False where the MLLM was not asked; the assessment is then the request's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,11 @@ class Rewriter:
         """
         has_models = self._detoxifier is not None
         progress = [
-            _Progress(task=task, tries=plan_tries(task.rules, task.category, has_models=has_models), refusals=[])
+            _Progress(
+                task=task,
+                tries=plan_tries(task.rules, task.category, has_models=has_models, has_response=task.has_response),
+                refusals=[],
+            )
             for task in tasks
         ]
         while pending := [one for one in progress if one.released is None and one.tries]:

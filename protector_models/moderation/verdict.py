@@ -59,6 +59,37 @@ class ImageFinding(ValueModel):
     """The end of its file is missing, and at most a hundredth of the picture with it: read as programs show it."""
 
 
+class PromptFinding(ValueModel):
+    """What was found in the request: the last user turn with what stands in the images, judged as a text by itself."""
+
+    action: Action | None
+    """What the rules ask for. None where the detector failed on it, and the policy has no action for that."""
+    category: str | None
+    """The category that led to the action; None where nothing was found."""
+    assessment: Assessment | None
+    """Its pieces are of the request. None where the detector failed on it."""
+    status: StageStatus
+    """How far it was read."""
+    enforced: bool
+    """Whether the MLLM was not asked because of it; the action of the verdict is then the one that follows."""
+
+
+class ShadowDecision(ValueModel):
+    """What another policy, in shadow, says of the same assessment. Nothing follows from it."""
+
+    policy_version: str
+    """That policy, "version@digest" of its content."""
+    action: Action | None
+    """What its rules ask for; a rewrite is not tried. None where the event would end without a verdict under it."""
+    category: str | None
+    """The category that led to the action; None where nothing was found."""
+
+
+def is_none(value: object) -> bool:
+    """Tell whether a field has nothing to say: it is then left out, so that verdicts without it have the same bytes."""
+    return value is None
+
+
 class EvaluationStatus(ValueModel):
     """How far each stage got for one conversation."""
 
@@ -85,7 +116,8 @@ class Verdict(ValueModel):
     original_response: str | None = None
     """The response before moderation; only where the configuration asks for it and it is not what may be delivered."""
     assessment: Assessment | None
-    """None only where the assessment failed and the policy says what follows."""
+    """None where the assessment failed and the policy says what follows, and where there is no response to assess,
+    because the request was kept from the MLLM."""
     rewrite_assessment: Assessment | None = None
     """Of the text that is delivered in place of the response, the policy's own included; None where there is none."""
     rewrite_method: RewriteMethod | None = None
@@ -106,6 +138,11 @@ class Verdict(ValueModel):
     replaced while this was moderated."""
     cached: bool
     """True if every model output came from the cache."""
+    prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
+    """What was found in the request; absent where the policy does not ask for it (`judge_prompt`), or nobody asked
+    anything."""
+    shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
+    """What the shadow policy says; absent where none is configured, or there is no response to judge."""
 
 
 class EventIdentity(ValueModel):

@@ -104,14 +104,21 @@ def read_yaml(file: Path | Traversable, *, name: str) -> Any:
 def read_yaml_document(file: Path | Traversable, *, name: str) -> YamlDocument:
     """Return what a YAML file holds, and where it stands; arguments and errors as in `read_yaml`."""
     try:
-        loader = _Loader(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
+    return parse_yaml_document(content, name=name)
+
+
+def parse_yaml_document(content: bytes, *, name: str) -> YamlDocument:
+    """Return what the bytes of a YAML file say, and where it stands; errors as in `read_yaml`."""
+    try:
+        loader = _Loader(content.decode())
         try:
             root = loader.get_single_node()
             return YamlDocument(content=None if root is None else loader.construct_document(root), root=root)
         finally:
             loader.dispose()
-    except OSError as error:
-        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
     except _UnmeantError as error:
         raise ConfigurationError(f"{name}{_place(error)}: {error.problem}") from None
     except yaml.MarkedYAMLError as error:

@@ -1,4 +1,4 @@
-"""What every text that transformers writes here shares: draws by seed, and an end once nobody waits.
+"""What every text that transformers writes here shares: draws by seed, an end once nobody waits, and its pieces.
 
 Importing this module takes seconds.
 
@@ -17,6 +17,7 @@ from transformers import (
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.generation.streamers import BaseStreamer
 
 
 def draw_with(seeds: Sequence[int], *, temperature: float, top_p: float) -> LogitsProcessorList:
@@ -54,3 +55,33 @@ class Abandoned(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # noqa: ARG002, D102  # theirs
         return torch.full((len(input_ids),), not self._is_wanted(), device=input_ids.device)
+
+
+class Pieces(BaseStreamer):
+    """Passes an answer on as it grows. Joined, the pieces are the whole answer."""
+
+    def __init__(self, read: Callable[[Sequence[int]], str], emit: Callable[[str], None]) -> None:
+        self._read = read
+        self._emit = emit
+        self._ids: list[int] | None = None
+        self._num_passed = 0
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt, which is not passed on, and then token after token."""
+        if self._ids is None:
+            self._ids = []
+            return
+        self._ids.extend(value.flatten().tolist())
+        text = self._read(self._ids)
+        # A replacement character is the beginning of a character whose other bytes are still to come.
+        if not text.endswith("\ufffd"):
+            self._pass_on(text)
+
+    def end(self) -> None:
+        """Pass on what was held back."""
+        self._pass_on(self._read(self._ids or []))
+
+    def _pass_on(self, text: str) -> None:
+        if len(text) > self._num_passed:
+            self._emit(text[self._num_passed :])
+            self._num_passed = len(text)

@@ -26,6 +26,7 @@ from services.logs import configure_logs
 from services.moderators import open_moderator, verdict_cache
 from services.patience import Patience, report_tries
 from services.persistent_ports import ask_persistently
+from services.policy_reload import PoliciesInForce
 from services.stores.redis_charges import make_charges
 
 _WARM_UP = Patience(initial_s=0.5, max_s=5)
@@ -39,15 +40,22 @@ class HttpFront:
     """Answers HTTP for as long as the replica lives; its models may come up later, and `/readyz` says when."""
 
     def __init__(
-        self, settings: ModerationSettings, http: HttpSettings, policy: Policy, *, handles: Mapping[str, ServeHandle]
+        self,
+        settings: ModerationSettings,
+        http: HttpSettings,
+        policy: Policy,
+        *,
+        handles: Mapping[str, ServeHandle],
+        shadow_policy: Policy | None = None,
     ) -> None:
         """Put a front together; it connects when Serve starts the application. It has a process of its own.
 
         Args:
             settings: of the models, the cache and the logs.
             http: of the front.
-            policy: turns assessments into actions.
+            policy: turns assessments into actions, unless the file that the settings name has another one by now.
             handles: to the models that are configured, by the names of their rows.
+            shadow_policy: decides beside it, and changes nothing.
 
         Raises:
             ConfigurationError: Ray was started with another ingress than `http.ingress`, or lets everybody in.
@@ -57,6 +65,7 @@ class HttpFront:
         self._settings = settings
         self._http = http
         self._policy = policy
+        self._shadow_policy = shadow_policy
         self._handles = handles
         self._metrics = RayMetrics()
         self._readiness = Readiness()
@@ -106,11 +115,13 @@ class HttpFront:
                 report=report_tries(_log, "the models are not up yet; trying again"),
             )
             asked = ask_persistently(models, patience=Patience.from_settings(http), metrics=metrics)
-            moderator = await stack.enter_async_context(open_moderator(settings, self._policy, metrics, cache, asked))
+            policies = PoliciesInForce(settings, self._policy, self._shadow_policy, metrics=metrics)
+            policy = await policies.begin()
+            moderator = await stack.enter_async_context(open_moderator(settings, policy, metrics, cache, asked))
             chat = open_chat_model(settings.mllm, asked.generator)
             if chat is not None:
                 stack.push_async_callback(chat.close)
-            moderators = Moderators.of(moderator, cache, chat=chat)
+            moderators = Moderators.of(policies.put_over(moderator), cache, chat=chat)
             await _WARM_UP.keep_trying(
                 partial(_warm_up, moderators.live),
                 after=DependencyError,
@@ -118,8 +129,13 @@ class HttpFront:
             )
             self._readiness.moderators = moderators
             _log.info("the HTTP front is ready")
+
+            def switch() -> None:
+                self._readiness.moderators = Moderators.of(policies.put_over(moderator), cache, chat=chat)
+
             try:
-                await asyncio.Event().wait()
+                async with policies.watching(switch):
+                    await asyncio.Event().wait()
             finally:
                 self._readiness.moderators = None
 

@@ -17,7 +17,7 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from protector_models.moderation.verdict import ModeratedConversation
-from services.http import chat_moderations, conversations, moderations
+from services.http import chat_moderations, conversations, litellm_guardrail, moderations
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
@@ -29,6 +29,7 @@ from services.http.guarded_chat.completions import GuardedChat
 from services.http.guarded_chat.event_stream import EVENT_SCHEMA, EventStream
 from services.http.guarded_chat.requests import ChatCompletionRequest
 from services.http.idempotency import Idempotency
+from services.http.litellm_guardrail import GuardrailAnswer, GuardrailRequest, guard
 from services.http.moderations import ModerationRequest, moderate_inputs
 from services.http.moderators import Readiness
 from services.http.openapi import Bodies, describe, error_responses
@@ -50,6 +51,7 @@ _BODIES: Mapping[str, Bodies] = {
     chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
     completions.ROUTE: ChatCompletionRequest,
+    litellm_guardrail.ROUTE: GuardrailRequest,
 }
 
 
@@ -78,7 +80,7 @@ def build_app(
 
     Args:
         settings: who may call, how much, how long.
-        policy: the one that the moderators have.
+        policy: the one that is shown until the models are up; then it is the one that the moderators have.
         readiness: gets the moderators once they are up.
         metrics: counts calls and results.
         charges: count what tenants ask for; None: of this application alone.
@@ -102,14 +104,12 @@ def build_app(
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
     _add_pages(app, policy, readiness, door := Door(settings, charges or MemoryCharges(clock=time.monotonic)))
-    _add_chat(app, policy, readiness, door, settings=settings.chat, metrics=metrics)
-    _add_calls(app, policy, readiness, door, max_items=settings.max_items, metrics=metrics)
+    _add_chat(app, readiness, door, settings=settings.chat, metrics=metrics)
+    _add_calls(app, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)
 
 
-def _add_calls(
-    app: FastAPI, policy: Policy, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics
-) -> None:
+def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int, metrics: Metrics) -> None:
     idempotency = Idempotency()
 
     @app.post(
@@ -120,7 +120,7 @@ def _add_calls(
     )
     async def judge_inputs(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_inputs(visit, readiness.require(), policy, max_items=max_items, metrics=metrics)
+            answer = await moderate_inputs(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -131,9 +131,7 @@ def _add_calls(
     )
     async def judge_conversations(request: Request) -> Response:
         async with door.admit(request) as visit:
-            answer = await moderate_conversations(
-                visit, readiness.require(), policy, max_items=max_items, metrics=metrics
-            )
+            answer = await moderate_conversations(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
 
     @app.post(
@@ -159,10 +157,19 @@ def _add_calls(
             headers = {"idempotent-replayed": "true"} if answer.is_repeated else {}
             return Response(answer.body, media_type=_JSON, headers=headers)
 
+    @app.post(
+        litellm_guardrail.ROUTE,
+        summary="Judge a request or an answer for LiteLLM, a stream as far as it is written.",
+        response_model=GuardrailAnswer,
+        responses=error_responses(*_REFUSED_AT_THE_DOOR),
+    )
+    async def guard_for_litellm(request: Request) -> Response:
+        async with door.admit(request) as visit:
+            answer = await guard(visit, readiness.require(), max_items=max_items, metrics=metrics)
+            return Response(answer, media_type=_JSON)
 
-def _add_chat(
-    app: FastAPI, policy: Policy, readiness: Readiness, door: Door, *, settings: ChatSettings, metrics: Metrics
-) -> None:
+
+def _add_chat(app: FastAPI, readiness: Readiness, door: Door, *, settings: ChatSettings, metrics: Metrics) -> None:
     guarded = GuardedChat(settings, metrics)
 
     @app.post(
@@ -177,7 +184,7 @@ def _add_chat(
     async def complete_chat(request: Request) -> Response:
         async with AsyncExitStack() as stack:
             visit = await stack.enter_async_context(door.admit(request, most_s=settings.deadline_s))
-            answer = await guarded.answer(visit, readiness.require(), policy)
+            answer = await guarded.answer(visit, readiness.require())
             if isinstance(answer, bytes):
                 return Response(answer, media_type=_JSON)
             # A stream keeps its place until it ends.
@@ -206,7 +213,8 @@ def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -
         responses=error_responses("invalid_api_key", "not_from_this_machine"),
     )
     async def policies(request: Request) -> Response:
-        return Response(list_policies(policy, door.identify(request)).model_dump_json(), media_type=_JSON)
+        in_force = policy if readiness.moderators is None else readiness.moderators.policy
+        return Response(list_policies(in_force, door.identify(request)).model_dump_json(), media_type=_JSON)
 
 
 def _add_errors(app: FastAPI) -> None:

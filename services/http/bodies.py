@@ -129,6 +129,7 @@ _NAMES = frozenset(
         *("seed", "stop", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "function"),
         *("parallel_tool_calls", "reasoning_effort", "verbosity", "modalities", "user", "safety_identifier"),
         *("prompt_cache_key", "store", "moderation", "policy", "output", "mode"),
+        *("input_type", "litellm_call_id", "texts", "structured_messages", "images", "tool_calls"),
     }
 )
 _QUOTES_NOTHING = frozenset(

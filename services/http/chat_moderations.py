@@ -9,7 +9,7 @@ from protector_models.moderation.errors import InvalidEventError
 from protector_models.moderation.messages.dialects import layers_of, role_of
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
-from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.ports import Metrics
 from protector_models.moderation.wire.codec import DecodedEvent, decode_json
 from protector_models.moderation.wire.encoded import count_ignored
@@ -34,15 +34,12 @@ class ChatModerationRequest(BaseModel):
     """As in `/v1/moderations`."""
 
 
-async def moderate_conversations(
-    visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics
-) -> bytes:
+async def moderate_conversations(visit: Visit, moderators: Moderators, *, max_items: int, metrics: Metrics) -> bytes:
     """Judge the conversations that a call has in its body, and return the answer: a `ModerationAnswer` in JSON.
 
     Args:
         visit: the call.
         moderators: judge them.
-        policy: the rules of its tenant.
         max_items: conversations in one call.
         metrics: counts results, and fields that were passed over.
 
@@ -72,7 +69,7 @@ async def moderate_conversations(
     verdicts = await judge(visit, moderators.shadow, [entry.event for entry in decoded])
     count_ignored(decoded, metrics)
     count_results(metrics, ROUTE, verdicts)
-    return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
+    return await write_answer(visit.id, verdicts, moderators.policy.for_tenant(tenant), model=moderators.detector)
 
 
 def _decode(messages: JsonValue, *, name: str, tenant: str, param: str) -> DecodedEvent:

@@ -29,12 +29,25 @@ class ApiKeys:
                     "not_from_this_machine", "no API keys are configured: expected a caller on the same machine"
                 )
             return None
-        written = request.headers.get("authorization", "")
-        if written[: len(_SCHEME)].lower() != _SCHEME:
-            raise RefusedRequestError("invalid_api_key", "expected an API key: Authorization: Bearer KEY")
         # What is looked up is a hash: how long that takes tells nothing of the keys.
-        key = written[len(_SCHEME) :].strip()
+        key = _find_key(request)
         tenant = self._tenants.get(hashlib.sha256(key.encode("latin-1")).hexdigest())
         if tenant is None:
             raise RefusedRequestError("invalid_api_key", "the API key is not known")
         return tenant
+
+
+def _find_key(request: Request) -> str:
+    """Return the key that a request comes with; gateways send it in a header of its own.
+
+    Raises:
+        RefusedRequestError: there is none.
+    """
+    written = request.headers.get("authorization")
+    if written is None and (given := request.headers.get("x-api-key")) is not None:
+        return given.strip()
+    if (written or "")[: len(_SCHEME)].lower() != _SCHEME:
+        raise RefusedRequestError(
+            "invalid_api_key", "expected an API key: Authorization: Bearer KEY, or x-api-key: KEY"
+        )
+    return (written or "")[len(_SCHEME) :].strip()

@@ -11,7 +11,7 @@ from protector_models.moderation.conversation import MAX_IMAGE_PARTS, Conversati
 from protector_models.moderation.messages.message import ImagePart, Message, TextPart
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
-from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics, Moderates
 from protector_models.moderation.verdict import Failure, Verdict
@@ -50,12 +50,12 @@ def _kind_of(written: object) -> str | None:
         return "one text"
     if not isinstance(written, list):
         return None
-    return "parts" if any(isinstance(item, dict | BaseModel) for item in written) else "texts"
+    return "parts" if any(isinstance(item, dict | BaseModel) for item in written) else "several texts"
 
 
 Input = Annotated[
     Annotated[SaidText, Tag("one text")]
-    | Annotated[list[SaidText], Field(min_length=1, fail_fast=True), Tag("texts")]
+    | Annotated[list[SaidText], Field(min_length=1, fail_fast=True), Tag("several texts")]
     | Annotated[
         list[Part],
         Field(min_length=1, max_length=MAX_IMAGE_PARTS, fail_fast=True),
@@ -81,15 +81,12 @@ class ModerationRequest(BaseModel):
     """The detector, by its "name@revision"; "weir" and OpenAI's names are the one that is there, whichever it is."""
 
 
-async def moderate_inputs(
-    visit: Visit, moderators: Moderators, policy: Policy, *, max_items: int, metrics: Metrics
-) -> bytes:
+async def moderate_inputs(visit: Visit, moderators: Moderators, *, max_items: int, metrics: Metrics) -> bytes:
     """Judge what a call has in its body, and return the answer: a `ModerationAnswer` in JSON.
 
     Args:
         visit: the call.
         moderators: judge it.
-        policy: the rules of its tenant.
         max_items: texts in one call.
         metrics: counts results.
 
@@ -105,7 +102,7 @@ async def moderate_inputs(
     await visit.charge_items(len(events))
     verdicts = await judge(visit, moderators.inputs, events)
     count_results(metrics, ROUTE, verdicts)
-    return await write_answer(visit.id, verdicts, policy.for_tenant(tenant), model=moderators.detector)
+    return await write_answer(visit.id, verdicts, moderators.policy.for_tenant(tenant), model=moderators.detector)
 
 
 def require_model(name: str | None, moderators: Moderators) -> None:

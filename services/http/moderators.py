@@ -6,14 +6,17 @@ from functools import partial
 from typing import Self
 
 from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import ChatModel, Moderates, VerdictCache
 from services.http.refusals import RefusedRequestError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moderators:
-    """A Moderator as calls need it."""
+    """A Moderator as calls need it. Each call is answered by one of these, whatever takes its place meanwhile."""
 
+    policy: Policy
+    """The one that all three decide by."""
     live: Moderates
     """Decides and rewrites."""
     shadow: Moderates
@@ -42,6 +45,7 @@ class Moderators:
             chat: answers chats.
         """
         return cls(
+            policy=moderator.policy,
             live=moderator,
             shadow=moderator.in_shadow(),
             inputs=moderator.in_shadow(judges_image_texts=True),
@@ -56,7 +60,7 @@ class Readiness:
 
     def __init__(self, moderators: Moderators | None = None) -> None:
         self.moderators = moderators
-        """Set once they are there."""
+        """Set once they are there, and anew where another policy is in force."""
 
     def require(self) -> Moderators:
         """Return what answers.

@@ -46,6 +46,9 @@ def describe(app: FastAPI, bodies: Mapping[str, Bodies]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": schema}},
         }
-    described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    described["security"] = [{}, {"key": []}]
+    described["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    described["security"] = [{}, {"key": []}, {"x-api-key": []}]
     return described

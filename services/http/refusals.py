@@ -13,7 +13,7 @@ from protector_models.moderation.errors import (
     UnansweredError,
     WeirError,
 )
-from protector_models.moderation.held_back import NotJudgedError
+from protector_models.moderation.held_back import PieceNotJudgedError
 from protector_models.moderation.outages import MODEL_UNAVAILABLE
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure
@@ -140,7 +140,7 @@ def refuse_for(error: Exception) -> RefusedRequestError:
     match error:
         case RefusedRequestError():
             return error
-        case NotJudgedError():
+        case PieceNotJudgedError():
             return refuse_failed(error.failure)
         case InvalidEventError():
             return RefusedRequestError("invalid_event", str(error))

@@ -1,15 +1,24 @@
 """From verdicts to OpenAI's results of moderation, with what else Weir says of them beside."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from protector_models.moderation.model_outputs import Coverage, Score
 from protector_models.moderation.policy.rules import ANY_CATEGORY
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.revisions import name_all
-from protector_models.moderation.verdict import Action, EvaluationStatus, ImageFinding, ImageStatus, Verdict
+from protector_models.moderation.verdict import (
+    Action,
+    EvaluationStatus,
+    ImageFinding,
+    ImageStatus,
+    PromptFinding,
+    ShadowDecision,
+    Verdict,
+    is_none,
+)
 from services.http.categories import OPENAI_CATEGORIES, categories_beside
 
 InputType = Literal["text", "image"]
@@ -38,6 +47,10 @@ class WeirResult(_Answer):
     policy_version: str
     model_revisions: dict[str, str]
     cached: bool
+    prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
+    """What was found in the request before it; absent where the policy does not ask for it, or there is none."""
+    shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
+    """What the shadow policy says; absent where none is configured."""
 
 
 class ModerationResult(_Answer):
@@ -106,6 +119,8 @@ def to_result(verdict: Verdict, rules: TenantRules) -> ModerationResult:
             policy_version=verdict.policy_version,
             model_revisions=verdict.model_revisions,
             cached=verdict.cached,
+            prompt=verdict.prompt,
+            shadow_policy=verdict.shadow_policy,
         ),
     )
 

@@ -57,13 +57,14 @@ class RedisVerdictCache:
         values = await self._calls.make("get", lambda: self._fetch([KEY_PREFIX + key for key in keys]))
         return [None] * len(keys) if values is None else values
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
         """Store values, in one round trip."""
         if not values:
             return
         pipeline = self._client.pipeline(transaction=False)
+        kept_s = self._ttl_s if ttl_s is None else min(ttl_s, self._ttl_s)
         for key, value in values.items():
-            pipeline.set(KEY_PREFIX + key, value, ex=self._ttl_s)
+            pipeline.set(KEY_PREFIX + key, value, ex=kept_s)
         await self._calls.make("put", pipeline.execute)
 
     async def close(self) -> None:

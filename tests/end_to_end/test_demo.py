@@ -35,5 +35,10 @@ def test_the_demonstration_ends_by_itself_and_its_numbers_add_up() -> None:
     assert result["dead_letters"]["InvalidEvent"] > 0
     assert result["cached"] > 0
     assert all(example["before"] != example["after"] for example in result["examples"])
+    judged, moderated = result["http"]
+    assert [call["status"] for call in result["http"]] == [200, 200]
+    assert [each["flagged"] for each in judged["answer"]["results"]] == [False, True]
+    assert moderated["answer"]["action"] == "rewrite"
+    assert moderated["command"].startswith("curl -s http://127.0.0.1:")
     mine = psutil.Process(os.getpid()).children(recursive=True)
     assert not [process.name() for process in mine if "redis" in process.name() or "raylet" in process.name()]

@@ -1,8 +1,11 @@
 """`weir serve --http-only` as a process of its own: no Kafka, no Redis; OpenAI's client, large bodies, the end."""
 
 import json
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,12 +15,18 @@ import yaml
 
 from protector_models.moderation.verdict import ModeratedConversation
 from tests.end_to_end.processes import ServeProcess, wait_until
+from tests.pages import PAGES
 from tests.protector_models.endpoints.chat_server import ChatServer, Reply, answer, stream
 from tests.protector_models.endpoints.chat_thread import serve_chat
+from tests.shown_calls import ShownCall, shown_calls
 from tests.wire import encode
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
+CALLS = [call for page in PAGES for call in shown_calls(page)]
+POLICY = (
+    "version: {}\nrules: [{{category: any, threshold: 0.494, action: rewrite}}]\nsafe_completions: {{default: a}}\n"
+)
 HTTP_ONLY = ("-m", "pipelines", "serve", "--http-only", "--config")
 
 
@@ -46,10 +55,17 @@ def mllm() -> Iterator[ChatServer]:
 
 
 @pytest.fixture(scope="module")
-def served(port: int, mllm: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("http")
+
+
+@pytest.fixture(scope="module")
+def served(port: int, mllm: ChatServer, folder: Path) -> Iterator[ServeProcess]:
     """A front on this machine, whose models are up."""
-    folder = tmp_path_factory.mktemp("http")
+    (folder / "policy.yaml").write_text(POLICY.format("mine-1"))
     config = {
+        "policy": "policy.yaml",
+        "policy_reload_s": 0.2,
         "http": {"port": port, "max_body_bytes": 1_000_000},
         "images": {"read": "off"},
         "mllm": {"kind": "openai", "base_url": mllm.base_url, "model": "m"},
@@ -99,6 +115,29 @@ def test_openais_client_chats_and_what_is_harmful_does_not_come_through(served: 
     assert chunk.choices[0].finish_reason == "stop"
 
 
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.page}: {call.command.split()[1]}")
+def test_the_calls_that_pages_show_are_answered_as_they_show_it(
+    call: ShownCall, served: ServeProcess, port: int, tmp_path: Path
+) -> None:
+    (tmp_path / ".curlrc").write_text('silent\nshow-error\nwrite-out = "\\n%{http_code}"\n')
+    finished = subprocess.run(
+        ["bash", "-c", call.command_at(f"http://127.0.0.1:{port}")],
+        env={**os.environ, "CURL_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answer, _, status = finished.stdout.rpartition("\n")
+    assert status == "200", finished.stdout + finished.stderr
+    assert call.differences(json.loads(answer)) == []
+
+
+def test_pages_show_calls_and_an_answer() -> None:
+    assert {str(call.page) for call in CALLS} >= {"README.md", "docs/http.md"}
+    assert any(call.answer for call in CALLS)
+
+
 def test_an_event_is_moderated_and_a_request_has_one_id(client: httpx.Client) -> None:
     answer = client.post(
         "/v1/conversations:moderate",
@@ -134,6 +173,22 @@ def test_a_client_that_hangs_up_leaves_the_front_well(client: httpx.Client, port
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(request % len(body) + content)
     assert client.post("/v1/moderations", json={"input": "fine"}).status_code == 200
+
+
+def test_a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_is_not(
+    client: httpx.Client, folder: Path, served: ServeProcess
+) -> None:
+    def version() -> str:
+        (result,) = client.post("/v1/moderations", json={"input": "fine"}).json()["results"]
+        return str(result["weir"]["policy_version"]).partition("@")[0]
+
+    assert version() == "mine-1"
+    (folder / "policy.yaml").write_text("version: broken\nrules: a secret text\n")
+    wait_until(lambda: "the policy file cannot be used" in served.log(), served)
+    assert version() == "mine-1"
+    (folder / "policy.yaml").write_text(POLICY.format("mine-2"))
+    wait_until(lambda: version() == "mine-2", served)
+    assert "a secret text" not in served.log()
 
 
 def test_a_signal_ends_it_with_0_and_its_log_has_said_where_it_listens(served: ServeProcess, port: int) -> None:

@@ -110,8 +110,9 @@ def test_a_key_that_is_there_twice_in_a_variable_is_refused(
 
 
 def test_a_relative_policy_is_beside_the_file(file: Path) -> None:
-    file.write_text("policy: rules/policy.yaml")
+    file.write_text("policy: rules/policy.yaml\nshadow_policy: rules/next.yaml")
     assert load_settings(file).policy == file.parent / "rules" / "policy.yaml"
+    assert load_settings(file).shadow_policy == file.parent / "rules" / "next.yaml"
 
 
 def test_relative_checkpoints_are_beside_the_file(file: Path) -> None:

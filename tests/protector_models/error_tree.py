@@ -25,7 +25,7 @@ def all_errors() -> tuple[type[WeirError], ...]:
     names = {"WeirError"}
     while more := {name for (_, name), above in bases.items() if above & names} - names:
         names |= more
-    for module in {module for module, name in bases if name in names}:
+    for module in sorted({module for module, name in bases if name in names}):
         importlib.import_module(module)
     return imported_errors()
 

@@ -15,7 +15,7 @@ from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.verdict import Action, RewriteMethod
 from protector_models.policies.policy_file import load_policy
 from protector_models.settings import DetectorSettings
-from services.policies_in_force import load_policy_in_force
+from services.policies_in_force import load_policy_in_force, load_shadow_policy
 from tests.builders import exchange
 
 
@@ -207,3 +207,14 @@ def test_a_rule_over_images_that_would_never_apply_is_refused(
     )
     with pytest.raises(ConfigurationError, match=f"image_rules over gore: {said}"):
         load_policy_in_force(WeirSettings(policy=policy, images=ImageSettings.model_validate(images)))
+
+
+def test_a_shadow_policy_must_fit_the_models_as_well(tmp_path: Path) -> None:
+    assert load_shadow_policy(WeirSettings()) is None
+    policy = tmp_path / "next.yaml"
+    text = "version: x\nrules: [{category: hate, threshold: 0.5, action: block}]\nsafe_completions: {default: No.}\n"
+    policy.write_text(text)
+    assert load_shadow_policy(WeirSettings(shadow_policy=policy)) == load_policy(policy)
+    policy.write_text(text.replace("hate", "gossip"))
+    with pytest.raises(ConfigurationError, match="gossip"):
+        load_shadow_policy(WeirSettings(shadow_policy=policy))

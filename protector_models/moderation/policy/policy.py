@@ -10,13 +10,16 @@ from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule
 from protector_models.moderation.policy.rules import GENERAL_CATEGORIES, PolicyModel, Rule
-from protector_models.moderation.policy.tenant_rules import OmitShare, RewriteMethods, TenantRules
+from protector_models.moderation.policy.tenant_rules import OmitShare, PromptJudging, RewriteMethods, TenantRules
 from protector_models.moderation.policy.texts import Language, PolicyText, SlotName
 from protector_models.moderation.revisions import make_revision
 from protector_models.moderation.verdict import Action
 
 DEFAULT_TENANT = "default"
 """The tenant of events that name none; the rules for everybody are its rules, unless it has some of its own."""
+
+
+_LATER_FIELDS = ("judge_prompt",)
 
 
 class TenantOverrides(PolicyModel):
@@ -43,6 +46,7 @@ class TenantOverrides(PolicyModel):
     on_mllm_outage: OnOutage | None = None
     deliver_under_review: bool | None = None
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+    judge_prompt: PromptJudging | None = None
     shadow: bool | None = None
 
 
@@ -90,7 +94,15 @@ class Policy(TenantRules):
         The digest is of all that the policy says, defaults that were left unsaid among it, whatever the order of its
         keys: 12 hexadecimal characters. Two policies under one version that differ in anything have two revisions.
         """
-        return make_revision(self.version, self.model_dump(mode="json"))
+        content = self.model_dump(mode="json")
+        # Of fields that came later a default says nothing, so that the policies that are in use keep their revisions.
+        for name in _LATER_FIELDS:
+            if content[name] == TenantRules.model_fields[name].default:
+                del content[name]
+            for overrides in content["tenants"].values():
+                if overrides[name] is None:
+                    del overrides[name]
+        return make_revision(self.version, content)
 
     @cached_property
     def _rules_of_tenants(self) -> Mapping[str, TenantRules]:
@@ -119,6 +131,10 @@ class Policy(TenantRules):
 
     def _every_rules(self) -> list[TenantRules]:
         return [self, *self._rules_of_tenants.values()]
+
+    def judges_prompts(self) -> bool:
+        """Tell whether the requests of some tenant are judged."""
+        return any(rules.judge_prompt != "skip" for rules in self._every_rules())
 
     def knows_tenant(self, tenant: str) -> bool:
         """Tell whether a tenant is one of the policy's; to a policy that names none, none is unknown."""

@@ -45,6 +45,10 @@ OmitShare = Annotated[float, Field(strict=True, gt=0, le=1)]
 """A share of a response's characters."""
 
 
+PromptJudging = Literal["skip", "report", "enforce"]
+"""What is done about the request."""
+
+
 class TenantRules(PolicyModel):
     """Everything that may differ between tenants."""
 
@@ -93,6 +97,11 @@ class TenantRules(PolicyModel):
     max_rewrite_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How many tries there may be before the safe completion; no category may have more methods. Each method is tried
     once; `generate`, where it is the last before `complete`, again until so many tries were made."""
+    judge_prompt: PromptJudging = "skip"
+    """Whether the last user turn is judged as well, as a text by itself and by the same rules. "report": the verdict
+    says what was found in it. "enforce": moreover, where the MLLM that is configured is to answer, it is not asked if
+    the rules do not allow the request; what they ask for is done without it, a rewrite being the policy's own text. A
+    response is judged in any case, and where it came with the event it alone decides."""
     shadow: bool = False
     """Decide and report, but deliver every response unchanged. An event that ends as a failure has no verdict to report
     and stays a dead letter."""

@@ -8,7 +8,6 @@ from pydantic_core import to_json
 from protector_models.moderation.errors import UnansweredError
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.outages import failing_closed
-from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.ports import Metrics
 from services.http.door import Visit
 from services.http.guarded_chat.answers import ChatCompletion
@@ -49,7 +48,7 @@ class GuardedChat:
         self._clock = clock
         self._now = now
 
-    async def answer(self, visit: Visit, moderators: Moderators, policy: Policy) -> bytes | ChatEvents:
+    async def answer(self, visit: Visit, moderators: Moderators) -> bytes | ChatEvents:
         """Answer the chat that a call has in its body: a `ChatCompletion` in JSON, or a stream that has begun.
 
         Until the MLLM begins to write, what goes wrong with a stream is refused as it is otherwise.
@@ -57,16 +56,15 @@ class GuardedChat:
         Args:
             visit: the call.
             moderators: judge, and have the MLLM.
-            policy: the rules of the call's tenant.
 
         Raises:
             RefusedRequestError: the body is not as expected, or something cannot be judged.
             UnansweredError: the MLLM does not answer it.
-            NotJudgedError: something cannot be judged.
+            PieceNotJudgedError: something cannot be judged.
             DependencyError: a model is away.
         """
         pace = PaceMeter(self._clock)
-        chat = await open_chat(visit, moderators, policy, max_choices=self._settings.max_choices, metrics=self._metrics)
+        chat = await open_chat(visit, moderators, max_choices=self._settings.max_choices, metrics=self._metrics)
         if not chat.asked.stream:
             return await visit.wait_for(self._answer_whole(chat))
         events = ChatEvents(chat, created=int(self._now()), pace=pace, metrics=self._metrics, route=ROUTE)

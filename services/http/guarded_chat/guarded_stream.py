@@ -50,7 +50,7 @@ class GuardedStream:
 
         Raises:
             UnansweredError: what the MLLM wrote is no answer.
-            NotJudgedError: something cannot be judged.
+            PieceNotJudgedError: something cannot be judged.
             DependencyError: the MLLM, or a model that judges, is away.
         """
         yield [ChunkChoice(index=choice.index, delta=Delta(role="assistant", content="")) for choice in self._choices]

@@ -113,7 +113,7 @@ class HeldChoice:
             is_whole: whether nothing more is written, whatever the answer itself says.
 
         Raises:
-            NotJudgedError: some of it cannot be judged.
+            PieceNotJudgedError: some of it cannot be judged.
             DependencyError: a model is away.
         """
         self._has_news = False

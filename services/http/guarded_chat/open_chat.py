@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.messages.message import ImagePart, Message
 from protector_models.moderation.off_loop import off_loop
-from protector_models.moderation.policy.policy import DEFAULT_TENANT, Policy
+from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import ChatModel, Metrics, Moderates
 from protector_models.moderation.verdict import Action, Failure, Verdict
@@ -92,9 +92,7 @@ class NotAsked:
         yield {"choices": self._choices}
 
 
-async def open_chat(
-    visit: Visit, moderators: Moderators, policy: Policy, *, max_choices: int, metrics: Metrics
-) -> OpenChat:
+async def open_chat(visit: Visit, moderators: Moderators, *, max_choices: int, metrics: Metrics) -> OpenChat:
     """Read the chat that a call has in its body, and judge its input where the request wants that.
 
     Raises:
@@ -110,7 +108,7 @@ async def open_chat(
     if asked.moderation is not None:
         require_model(asked.moderation.model, moderators)
     tenant = visit.tenant or DEFAULT_TENANT
-    rules = policy.for_tenant(tenant)
+    rules = moderators.policy.for_tenant(tenant)
     decoded = await off_loop(len(visit.body), lambda: to_event(asked.messages, name=visit.id, tenant=tenant))
     count_ignored([decoded], metrics)
     found = await visit.wait_for(_judge_input(asked, decoded.event, moderators, rules))

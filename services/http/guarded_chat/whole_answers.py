@@ -52,7 +52,7 @@ class WholeAnswers:
 
         Raises:
             RefusedRequestError: one cannot be judged.
-            NotJudgedError: the calls of tools in one cannot be judged.
+            PieceNotJudgedError: the calls of tools in one cannot be judged.
             DependencyError: a model is away.
         """
         answers = [_Answer(written=choice) for choice in written]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,25 @@ async def moderated_ids(settings: WeirSettings) -> list[str]:
 
 
 @pytest.mark.kafka
+async def test_a_policy_that_changes_is_in_force_in_mid_stream(apache_kafka: KafkaSettings, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    text = "version: {}\nrules: [{{category: any, threshold: 0.5, action: block}}]\nsafe_completions: {{default: a}}\n"
+    file.write_text(text.format("second"))
+    settings = settings_for(apache_kafka).model_copy(update={"policy": file, "policy_reload_s": 0.05})
+    async with consumer(settings, working()) as started:
+        await send(settings, encode(event_id="before"))
+        await status_when(started, lambda status: status.get("records_published") == 1)
+        file.write_text(text.format("third"))
+        await status_when(started, lambda status: str(status["policy"]).startswith("third@"))
+        await send(settings, encode(event_id="after"))
+        await status_when(started, lambda status: status.get("records_published") == 2)
+    records = await read(settings, settings.stream.sink_topic)
+    verdicts = [ModeratedConversation.model_validate_json(record.value or b"") for record in records]
+    named = {verdict.event_id: verdict.policy_version.partition("@")[0] for verdict in verdicts}
+    assert named == {"before": "second", "after": "third"}
+
+
+@pytest.mark.kafka
 async def test_it_moderates_tells_its_lag_and_goes_on_under_another_rank(apache_kafka: KafkaSettings) -> None:
     settings = settings_for(apache_kafka)
     await send(settings, *(encode(event_id=f"e{number}") for number in range(10)))
@@ -180,7 +200,7 @@ async def test_a_flood_of_dead_letters_stops_it_for_good_and_a_new_replica_would
 async def test_it_is_well_while_its_models_are_starting_and_ends_when_it_is_closed_then() -> None:
     hanging = FakeDeployment(None, hangs=True)
     async with consumer(WeirSettings(kafka=NOBODY), hanging) as started:
-        assert await started.status() == {"member": "0", "connected": False, "stopped": None}
+        assert await started.status() == {"member": "0", "connected": False, "stopped": None, "policy": None}
         await started.check_health()
         assert await started.record_autoscaling_stats() == {}
     assert (await started.status())["stopped"] is None
@@ -260,4 +280,4 @@ async def test_it_is_closed_twice_and_before_it_was_started() -> None:
     await unstarted.check_health()
     await unstarted.close()
     await unstarted.close()
-    assert await unstarted.status() == {"member": None, "connected": False, "stopped": None}
+    assert await unstarted.status() == {"member": None, "connected": False, "stopped": None, "policy": None}

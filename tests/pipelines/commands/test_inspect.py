@@ -70,7 +70,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
 def test_all_commands_are_there() -> None:
     assert {words[0] for words in commands() if words} == {
         "demo", "serve", "moderate", "answer", "assess", "rewrite", "dead-letters", "train", "data", "eval", "bench",
-        "models", "schema", "config", "version",
+        "models", "policy", "schema", "config", "version",
     }  # fmt: skip
 
 

@@ -68,10 +68,10 @@ class ScheduledCache(MemoryVerdictCache):
         await self._schedule.turn()
         return found
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
         """Store when it is its turn."""
         await self._schedule.turn()
-        await super().put_many(values)
+        await super().put_many(values, ttl_s=ttl_s)
 
 
 class ScheduledDetector(FakeHarmDetector):

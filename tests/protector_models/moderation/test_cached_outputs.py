@@ -45,10 +45,10 @@ class _SlowToStore(MemoryVerdictCache):
         self.storing = asyncio.Event()
         self.store = asyncio.Event()
 
-    async def put_many(self, values: Mapping[str, bytes]) -> None:
+    async def put_many(self, values: Mapping[str, bytes], *, ttl_s: int | None = None) -> None:
         self.storing.set()
         await self.store.wait()
-        await super().put_many(values)
+        await super().put_many(values, ttl_s=ttl_s)
 
 
 class _Outputs(CachedOutputs[str, Assessment]):

@@ -51,7 +51,7 @@ def test_the_drawing_is_the_tree() -> None:
 def _make(kind: type[WeirError], says: str) -> WeirError:
     arguments: dict[str, tuple[object, ...]] = {
         "IncompleteError": (errors.ModelUnavailableError(says), [1, None]),
-        "NotJudgedError": (Failure(stage=Stage.ASSESS, error="Poison", message=says),),
+        "PieceNotJudgedError": (Failure(stage=Stage.ASSESS, error="Poison", message=says),),
         "RefusedRecordsError": (says, [1]),
         "RefusedRequestError": ("invalid_value", says, "a"),
     }

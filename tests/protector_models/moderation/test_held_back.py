@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector, RecordedMetrics
-from protector_models.moderation.held_back import HeldBackAnswer, NotJudgedError, Progress
+from protector_models.moderation.held_back import HeldBackAnswer, PieceNotJudgedError, Progress
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
@@ -141,7 +141,7 @@ async def test_harm_over_the_edge_of_two_sentences_is_seen() -> None:
 async def test_what_cannot_be_judged_stops_it() -> None:
     held_back = answer()
     assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
-    with pytest.raises(NotJudgedError):
+    with pytest.raises(PieceNotJudgedError):
         await held_back.read(f"{PLAIN * 2}{POISON} {PLAIN * 2}")
 
 
@@ -179,5 +179,5 @@ async def test_verdicts_are_kept_of_all_pieces() -> None:
 
 
 async def test_what_goes_out_whole_and_cannot_be_judged_stops_it() -> None:
-    with pytest.raises(NotJudgedError):
+    with pytest.raises(PieceNotJudgedError):
         await answer().judge_apart(POISON)

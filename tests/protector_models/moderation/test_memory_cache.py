@@ -66,3 +66,14 @@ async def test_a_value_that_is_too_large_by_itself_drives_out_no_other() -> None
     await cache.put_many({"a": b"1", "b": bytes(2_000)})
     await cache.put_many({"a": bytes(2_000), "c": b"3"})
     assert await cache.get_many(["a", "b", "c"]) == [None, None, b"3"]
+
+
+async def test_a_value_is_gone_when_its_time_is_over_and_stays_where_it_is_stored_again_without_one() -> None:
+    now_s = 0.0
+    cache = MemoryVerdictCache(max_entries=1_000, clock=lambda: now_s)
+    await cache.put_many({"a": b"1", "b": b"2"}, ttl_s=10)
+    await cache.put_many({"b": b"3"})
+    now_s = 9.9
+    assert await cache.get_many(["a", "b"]) == [b"1", b"3"]
+    now_s = 10.0
+    assert await cache.get_many(["a", "b"]) == [None, b"3"]

@@ -1,8 +1,9 @@
 """The HTTP front's deployment without Ray: handles to deployments in this process, and a real server in front."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from services.configuration import ModerationSettings
 from services.deployments.http_front import HttpFront
 from services.deployments.replicas import DetectorReplica
 from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
+from services.policies_in_force import load_shadow_policy
 from services.settings import ModelDeadlines, ServeSettings
 from tests.logs import logs_of_its_own
 from tests.protector_models.endpoints.chat_server import Reply, answer, stream
@@ -27,6 +29,7 @@ from tests.services.deployments.fake_handle import FakeDeployment, FakeHandle
 from tests.services.http.served import serving
 
 PATIENCE_S = 60.0
+SETTINGS = ModerationSettings(serve=ServeSettings(deadlines=ModelDeadlines(connect_s=0.2)))
 IMPATIENT = HttpSettings(retry_initial_s=0.01, retry_max_s=0.02, retry_give_up_s=0.1)
 
 
@@ -41,13 +44,12 @@ def front(
     detector: FakeDeployment,
     *,
     http: HttpSettings = IMPATIENT,
+    settings: ModerationSettings = SETTINGS,
     policy: Policy | None = None,
-    mllm: MllmSettings | None = None,
 ) -> Iterator[tuple[HttpFront, httpx.Client]]:
     """Start a front as Serve does."""
-    deadlines = ModelDeadlines(connect_s=0.2)
-    settings = ModerationSettings(serve=ServeSettings(deadlines=deadlines), mllm=mllm or MllmSettings())
-    started = HttpFront(settings, http, policy or load_policy(None), handles={"detector": FakeHandle(detector)})
+    handles, shadow = {"detector": FakeHandle(detector)}, load_shadow_policy(settings)
+    started = HttpFront(settings, http, policy or load_policy(None), handles=handles, shadow_policy=shadow)
     with serving(started.__serve_build_asgi_app__()) as address, httpx.Client(base_url=address) as client:
         yield started, client
 
@@ -114,7 +116,7 @@ def test_an_mllm_behind_an_endpoint_is_chatted_with_through_the_front() -> None:
     deployment = FakeDeployment(DetectorReplica(load_plain))
     with serve_chat(reply) as endpoint:
         mllm = MllmSettings(kind="openai", model="m", base_url=endpoint.base_url)
-        with front(deployment, mllm=mllm) as (_, client):
+        with front(deployment, settings=SETTINGS.model_copy(update={"mllm": mllm})) as (_, client):
             wait_until_ready(client)
             asked = {"messages": [{"role": "user", "content": "Take the bus."}]}
             whole = client.post("/v1/chat/completions", json=asked).json()
@@ -173,3 +175,58 @@ async def test_a_front_whose_models_can_never_be_reached_is_ill() -> None:
 async def test_a_front_that_has_not_begun_is_well() -> None:
     settings = ModerationSettings()
     await HttpFront(settings, HttpSettings(), load_policy(None), handles={}).check_health()
+
+
+POLICY = "version: {}\nrules: [{{category: any, threshold: {}, action: block}}]\nsafe_completions: {{default: No.}}\n"
+
+
+def policy_when(client: httpx.Client, is_reached: Callable[[str], bool]) -> str:
+    """Wait until verdicts name a policy; return it."""
+    ends_at_s = time.monotonic() + PATIENCE_S
+    while True:
+        named = str(ask(client, "harm=0.5").json()["results"][0]["weir"]["policy_version"])
+        if is_reached(named):
+            return named
+        assert time.monotonic() < ends_at_s, named
+        time.sleep(0.01)
+
+
+def test_a_policy_file_that_changes_is_in_force_without_a_restart_and_one_that_cannot_be_used_is_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY.format("second", 0.9))
+    settings = ModerationSettings(policy=file, policy_reload_s=0.01)
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with front(deployment, settings=settings) as (_, client):
+        wait_until_ready(client)
+        # The file is newer than the policy that the front was made with.
+        assert policy_when(client, lambda _: True) == load_policy(file).revision
+        file.write_text(POLICY.format("third", "46%"))
+        assert policy_when(client, lambda _: True).startswith("second@")
+        file.write_text(POLICY.format("fourth", 0.4))
+        assert policy_when(client, lambda named: named.startswith("fourth@")) == load_policy(file).revision
+        assert ask(client, "harm=0.5").json()["results"][0]["flagged"] is True
+        assert client.get("/v1/policies").json()["data"][0]["policy_version"] == load_policy(file).revision
+
+
+def test_a_shadow_policy_is_reported_and_its_file_looked_after(tmp_path: Path) -> None:
+    file = tmp_path / "next.yaml"
+    file.write_text(POLICY.format("next", 0.4))
+    settings = ModerationSettings(shadow_policy=file, policy_reload_s=0.01)
+    with front(FakeDeployment(DetectorReplica(load_plain)), settings=settings) as (_, client):
+        wait_until_ready(client)
+
+        def shadow() -> dict[str, object]:
+            (result,) = ask(client, "harm=0.45").json()["results"]
+            assert (result["flagged"], result["weir"]["policy_version"]) == (False, load_policy(None).revision)
+            found: dict[str, object] = result["weir"]["shadow_policy"]
+            return found
+
+        expected = {"policy_version": load_policy(file).revision, "action": "block", "category": "unspecified"}
+        assert shadow() == expected
+        file.write_text(POLICY.format("later", 0.6))
+        ends_at_s = time.monotonic() + PATIENCE_S
+        while shadow() == expected:
+            assert time.monotonic() < ends_at_s
+        assert shadow() == {"policy_version": load_policy(file).revision, "action": "allow", "category": None}

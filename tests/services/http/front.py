@@ -47,6 +47,23 @@ class Front:
     charges: Charges | None = None
 
     def __post_init__(self) -> None:
+        self.readiness = Readiness()
+        self._put_together()
+        self.app = build_app(
+            settings=self.settings,
+            policy=self.policy,
+            readiness=self.readiness,
+            metrics=self.metrics,
+            charges=self.charges,
+        )
+
+    def begin_anew(self) -> None:
+        """Forget all that was judged; to build another application would take longer."""
+        self.detector.assessed.clear()
+        self.cache = MemoryVerdictCache(max_entries=1_000)
+        self._put_together()
+
+    def _put_together(self) -> None:
         self.moderator = Moderator(
             policy=self.policy,
             detector=self.detector,
@@ -57,16 +74,8 @@ class Front:
             image_source=FakeImageSource(self.images),
             image_reader=FakeImageReader(),
         )
-        self.readiness = Readiness()
         if self.is_ready:
             self.become_ready()
-        self.app = build_app(
-            settings=self.settings,
-            policy=self.policy,
-            readiness=self.readiness,
-            metrics=self.metrics,
-            charges=self.charges,
-        )
 
     def become_ready(self) -> None:
         """Have the models come up."""

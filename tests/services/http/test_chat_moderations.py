@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from protector_models.moderation.fakes import POISON
 from protector_models.moderation.wire.codec import decode_json
+from tests.builders import policy
 from tests.services.http.front import HARM_ME, Front, error_of
 
 PATH = "/v1/chat/moderations"
@@ -40,6 +41,18 @@ async def test_the_last_turn_of_the_assistant_is_judged_with_the_question_before
 async def test_what_the_user_said_and_earlier_answers_are_not_judged() -> None:
     [result] = await results_of(Front(), [user(HARM_ME), assistant(HARM_ME), user(HARM_ME), assistant("fine")])
     assert result["flagged"] is False
+
+
+async def test_the_request_is_reported_beside_the_response_where_the_policy_asks_for_it() -> None:
+    front = Front(policy=policy(judge_prompt="enforce"))
+    [result] = await results_of(front, [user(HARM_ME), assistant("fine")])
+    prompt = result["weir"]["prompt"]
+    assert (result["flagged"], prompt["action"], prompt["category"]) == (False, "rewrite", "hate")
+    assert (prompt["assessment"]["harmfulness"], prompt["enforced"]) == (0.9, False)
+    [plain] = await results_of(Front(), [user(HARM_ME), assistant("fine")])
+    assert "prompt" not in plain["weir"]
+    (alone,) = (await front.moderate(HARM_ME))["results"]
+    assert "prompt" not in alone["weir"]
 
 
 async def test_several_messages_of_the_assistant_at_the_end_are_one_turn() -> None:

@@ -16,7 +16,7 @@ from tests.wire import encode
 WITH_KEYS = HttpSettings(host="0.0.0.0", keys=KEYS)
 STRICT_KIDS = policy(tenants={"kids": TenantOverrides(rules=(rule(0.2, Action.BLOCK),))})
 EVENTS = "/v1/conversations:moderate"
-CALLS = ["/v1/moderations", "/v1/chat/moderations", EVENTS]
+CALLS = ["/v1/moderations", "/v1/chat/moderations", EVENTS, "/beta/litellm_basic_guardrail_api"]
 
 
 @pytest.mark.parametrize("path", CALLS)
@@ -31,6 +31,10 @@ CALLS = ["/v1/moderations", "/v1/chat/moderations", EVENTS]
         {"authorization": f"Basic {bearer('acme')['authorization'][7:]}"},
         {"authorization": f"Bearer {KEYS[0].sha256}"},
         {"authorization": "Bearer kö"},
+        {"x-api-key": ""},
+        {"x-api-key": "wrong"},
+        {"x-api-key": bearer("acme")["authorization"]},
+        {"x-api-key": bearer("acme")["authorization"][7:], "authorization": "Bearer wrong"},
     ],
     ids=str,
 )
@@ -52,6 +56,13 @@ async def test_with_a_key_calls_come_from_anywhere(scheme: str) -> None:
         "/v1/moderations", {"input": "fine"}, headers={"authorization": f"{scheme} {key}"}, host="203.0.113.7"
     )
     assert answer.status_code == 200
+
+
+async def test_a_key_may_come_in_the_header_that_gateways_have_for_it() -> None:
+    front = Front(settings=WITH_KEYS, policy=STRICT_KIDS)
+    key = bearer("kids")["authorization"].removeprefix("Bearer ")
+    answer = await front.post("/v1/moderations", {"input": "harm=0.3"}, headers={"x-api-key": key})
+    assert answer.json()["results"][0]["flagged"] is True
 
 
 async def test_a_keys_tenant_has_its_own_rules() -> None:

@@ -242,6 +242,16 @@ async def test_values_are_kept_for_the_configured_time(redis_server: LocalRedis)
 
 
 @pytest.mark.redis
+async def test_values_may_be_kept_for_less_time_never_for_more(redis_server: LocalRedis) -> None:
+    async with Redis.from_url(redis_server.url) as client, open_cache(redis_server.url) as rig:
+        await rig.cache.put_many({"a": b"1"}, ttl_s=60)
+        await rig.cache.put_many({"b": b"1"}, ttl_s=10 * RedisSettings().ttl_s)
+
+        assert 0 < await client.ttl(f"{KEY_PREFIX}a") <= 60
+        assert 60 < await client.ttl(f"{KEY_PREFIX}b") <= RedisSettings().ttl_s
+
+
+@pytest.mark.redis
 async def test_a_full_redis_refuses_values_and_still_answers(redis_server: LocalRedis) -> None:
     async with Redis.from_url(redis_server.url) as client, open_cache(redis_server.url, breaker_failures=1) as rig:
         await rig.cache.put_many({"a": b"1"})

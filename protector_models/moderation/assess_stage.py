@@ -1,0 +1,154 @@
+"""The stage after the answers: the detector reads responses, and requests where a policy asks for it; rules decide."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from protector_models.moderation.answer_stage import Answered, AnswerStage
+from protector_models.moderation.cached_detector import CachedDetector
+from protector_models.moderation.cached_outputs import ObtainedOutput
+from protector_models.moderation.conclusions import Decided, decide
+from protector_models.moderation.conversation import ConversationEvent, Exchange
+from protector_models.moderation.image_stage import EventImages
+from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.outages import failing_closed, require_open, tell_open
+from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.policy.tenant_rules import TenantRules
+from protector_models.moderation.ports import Metrics
+from protector_models.moderation.prompts import JudgedPrompt, PromptTask, find_prompt
+from protector_models.moderation.settling import settle
+from protector_models.moderation.shadow_policy import ShadowPolicy
+from protector_models.moderation.verdict import Failure, ShadowDecision
+
+
+class AssessStage:
+    """Has the detector read what is to be judged, and the rules decide."""
+
+    def __init__(
+        self,
+        *,
+        detector: CachedDetector,
+        answers: AnswerStage,
+        policy: Policy,
+        metrics: Metrics,
+        shadow: ShadowPolicy | None = None,
+        judges_prompts: bool = True,
+    ) -> None:
+        """Put the stage together.
+
+        Args:
+            detector: reads.
+            answers: knows the rules of each event, and which of them the MLLM is asked for.
+            policy: the one that decides; verdicts name it.
+            metrics: counts what goes on, or does not, while the detector is away.
+            shadow: another policy that decides beside it; None: there is none.
+            judges_prompts: whether requests are judged, where the policy asks for it.
+        """
+        self._detector = detector
+        self._answers = answers
+        self._metrics = metrics
+        self._policy_revision = policy.revision
+        self._shadow = shadow
+        self._judges_prompts = judges_prompts and policy.judges_prompts()
+
+    async def judge_requests(
+        self, events: Sequence[ConversationEvent], images: Sequence[EventImages]
+    ) -> dict[int, JudgedPrompt]:
+        """Return the requests that the MLLM is about to be shown, judged, by the positions of their events.
+
+        Raises:
+            DependencyError: the detector is gone or late.
+        """
+        if not self._judges_prompts:
+            return {}
+        tasks = {
+            position: task
+            for position, (event, seen) in enumerate(zip(events, images, strict=True))
+            if self._answers.will_ask(event, seen) and (task := self._find_prompt(event, seen)) is not None
+        }
+        asked = self._detector.revision
+        assessed = await self._assess([(task.exchange, task.rules) for task in tasks.values()])
+        return {
+            position: task.judge(found, asked=asked, may_enforce=True)
+            for (position, task), found in zip(tasks.items(), assessed, strict=True)
+        }
+
+    async def decide(
+        self,
+        events: Sequence[ConversationEvent],
+        ends: Sequence[Answered | Failure],
+        prompts: Mapping[int, JudgedPrompt],
+    ) -> list[Decided | Failure]:
+        """Have each response read, and beside it the request where that is still to be done.
+
+        Args:
+            events: any number of them.
+            ends: what became of each until here; failures stay.
+            prompts: the requests that were judged before, by position.
+
+        Raises:
+            DependencyError: the detector is gone or late.
+        """
+        responses = {
+            position: end
+            for position, end in enumerate(ends)
+            if isinstance(end, Answered) and not (position in prompts and prompts[position].is_enforced)
+        }
+        tasks: dict[int, PromptTask] = {}
+        for position, item in responses.items() if self._judges_prompts else ():
+            task = None if position in prompts else self._find_prompt(events[position], item.images)
+            if task is not None:
+                tasks[position] = task
+        asked = self._detector.revision
+        to_read = [(item.exchange, item.rules) for item in responses.values()]
+        to_read += [(task.exchange, task.rules) for task in tasks.values()]
+        found = iter(await self._assess(to_read))
+        assessed = {position: next(found) for position in responses}
+        judged = {position: task.judge(next(found), asked=asked, may_enforce=False) for position, task in tasks.items()}
+        judged |= prompts
+        return [
+            end
+            if isinstance(end, Failure)
+            else self._decided(event.tenant, end, judged.get(position), assessed.get(position), asked=asked)
+            for position, (event, end) in enumerate(zip(events, ends, strict=True))
+        ]
+
+    async def _assess(self, to_read: Sequence[tuple[Exchange, TenantRules]]) -> list[ObtainedOutput[Assessment]]:
+        """Have exchanges read; where the detector is away and the rules go on without it, an outage stands for it."""
+        with failing_closed(self._metrics, "detector", len(to_read)):
+            assessed = await self._detector.assess_if_there([exchange for exchange, _ in to_read])
+            num_open = require_open(
+                (found.output, rules.on_detector_outage) for found, (_, rules) in zip(assessed, to_read, strict=True)
+            )
+        settle(partial(tell_open, self._metrics, "detector", num_open))
+        return assessed
+
+    def _decided(
+        self,
+        tenant: str,
+        item: Answered,
+        prompt: JudgedPrompt | None,
+        assessed: ObtainedOutput[Assessment] | None,
+        *,
+        asked: str,
+    ) -> Decided:
+        shadow: ShadowDecision | None = None
+        if assessed is None:
+            assert prompt is not None  # it is why there is no response
+            assessed, decision = prompt.assessed, replace(prompt.decision, withheld=True)
+        else:
+            decision = decide(item, assessed.output)
+            if self._shadow is not None:
+                shadow = self._shadow.decide(tenant, item, assessed.output)
+        return Decided(
+            answered=item,
+            asked=asked,
+            assessed=assessed,
+            decision=decision,
+            prompt=prompt,
+            shadow=shadow,
+            policy_revision=self._policy_revision,
+        )
+
+    def _find_prompt(self, event: ConversationEvent, images: EventImages) -> PromptTask | None:
+        return find_prompt(event, images, self._answers.rules_of(event))

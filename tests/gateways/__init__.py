@@ -1,0 +1,1 @@
+"""Gateways of others in front of Weir, unmodified, as their users install them."""
