@@ -38,8 +38,10 @@ class JudgedInput:
     """What was judged of what the user says."""
 
     judged: Judged = INPUT_NOT_ASKED
-    is_blocked: bool = False
-    """Whether the MLLM is not asked, since the request says so of such an input."""
+    action: Action = Action.ALLOW
+    """What is done about it; the MLLM is asked only where it is allowed."""
+    instead: str | None = None
+    """What is answered where the MLLM is not asked; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class OpenChat:
 
     def action_on(self, verdicts: Sequence[Verdict]) -> Action:
         """Return what is done with an answer."""
-        return Action.BLOCK if self.input.is_blocked else most_severe(verdicts)
+        return most_severe(verdicts) if self.input.action is Action.ALLOW else self.input.action
 
     def tell(self, verdicts: Mapping[int, Sequence[Verdict]]) -> ChatModeration:
         """Return what was judged, with the verdicts on answers by their indexes."""
@@ -71,24 +73,31 @@ class OpenChat:
 
 
 class NotAsked:
-    """Stands for an MLLM that is not asked: every answer is withheld. Implements `ChatModel`."""
+    """Stands for an MLLM that is not asked. Implements `ChatModel`."""
 
     fields = None
 
-    def __init__(self, name: str, *, num_choices: int) -> None:
-        """Stand for an MLLM of a name."""
+    def __init__(self, name: str, *, num_choices: int, instead: str | None) -> None:
+        """Stand for an MLLM.
+
+        Args:
+            name: the MLLM's.
+            num_choices: how many answers are wanted.
+            instead: what each says; None: nothing, and it is withheld.
+        """
         self.name = name
+        said: JsonValue = {"content": instead}
+        reason = "content_filter" if instead is None else "stop"
         self._choices: list[JsonValue] = [
-            {"index": index, "message": {}, "delta": {}, "finish_reason": "content_filter"}
-            for index in range(num_choices)
+            {"index": index, "message": said, "delta": said, "finish_reason": reason} for index in range(num_choices)
         ]
 
     async def complete(self, _: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-        """Return answers that say nothing."""
+        """Return the answers."""
         return {"choices": self._choices}
 
     async def stream(self, _: Mapping[str, JsonValue]) -> AsyncGenerator[Mapping[str, JsonValue], None]:
-        """Yield answers that say nothing."""
+        """Yield the answers at once."""
         yield {"choices": self._choices}
 
 
@@ -120,7 +129,9 @@ async def open_chat(visit: Visit, moderators: Moderators, *, max_choices: int, m
         request_id=visit.id,
         asked=asked,
         event=decoded.event,
-        model=NotAsked(model.name, num_choices=asked.num_choices) if found.is_blocked else model,
+        model=model
+        if found.action is Action.ALLOW
+        else NotAsked(model.name, num_choices=asked.num_choices, instead=found.instead),
         moderator=moderator,
         rules=rules,
         detector=moderators.detector,
@@ -131,7 +142,7 @@ async def open_chat(visit: Visit, moderators: Moderators, *, max_choices: int, m
 async def _judge_input(
     asked: ChatCompletionRequest, event: ConversationEvent, moderators: Moderators, rules: TenantRules
 ) -> JudgedInput:
-    if asked.input_mode is None:
+    if asked.input_mode is None and rules.judge_prompt == "skip":
         return JudgedInput()
     said = _to_input(event)
     if said is None:
@@ -143,8 +154,15 @@ async def _judge_input(
             raise refusal
         return JudgedInput(judged=NotJudged(code=refusal.code, message=refusal.message))
     judged = to_results({0: [verdict]}, rules, model=moderators.detector)
-    is_found = action_of(verdict) is not Action.ALLOW
-    return JudgedInput(judged=judged, is_blocked=is_found and asked.input_mode == "block")
+    action = action_of(verdict)
+    if action is not Action.ALLOW and asked.input_mode == "block":
+        return JudgedInput(judged=judged, action=Action.BLOCK)
+    if rules.judge_prompt != "enforce" or rules.shadow:
+        return JudgedInput(judged=judged)
+    replaces = action is Action.REWRITE and not asked.is_of_form
+    return JudgedInput(
+        judged=judged, action=action, instead=rules.safe_completion(verdict.category) if replaces else None
+    )
 
 
 def _to_input(event: ConversationEvent) -> ConversationEvent | None:

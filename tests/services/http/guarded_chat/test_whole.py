@@ -357,3 +357,21 @@ async def test_an_answer_of_a_form_is_withheld_rather_than_replaced_by_a_text_wi
     assert answer["choices"][0]["finish_reason"] == "content_filter"
     plain = await ask(saying(HARM_ME), response_format={"type": "text"})
     assert plain["choices"][0]["message"]["content"] == SAFE_TEXT
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_policy_that_judges_requests_is_done_before_the_model_is_asked(*, stream: bool) -> None:
+    body = {"messages": [{"role": "user", "content": HARM_ME}], "stream": stream}
+    for judging, num_asked, said in (("skip", 1, "not_asked"), ("report", 1, "flagged"), ("enforce", 0, SAFE_TEXT)):
+        front = Front(detoxifier=None, policy=policy(judge_prompt=judging), chat=FakeChatModel())
+        answer = await front.post(ROUTE, body)
+        assert len(front.chat.asked) == num_asked  # type: ignore[union-attr]
+        assert said in answer.text
+        labels = frozenset({("route", ROUTE), ("action", "rewrite")})
+        assert front.metrics.counts["weir_http_results_total", labels] == 1
+    blocking = policy(judge_prompt="enforce", rules=[rule(action=Action.BLOCK)])
+    front = Front(policy=blocking, chat=FakeChatModel())
+    assert '"finish_reason":"content_filter"' in (await front.post(ROUTE, body)).text
+    assert front.chat.asked == []  # type: ignore[union-attr]
+    shadow = Front(policy=policy(judge_prompt="enforce", shadow=True), chat=FakeChatModel())
+    assert "harm=0.9" in (await shadow.post(ROUTE, body)).text
