@@ -6,6 +6,7 @@ from typing import Any
 
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeHarmDetector
+from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from tests.services.http.front import Front
 
@@ -25,6 +26,12 @@ class PatientDetector(FakeHarmDetector):
 
 class BlockedError(Exception):
     """LiteLLM ended the stream with an error, since it was told to."""
+
+
+def remembered(front: Front) -> dict[str, bytes]:
+    """Return what lies in the front's memory of calls, as it would lie in Redis."""
+    assert isinstance(front.cache, MemoryVerdictCache)
+    return {key: value for key, value in front.cache._values.items() if key.startswith("call:")}
 
 
 def request_body(input_type: str, *, call_id: str | None = CALL_ID, **fields: Any) -> dict[str, Any]:

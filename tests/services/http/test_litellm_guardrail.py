@@ -10,7 +10,7 @@ from protector_models.moderation.verdict import Action
 from services.http.settings import HttpSettings
 from tests.builders import SAFE_TEXT, policy, rule
 from tests.services.http.front import HARM_ME, Front, error_of
-from tests.services.http.guardrail_calls import CALL_ID, PATH, ask, request_body
+from tests.services.http.guardrail_calls import CALL_ID, PATH, ask, remembered, request_body
 from tests.services.http.keys import KEYS, bearer
 
 QUESTION = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "How do I get home?"}]
@@ -192,8 +192,7 @@ async def test_what_is_remembered_stands_nowhere_in_the_open() -> None:
     front = Front()
     await ask(front, "request", structured_messages=QUESTION)
     await ask(front, "response", texts=["Take the bus to the station, then walk along the river. " * 3])
-    stored = front.cache._values  # what lies in memory is what would lie in Redis
-    mine = {key: value for key, value in stored.items() if key.startswith("call:")}
+    mine = remembered(front)
     assert len(mine) == 2
     assert not any(CALL_ID in key or b"home" in value or b"bus" in value for key, value in mine.items())
 
@@ -202,7 +201,6 @@ async def test_what_others_wrote_in_its_place_counts_as_nothing() -> None:
     front = Front()
     await ask(front, "request", structured_messages=QUESTION)
     await ask(front, "response", texts=["fine"])
-    for key in [key for key in front.cache._values if key.startswith("call:")]:
-        await front.cache.put_many({key: b"foreign"})
+    await front.cache.put_many(dict.fromkeys(remembered(front), b"foreign"))
     assert (await ask(front, "response", texts=["fine"]))["action"] == "NONE"
     assert front.metrics.total("weir_questions_unknown_total") == 1

@@ -12,7 +12,7 @@ from protector_models.moderation.ports import RewriteRequest
 from protector_models.moderation.verdict import Action
 from tests.builders import SAFE_TEXT, policy, rule
 from tests.services.http.front import HARM_ME, Front
-from tests.services.http.guardrail_calls import BlockedError, PatientDetector, Relay, ask, relay_round
+from tests.services.http.guardrail_calls import BlockedError, PatientDetector, Relay, ask, relay_round, remembered
 
 HARM = f"This part is {HARM_ME} and much too long to be passed over."
 PLAIN = "This part says how to get home by bus, at night as well. "
@@ -65,8 +65,7 @@ async def relay_all(front: Front, text: str, steps: list[tuple[int, bool]], *, i
 
 async def forget(front: Front) -> None:
     """Lose all that is remembered of calls, as when Redis was started anew."""
-    keys = [key for key in front.cache._values if key.startswith("call:")]
-    await front.cache.put_many(dict.fromkeys(keys, b"lost"))
+    await front.cache.put_many(dict.fromkeys(remembered(front), b"lost"))
 
 
 def assert_judged(front: Front, sent: str) -> None:
