@@ -8,9 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import httpx
+from pydantic import JsonValue
 
 from protector_models.endpoints.chat_answers import Completion, read_completion
-from protector_models.endpoints.chat_sender import ChatRequest, ChatSender
+from protector_models.endpoints.chat_sender import ChatRequest, ChatSender, to_error
 from protector_models.moderation.errors import LateError, ModelUnavailableError, SuspectBatchError
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.running.deadlines import seconds_left
@@ -125,12 +126,33 @@ class ChatCompletions:
         Nothing is tried again once the answer has begun.
 
         Raises:
-            UnansweredError: the endpoint refuses the request, or what it sends is no answer.
+            RefusedByModelError: the endpoint refuses the request.
+            UnansweredError: what it sends is no answer.
             ModelUnavailableError: the endpoint is gone, busy, late or failing, or the connection broke off.
         """
         async with self._slots, aclosing(self._sender.stream(request)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def ask(self, request: ChatRequest) -> bytes:
+        """Send one request; return the body of the answer, which nobody has looked at.
+
+        Raises:
+            RefusedByModelError: the endpoint refuses the request.
+            UnansweredError: what it sends is no answer.
+            ModelUnavailableError: the endpoint is gone, busy, late or failing.
+        """
+        async with self._slots:
+            answer = await self._sender.ask(request)
+        if isinstance(answer, ItemFailure):
+            raise to_error(answer)
+        return answer
+
+    async def stream_chunks(self, request: ChatRequest) -> AsyncGenerator[Mapping[str, JsonValue], None]:
+        """Send one request; yield the objects of the answer as they come, as `stream` does."""
+        async with self._slots, aclosing(self._sender.stream_chunks(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def close(self) -> None:
         """Close the connections."""

@@ -2,17 +2,28 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import httpx
+from pydantic import JsonValue
 
 from protector_models.endpoints.busy_servers import BUSY_STATUSES, asking_again, may_pass, read_retry_after
-from protector_models.endpoints.chat_stream import read_pieces
-from protector_models.moderation.errors import LateError, ModelUnavailableError, SuspectBatchError, UnansweredError
+from protector_models.endpoints.chat_stream import read_chunks, read_pieces
+from protector_models.moderation.errors import (
+    LateError,
+    ModelUnavailableError,
+    RefusedByModelError,
+    SuspectBatchError,
+    UnansweredError,
+)
 from protector_models.moderation.model_outputs import ItemFailure
+
+PieceT = TypeVar("PieceT")
 
 _CLOSED_TO_US = frozenset({401, 404, 405, 407})
 """Statuses that speak of the endpoint or the key, not of the one request that was sent."""
@@ -26,6 +37,9 @@ class ChatRequest:
     """In the OpenAI chat format."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Further fields of this request; the endpoint's own options give way to them."""
+
+
+_REFUSED = "RefusedByEndpoint"
 
 
 class _TryAgainError(Exception):
@@ -90,15 +104,23 @@ class ChatSender:
         response = await self._send(request, max_attempts=max_attempts or self._max_attempts)
         return response if isinstance(response, ItemFailure) else response.content
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         """Yield the pieces of an answer as they come; nothing is tried again once it has begun.
 
         Raises:
-            UnansweredError: the endpoint refuses the request, or what it sends is no answer.
+            RefusedByModelError: the endpoint refuses the request.
+            UnansweredError: what it sends is no answer.
             ModelUnavailableError: the endpoint is gone, busy, late or failing, or the connection broke off.
         """
+        return self._in_time(self._stream(request, partial(read_pieces, source=self._revision)))
+
+    def stream_chunks(self, request: ChatRequest) -> AsyncGenerator[Mapping[str, JsonValue], None]:
+        """Yield the objects of an answer as they come, as `stream` does."""
+        return self._in_time(self._stream(request, partial(read_chunks, source=self._revision)))
+
+    async def _in_time(self, stream: AsyncGenerator[PieceT, None]) -> AsyncGenerator[PieceT, None]:
         ends_at = asyncio.get_running_loop().time() + self._deadline_s
-        async with aclosing(self._stream(request)) as pieces:
+        async with aclosing(stream) as pieces:
             while True:
                 try:
                     async with asyncio.timeout_at(ends_at):
@@ -113,12 +135,14 @@ class ChatSender:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+    async def _stream(
+        self, request: ChatRequest, read: Callable[[AsyncIterable[bytes]], AsyncGenerator[PieceT, None]]
+    ) -> AsyncGenerator[PieceT, None]:
         response = await self._send(request, max_attempts=self._max_attempts, stream=True)
         if isinstance(response, ItemFailure):
-            raise UnansweredError(f"{response.error}: {response.message}")
+            raise to_error(response)
         try:
-            async for piece in read_pieces(response.aiter_bytes(), source=self._revision):
+            async for piece in read(response.aiter_bytes()):
                 yield piece
         except httpx.TransportError as error:
             raise ModelUnavailableError(
@@ -190,6 +214,12 @@ class ChatSender:
         return _to_failure(response)
 
 
+def to_error(failure: ItemFailure) -> UnansweredError:
+    """Return the error that a request's failure is where its answer is no value."""
+    kind = RefusedByModelError if failure.error == _REFUSED else UnansweredError
+    return kind(f"{failure.error}: {failure.message}")
+
+
 def _streamed(request: ChatRequest) -> ChatRequest:
     return ChatRequest(messages=request.messages, options={**request.options, "stream": True})
 
@@ -207,4 +237,4 @@ def _to_failure(response: httpx.Response) -> ItemFailure:
         raise _TryAgainError(f"status {status}", is_busy=is_busy, may_be_request=not is_busy, retry_after_s=asked_s)
     if status in _CLOSED_TO_US:
         raise ModelUnavailableError(f"{response.url.copy_with(userinfo=b'')}: status {status}, expected 200")
-    return ItemFailure(error="RefusedByEndpoint", message=f"status {status}, expected 200")
+    return ItemFailure(error=_REFUSED, message=f"status {status}, expected 200")

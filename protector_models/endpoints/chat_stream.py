@@ -1,8 +1,9 @@
 """An answer of a chat endpoint that comes piece by piece."""
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
 from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import from_json
 
 from protector_models.endpoints.server_sent_events import read_events
 from protector_models.moderation.errors import ModelUnavailableError, UnansweredError
@@ -16,7 +17,8 @@ class _Delta(BaseModel):
 
 
 class _Choice(BaseModel):
-    delta: _Delta
+    index: int = 0
+    delta: _Delta = _Delta()
     finish_reason: str | None = None
 
 
@@ -58,6 +60,31 @@ async def read_pieces(chunks: AsyncIterable[bytes], *, source: str) -> AsyncGene
         raise UnansweredError("EmptyAnswer: expected some text")
     if not has_content:
         yield refusal
+
+
+async def read_chunks(chunks: AsyncIterable[bytes], *, source: str) -> AsyncGenerator[Mapping[str, JsonValue], None]:
+    """Yield the objects of the answer that a body holds, as they are.
+
+    Args:
+        chunks: the body, cut anywhere.
+        source: the model, for messages.
+
+    Raises:
+        UnansweredError: the endpoint says that it failed, or what it sends is no answer.
+        ModelUnavailableError: the body ends before the answer does.
+    """
+    begun: set[int] = set()
+    finished: set[int] = set()
+    async for data in read_events(chunks):
+        if data.strip() == _DONE:
+            return
+        for choice in _parse(data).choices:
+            begun.add(choice.index)
+            if choice.finish_reason is not None:
+                finished.add(choice.index)
+        yield from_json(data)
+    if not finished or begun - finished:
+        raise ModelUnavailableError(f"{source}: the connection ended before the answer did")
 
 
 def _parse(data: str) -> _Chunk:

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from protector_models.images.settings import ImageSettings
+from protector_models.mllms.answers_as_chat import AnswersAsChat
+from protector_models.mllms.chat_endpoint import EndpointChat
 from protector_models.mllms.endpoint import ChatEndpointGenerator
 from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.model_outputs import ItemFailure
-from protector_models.moderation.ports import Answer, ResponseGenerator
+from protector_models.moderation.ports import Answer, ChatModel, ResponseGenerator
 from protector_models.running.writing_thread import IsWanted, WritingThread
 
 
@@ -45,6 +47,13 @@ class LoadedGenerator(ResponseGenerator, Protocol):
 
     async def close(self) -> None:
         """Give threads and connections up; the MLLM is of no use afterwards."""
+
+
+class ClosableChat(ChatModel, Protocol):
+    """A chat that may hold connections."""
+
+    async def close(self) -> None:
+        """Close them; nothing is answered any more."""
 
 
 class AnsweringModel(Protocol):
@@ -157,6 +166,26 @@ def load_mllm(
             return ChatEndpointGenerator.from_settings(settings, deadline_s=deadline_s)
         case "off":
             raise ConfigurationError("mllm.kind: expected 'transformers' or 'openai', got 'off'")
+
+
+def open_chat_model(settings: MllmSettings, generator: ResponseGenerator | None) -> ClosableChat | None:
+    """Return the MLLM as a chat; None where none is configured.
+
+    One behind an endpoint is asked there, over connections of the chat's own: its answers are read while they are
+    written. Of one that runs here, or behind a deployment, answers come whole.
+
+    Args:
+        settings: which, and how it is asked.
+        generator: the MLLM, where it is loaded already; whoever has loaded it closes it.
+
+    Raises:
+        ConfigurationError: the endpoint cannot be asked.
+    """
+    if settings.kind == "openai":
+        return EndpointChat.from_settings(settings)
+    if generator is None:
+        return None
+    return AnswersAsChat(generator, name=settings.model or generator.revision)
 
 
 def _key(event: ConversationEvent) -> str:

@@ -7,6 +7,8 @@ WeirError
 ├── InvalidEventError               bytes that are not a conversation event; permanent
 ├── UnforeseenError                 a fault of the program in some stage of moderation; put down to the event at fault
 ├── UnansweredError                 one conversation that the MLLM cannot answer while somebody reads along; permanent
+│   └── RefusedByModelError         since it refuses what was asked, or how
+├── PieceNotJudgedError             a piece of an answer that goes out while it is written; nothing more of it goes out
 ├── ImageFetchError                 one image that could not be had; the image stage makes a value of it
 │   └── _TryAgainError              and that may be had a moment later
 ├── DependencyError                 something outside is dead or too slow; transient, the caller may try the batch again
@@ -63,6 +65,10 @@ class UnansweredError(WeirError):
 
     Elsewhere such a failure is a value. The message names it and what was expected, never the content.
     """
+
+
+class RefusedByModelError(UnansweredError):
+    """What was asked of the MLLM is nothing that it answers; another request may be."""
 
 
 class DependencyError(WeirError):

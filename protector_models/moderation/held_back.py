@@ -25,13 +25,17 @@ _IN_PLACE = (RewriteMethod.EDIT, RewriteMethod.OMIT)
 """Methods that leave the rest of a text as it is."""
 
 
-class NotJudgedError(WeirError):
+class PieceNotJudgedError(WeirError):
     """A piece could not be judged: nothing more may go out."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
+        super().__init__(failure)
         self.failure = failure
         """Why not."""
+
+    def __str__(self) -> str:
+        """Say why not."""
+        return self.failure.message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +75,18 @@ class HeldBackAnswer:
         self._rules = rules
         self._progress = progress or Progress()
         self._num_released = len(self._progress.delivered)
+        self._verdicts: list[Verdict] = []
         self._findings: list[Verdict] = []
 
     @property
     def progress(self) -> Progress:
         """How far it is."""
         return self._progress
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """Verdicts on all pieces, in order; those of this object alone."""
+        return self._verdicts
 
     @property
     def findings(self) -> Sequence[Verdict]:
@@ -94,7 +104,7 @@ class HeldBackAnswer:
             What may go out now, behind what went out before.
 
         Raises:
-            NotJudgedError: a piece cannot be judged.
+            PieceNotJudgedError: a piece cannot be judged.
             DependencyError: a model is away; may be asked again.
         """
         start = self._progress.num_judged
@@ -104,6 +114,35 @@ class HeldBackAnswer:
         while ends and not self._progress.is_over:
             num_taken = await self._take(text, ends)
             ends = ends[num_taken:]
+        return self._release()
+
+    async def judge_apart(self, said: str) -> str:
+        """Judge what goes out behind the answer as it is or not at all, such as the calls of tools.
+
+        Where it may not go out, the answer is over: it ends with the policy's text, or is withheld.
+
+        Args:
+            said: all that is said in it.
+
+        Returns:
+            What may go out in its place; empty where it goes out itself.
+
+        Raises:
+            PieceNotJudgedError: it cannot be judged.
+            DependencyError: a model is away; may be asked again.
+        """
+        before = _context(self._progress.delivered)
+        passage = f"{before}\n{said}" if before else said
+        verdict = (await self._judge([passage]))[0]
+        if isinstance(verdict, Failure):
+            raise PieceNotJudgedError(verdict)
+        self._verdicts.append(verdict)
+        if verdict.response != passage:
+            self._findings.append(verdict)
+            await self._end(self._progress.num_judged, verdict)
+        return self._release()
+
+    def _release(self) -> str:
         released = self._progress.delivered[self._num_released :]
         self._num_released += len(released)
         return released
@@ -123,7 +162,8 @@ class HeldBackAnswer:
             zip(ends, contexts, passages, verdicts, strict=True), start=1
         ):
             if isinstance(verdict, Failure):
-                raise NotJudgedError(verdict)
+                raise PieceNotJudgedError(verdict)
+            self._verdicts.append(verdict)
             if verdict.response == passage:
                 self._go_on(end, passage.removeprefix(context))
                 continue
@@ -137,6 +177,11 @@ class HeldBackAnswer:
         if text is not None and verdict.rewrite_method in _IN_PLACE and text.startswith(context):
             self._go_on(end, text.removeprefix(context))
             return
+        await self._end(end, verdict)
+
+    async def _end(self, end: int, verdict: Verdict) -> None:
+        """End the answer with the text that stands in for the whole of what was judged, or withhold what follows."""
+        text = verdict.response
         if text is not None and verdict.rewrite_method in _IN_PLACE:
             # What went out already would have to change.
             text = await self._find_completion(verdict.category)

@@ -66,6 +66,9 @@ Metric = Literal[
     # Texts, conversations and events in them, by `route` and `action` that the policy takes, or would take were it not
     # in shadow; "failed" for an event of a batch that has no verdict.
     "weir_http_results_total",
+    # Streams of guarded chat, by `route` and `end` (done, client_gone, or the code of the error that was their last
+    # event).
+    "weir_http_streams_total",
     # Answers over HTTP that were judged without their question, which was not known, by `route`.
     "weir_questions_unknown_total",
     # Records in flight that were given up at a rebalance or when draining took too long; they are read again.

@@ -8,11 +8,11 @@ that asks for each alone finds which. Every call may be repeated and several may
 empty result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.images import ImageContent, ImageReading
@@ -115,6 +115,45 @@ class ResponseGenerator(Protocol):
 
         Raises:
             DependencyError: the model is gone or late.
+        """
+
+
+class ChatModel(Protocol):
+    """The MLLM as a chat: a request in, the answer out, at once or while it is written; nobody has judged it.
+
+    Requests and answers are objects of the OpenAI chat format, and nothing of an answer has been looked at: its reader
+    must expect anything in it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return what the model is called by those who ask it."""
+
+    @property
+    def fields(self) -> frozenset[str] | None:
+        """Return what of a request the model heeds beside `messages`; None: whatever it is."""
+
+    async def complete(self, request: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        """Return the whole answer, a `chat.completion`.
+
+        Args:
+            request: its `messages`, and further fields as the caller wants them; neither `model` nor `stream`.
+
+        Raises:
+            RefusedByModelError: this request is refused.
+            UnansweredError: what came is no answer.
+            DependencyError: the model is gone, busy or late.
+        """
+
+    def stream(self, request: Mapping[str, JsonValue]) -> AsyncGenerator[Mapping[str, JsonValue], None]:
+        """Yield the answer as it is written, each a `chat.completion.chunk`; closing the iterator ends the writing.
+
+        It ends where the answer does: one that breaks off raises.
+
+        Raises:
+            RefusedByModelError: this request is refused.
+            UnansweredError: what came is no answer.
+            DependencyError: the model is gone, busy or late, or broke off.
         """
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 from starlette.types import ASGIApp
 
+from protector_models.mllms.mllm import open_chat_model
 from protector_models.moderation.errors import DependencyError, ModelUnavailableError
 from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.policy.policy import Policy
@@ -117,7 +118,10 @@ class HttpFront:
             policies = PoliciesInForce(settings, self._policy, self._shadow_policy, metrics=metrics)
             policy = await policies.begin()
             moderator = await stack.enter_async_context(open_moderator(settings, policy, metrics, cache, asked))
-            moderators = Moderators.of(policies.put_over(moderator), cache)
+            chat = open_chat_model(settings.mllm, asked.generator)
+            if chat is not None:
+                stack.push_async_callback(chat.close)
+            moderators = Moderators.of(policies.put_over(moderator), cache, chat=chat)
             await _WARM_UP.keep_trying(
                 partial(_warm_up, moderators.live),
                 after=DependencyError,
@@ -127,7 +131,7 @@ class HttpFront:
             _log.info("the HTTP front is ready")
 
             def switch() -> None:
-                self._readiness.moderators = Moderators.of(policies.put_over(moderator), cache)
+                self._readiness.moderators = Moderators.of(policies.put_over(moderator), cache, chat=chat)
 
             try:
                 async with policies.watching(switch):

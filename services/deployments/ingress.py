@@ -42,7 +42,8 @@ def choose_ingress(http: HttpSettings) -> None:
     if http.ingress == "proxy":
         return
     # One that took over from an old HAProxy ends it after so long, and what it still had in hand with it.
-    hard_stop_s = max(_LEAST_HARD_STOP_S, math.ceil(http.deadline_s) + _HARD_STOP_MARGIN_S)
+    longest_s = max(http.deadline_s, http.chat.deadline_s)
+    hard_stop_s = max(_LEAST_HARD_STOP_S, math.ceil(longest_s) + _HARD_STOP_MARGIN_S)
     variables = {
         HAPROXY_VARIABLE: 1,
         "RAY_SERVE_HAPROXY_STATS_PORT": http.haproxy.stats_port,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from importlib import resources
 from typing import Any
@@ -21,7 +21,13 @@ from services.http import chat_moderations, conversations, litellm_guardrail, mo
 from services.http.bodies import ClientGoneError
 from services.http.chat_moderations import ChatModerationRequest, moderate_conversations
 from services.http.conversations import EventBatch, ModeratedBatch, moderate_events
+from services.http.deadlines import seconds_of_silence
 from services.http.door import Door
+from services.http.guarded_chat import completions
+from services.http.guarded_chat.answers import ChatCompletion
+from services.http.guarded_chat.completions import GuardedChat
+from services.http.guarded_chat.event_stream import EVENT_SCHEMA, EventStream
+from services.http.guarded_chat.requests import ChatCompletionRequest
 from services.http.idempotency import Idempotency
 from services.http.litellm_guardrail import GuardrailAnswer, GuardrailRequest, guard
 from services.http.moderations import ModerationRequest, moderate_inputs
@@ -31,7 +37,7 @@ from services.http.policies import PolicyList, list_policies
 from services.http.reception import CLIENT_GONE, Reception
 from services.http.refusals import RefusedRequestError, refuse_for, write_refusal
 from services.http.results import ModerationAnswer
-from services.http.settings import HttpSettings
+from services.http.settings import ChatSettings, HttpSettings
 from services.stores.charges import Charges, MemoryCharges
 
 _JSON = "application/json"
@@ -44,6 +50,7 @@ _BODIES: Mapping[str, Bodies] = {
     moderations.ROUTE: ModerationRequest,
     chat_moderations.ROUTE: ChatModerationRequest,
     conversations.ROUTE: (ConversationEvent, EventBatch),
+    completions.ROUTE: ChatCompletionRequest,
     litellm_guardrail.ROUTE: GuardrailRequest,
 }
 
@@ -97,6 +104,7 @@ def build_app(
     app.openapi = cache(partial(describe, app, _BODIES))  # type: ignore[method-assign]  # as FastAPI says it is changed
     _add_errors(app)
     _add_pages(app, policy, readiness, door := Door(settings, charges or MemoryCharges(clock=time.monotonic)))
+    _add_chat(app, readiness, door, settings=settings.chat, metrics=metrics)
     _add_calls(app, readiness, door, max_items=settings.max_items, metrics=metrics)
     return Reception(app, metrics=metrics, sends_request_id=sends_request_id)
 
@@ -159,6 +167,29 @@ def _add_calls(app: FastAPI, readiness: Readiness, door: Door, *, max_items: int
         async with door.admit(request) as visit:
             answer = await guard(visit, readiness.require(), max_items=max_items, metrics=metrics)
             return Response(answer, media_type=_JSON)
+
+
+def _add_chat(app: FastAPI, readiness: Readiness, door: Door, *, settings: ChatSettings, metrics: Metrics) -> None:
+    guarded = GuardedChat(settings, metrics)
+
+    @app.post(
+        completions.ROUTE,
+        summary="Have the MLLM answer, and deliver what was judged: whole, or as a stream.",
+        response_model=ChatCompletion,
+        responses={
+            200: {"content": {EventStream.media_type: {"schema": EVENT_SCHEMA}}},
+            **error_responses(*_REFUSED_AT_THE_DOOR, "model_not_found", "refused_by_model", "invalid_answer"),
+        },
+    )
+    async def complete_chat(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            visit = await stack.enter_async_context(door.admit(request, most_s=settings.deadline_s))
+            answer = await guarded.answer(visit, readiness.require())
+            if isinstance(answer, bytes):
+                return Response(answer, media_type=_JSON)
+            # A stream keeps its place until it ends.
+            silence_s = seconds_of_silence(request.headers, most_s=settings.keep_alive_s)
+            return EventStream(answer, visit, keep_alive_s=silence_s, leaving=stack.pop_all())
 
 
 def _add_pages(app: FastAPI, policy: Policy, readiness: Readiness, door: Door) -> None:

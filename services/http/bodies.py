@@ -124,6 +124,11 @@ def _path(location: tuple[int | str, ...]) -> str | None:
 _NAMES = frozenset(
     {
         *("input", "model", "type", "text", "image_url", "url", "detail", "events"),
+        *("messages", "stream", "stream_options", "include_usage", "include_obfuscation", "n", "max_tokens"),
+        *("max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"),
+        *("seed", "stop", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "function"),
+        *("parallel_tool_calls", "reasoning_effort", "verbosity", "modalities", "user", "safety_identifier"),
+        *("prompt_cache_key", "store", "moderation", "policy", "output", "mode"),
         *("input_type", "litellm_call_id", "texts", "structured_messages", "images", "tool_calls"),
     }
 )

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from services.http.admission import Admission
 from services.http.bodies import read_body, require_json_content
-from services.http.deadlines import seconds_allowed, while_waited_for
+from services.http.deadlines import seconds_allowed, seconds_allowed_for_stream, while_waited_for
 from services.http.keys import ApiKeys
 from services.http.rate_limits import RateLimits
 from services.http.settings import HttpSettings
@@ -22,13 +22,22 @@ class Visit:
     """A call that was let in."""
 
     def __init__(
-        self, request: Request, *, tenant: str | None, body: bytes, ends_at_s: float, limits: RateLimits
+        self,
+        request: Request,
+        *,
+        tenant: str | None,
+        body: bytes,
+        ends_at_s: float,
+        streams_until_s: float,
+        limits: RateLimits,
     ) -> None:
         self.request = request
         self.tenant = tenant
         """Of its API key; None where there are no keys."""
         self.body = body
         self._ends_at_s = ends_at_s
+        self.streams_until_s = streams_until_s
+        """By the event loop's clock, when an answer is to be finished that is sent while it is made."""
         self._limits = limits
 
     @property
@@ -53,9 +62,10 @@ class Visit:
             ClientGoneError: the caller hung up.
             Exception: whatever the work raised.
         """
-        return await while_waited_for(work, gone=self._wait_until_gone(), ends_at_s=self._ends_at_s)
+        return await while_waited_for(work, gone=self.wait_until_gone(), ends_at_s=self._ends_at_s)
 
-    async def _wait_until_gone(self) -> None:
+    async def wait_until_gone(self) -> None:
+        """Return when the caller has hung up."""
         while (await self.request.receive())["type"] != "http.disconnect":
             continue
 
@@ -80,8 +90,12 @@ class Door:
         return self._keys.find_tenant(request)
 
     @asynccontextmanager
-    async def admit(self, request: Request) -> AsyncIterator[Visit]:
+    async def admit(self, request: Request, *, most_s: float | None = None) -> AsyncIterator[Visit]:
         """Let a call with a JSON body in, and keep its place while the block runs.
+
+        Args:
+            request: the call.
+            most_s: how long it may take; None: as long as any.
 
         Raises:
             RefusedRequestError: it is not let in.
@@ -90,7 +104,9 @@ class Door:
         tenant = self._keys.find_tenant(request)
         require_json_content(request)
         settings, now_s = self._settings, asyncio.get_running_loop().time()
-        ends_at_s = now_s + seconds_allowed(request.headers, most_s=settings.deadline_s)
+        most_s = settings.deadline_s if most_s is None else most_s
+        ends_at_s = now_s + seconds_allowed(request.headers, most_s=most_s)
+        streams_until_s = now_s + seconds_allowed_for_stream(request.headers, most_s=most_s)
         with self.admission.enter() as place:
             await self._limits.charge_request(tenant, request.state.answer_headers)
             body = await read_body(
@@ -99,4 +115,11 @@ class Door:
                 ends_at_s=min(ends_at_s, now_s + settings.body_timeout_s),
                 hold=place.hold,
             )
-            yield Visit(request, tenant=tenant, body=body, ends_at_s=ends_at_s, limits=self._limits)
+            yield Visit(
+                request,
+                tenant=tenant,
+                body=body,
+                ends_at_s=ends_at_s,
+                streams_until_s=streams_until_s,
+                limits=self._limits,
+            )

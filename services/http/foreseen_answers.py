@@ -54,7 +54,7 @@ async def foresee(
         rules: of the event's tenant.
 
     Raises:
-        NotJudgedError: something new cannot be judged.
+        PieceNotJudgedError: something new cannot be judged.
         DependencyError: a model is away.
     """
     known = _find(text, kept or ())

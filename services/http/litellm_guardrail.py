@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS, ConversationEvent
 from protector_models.moderation.errors import InvalidEventError
-from protector_models.moderation.held_back import NotJudgedError
+from protector_models.moderation.held_back import PieceNotJudgedError
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.policy import DEFAULT_TENANT
@@ -180,7 +180,7 @@ class _GuardedCall:
     async def _foresee(self, text: str, recalled: Recalled, event: ConversationEvent) -> ForeseenAnswer:
         try:
             return await foresee(text, recalled.answers, event=event, moderators=self._moderators, rules=self._rules)
-        except NotJudgedError as error:
+        except PieceNotJudgedError as error:
             raise refuse_failed(error.failure, "texts") from None
 
     def _find_messages(self, recalled: Recalled) -> Sequence[JsonValue]:

@@ -7,7 +7,7 @@ from typing import Self
 
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
-from protector_models.moderation.ports import Moderates, VerdictCache
+from protector_models.moderation.ports import ChatModel, Moderates, VerdictCache
 from services.http.refusals import RefusedRequestError
 
 
@@ -27,6 +27,8 @@ class Moderators:
     """Gives the "name@revision" of the detector, as far as is known: it may be replaced by another one."""
     cache: VerdictCache
     """Keeps answers that may be asked for again."""
+    chat: ChatModel | None = None
+    """Answers chats; None where no MLLM is configured."""
 
     @property
     def detector(self) -> str:
@@ -34,12 +36,13 @@ class Moderators:
         return self.find_detector() or ""
 
     @classmethod
-    def of(cls, moderator: Moderator, cache: VerdictCache) -> Self:
+    def of(cls, moderator: Moderator, cache: VerdictCache, *, chat: ChatModel | None = None) -> Self:
         """Return what a Moderator is to calls.
 
         Args:
             moderator: over models that are up.
             cache: keeps answers.
+            chat: answers chats.
         """
         return cls(
             policy=moderator.policy,
@@ -48,6 +51,7 @@ class Moderators:
             inputs=moderator.in_shadow(judges_image_texts=True),
             find_detector=partial(moderator.find_revision, "detector"),
             cache=cache,
+            chat=chat,
         )
 
 

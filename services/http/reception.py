@@ -68,7 +68,7 @@ class Reception:
         try:
             await self._app(scope, receive, answer)
         except Exception as error:  # noqa: BLE001  (answered within; raised further, its words would be logged)
-            _tell_fault(error, request_id)
+            tell_fault(error, request_id)
         finally:
             self._count(scope, status or CLIENT_GONE, began_s)
 
@@ -94,7 +94,8 @@ def _find_id(scope: Scope) -> str:
     return given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
 
 
-def _tell_fault(error: Exception, request_id: str) -> None:
+def tell_fault(error: Exception, request_id: str) -> None:
+    """Log a fault of the program."""
     # Without the fault's own text, which may quote the request.
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno} ({place.name})"

@@ -6,7 +6,14 @@ from http import HTTPStatus
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
-from protector_models.moderation.errors import DependencyError, InvalidEventError, WeirError
+from protector_models.moderation.errors import (
+    DependencyError,
+    InvalidEventError,
+    RefusedByModelError,
+    UnansweredError,
+    WeirError,
+)
+from protector_models.moderation.held_back import PieceNotJudgedError
 from protector_models.moderation.outages import MODEL_UNAVAILABLE
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure
@@ -17,6 +24,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     "invalid_value": HTTPStatus.BAD_REQUEST,
     "invalid_event": HTTPStatus.BAD_REQUEST,
     "too_many_items": HTTPStatus.BAD_REQUEST,
+    "refused_by_model": HTTPStatus.BAD_REQUEST,
     "invalid_api_key": HTTPStatus.UNAUTHORIZED,
     "not_from_this_machine": HTTPStatus.FORBIDDEN,
     "tenant_mismatch": HTTPStatus.FORBIDDEN,
@@ -36,6 +44,7 @@ STATUSES: Mapping[str, HTTPStatus] = {
     # A fault in the program.
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     # What may be there the next time.
+    "invalid_answer": HTTPStatus.BAD_GATEWAY,
     "not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
     "model_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "deadline_passed": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -55,6 +64,16 @@ _RETRY_AFTER_S: Mapping[str, int] = {
     "deadline_passed": 1,
 }
 """After how many seconds it is worth trying again."""
+
+
+# Without the error's own words: they name what runs behind the front.
+_REFUSALS: Mapping[type[Exception], tuple[str, str]] = {
+    RefusedByModelError: ("refused_by_model", "the MLLM refuses such a request"),
+    UnansweredError: ("invalid_answer", "the MLLM failed, or what it wrote is no answer"),
+    DependencyError: ("model_unavailable", "a model is away or busy; nothing was decided"),
+    Exception: ("internal_error", "a fault in the program; nothing was decided"),
+}
+"""The code and the message for kinds of errors; the first that fits."""
 
 
 class RefusedRequestError(WeirError):
@@ -117,14 +136,16 @@ def write_refusal(refusal: RefusedRequestError) -> tuple[int, dict[str, str], by
 
 
 def refuse_for(error: Exception) -> RefusedRequestError:
-    """Return the refusal that an error of the Moderator, or of the program, is to the caller."""
-    if isinstance(error, RefusedRequestError):
-        return error
-    if isinstance(error, InvalidEventError):
-        return RefusedRequestError("invalid_event", str(error))
-    if isinstance(error, DependencyError):
-        return _refuse_outage()
-    return RefusedRequestError("internal_error", "a fault in the program; nothing was decided")
+    """Return the refusal that an error of the Moderator, of the MLLM, or of the program, is to the caller."""
+    match error:
+        case RefusedRequestError():
+            return error
+        case PieceNotJudgedError():
+            return refuse_failed(error.failure)
+        case InvalidEventError():
+            return RefusedRequestError("invalid_event", str(error))
+    code, message = next(refusal for kind, refusal in _REFUSALS.items() if isinstance(error, kind))
+    return RefusedRequestError(code, message)
 
 
 def refuse_failed(failure: Failure, param: str | None = None) -> RefusedRequestError:
@@ -137,5 +158,4 @@ def refuse_failed(failure: Failure, param: str | None = None) -> RefusedRequestE
 
 
 def _refuse_outage() -> RefusedRequestError:
-    # Without the error's own words: they name what runs behind the front.
-    return RefusedRequestError("model_unavailable", "a model is away or busy; nothing was decided")
+    return RefusedRequestError(*_REFUSALS[DependencyError])

@@ -21,6 +21,19 @@ class ApiKeySettings(BaseModel):
     trying."""
 
 
+class ChatSettings(BaseModel):
+    """Guarded chat (`docs/http.md`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deadline_s: Seconds = 300.0
+    """How long an answer may take, in place of `http.deadline_s`. A client may ask for less."""
+    keep_alive_s: Seconds = 5.0
+    """After so long without a word a stream says that more comes."""
+    max_choices: Annotated[int, Field(ge=1, le=128)] = 8
+    """Answers to one request (`n`)."""
+
+
 class TlsSettings(BaseModel):
     """The certificate that callers are shown; the files lie on the machine that listens."""
 
@@ -112,6 +125,8 @@ class HttpSettings(BaseModel):
     """The longest such wait."""
     retry_give_up_s: Seconds = 3.0
     """How long a model that is away is waited for within a request, before that is refused."""
+
+    chat: ChatSettings = Field(default_factory=ChatSettings)
 
     @model_validator(mode="after")
     def _require_keys_beyond_this_machine(self) -> Self:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -15,6 +16,8 @@ import yaml
 from protector_models.moderation.verdict import ModeratedConversation
 from tests.end_to_end.processes import ServeProcess, wait_until
 from tests.pages import PAGES
+from tests.protector_models.endpoints.chat_server import ChatServer, Reply, answer, stream
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.shown_calls import ShownCall, shown_calls
 from tests.wire import encode
 
@@ -39,13 +42,25 @@ def port() -> int:
     return free_port()
 
 
+def reply(_: int, body: dict[str, Any]) -> Reply:
+    """Say what the question says, as a stream where that is asked for."""
+    said = body["messages"][-1]["content"]
+    return stream(*({"content": f"{word} "} for word in said.split(" "))) if body.get("stream") else answer(said)
+
+
+@pytest.fixture(scope="module")
+def mllm() -> Iterator[ChatServer]:
+    with serve_chat(reply) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("http")
 
 
 @pytest.fixture(scope="module")
-def served(port: int, folder: Path) -> Iterator[ServeProcess]:
+def served(port: int, mllm: ChatServer, folder: Path) -> Iterator[ServeProcess]:
     """A front on this machine, whose models are up."""
     (folder / "policy.yaml").write_text(POLICY.format("mine-1"))
     config = {
@@ -53,6 +68,7 @@ def served(port: int, folder: Path) -> Iterator[ServeProcess]:
         "policy_reload_s": 0.2,
         "http": {"port": port, "max_body_bytes": 1_000_000},
         "images": {"read": "off"},
+        "mllm": {"kind": "openai", "base_url": mllm.base_url, "model": "m"},
         "serve": {"detector": {"num_cpus": 0.5}},
     }
     (folder / "weir.yaml").write_text(yaml.safe_dump(config))
@@ -81,6 +97,22 @@ def test_openais_client_is_answered_by_the_detector_that_ships(served: ServeProc
         ).results
     assert (harmless.flagged, harmful.flagged) == (False, True)
     assert harmful.categories.harassment is True
+
+
+def test_openais_client_chats_and_what_is_harmful_does_not_come_through(served: ServeProcess, port: int) -> None:
+    harmless = "Simmer the tomatoes for an hour, then let them cool before you taste them. "
+    harmful = "You are a stupid worthless idiot and I hope you die, everybody hates you. "
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+        create = client.chat.completions.create
+        whole = create(model="m", messages=[{"role": "user", "content": harmless}])
+        assert whole.choices[0].message.content == harmless
+        said = ""
+        question: Any = {"role": "user", "content": harmless + harmful + harmless}
+        for chunk in create(model="m", messages=[question], stream=True):
+            said += chunk.choices[0].delta.content or ""
+    assert said.startswith(harmless.rstrip())
+    assert "worthless" not in said
+    assert chunk.choices[0].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.page}: {call.command.split()[1]}")

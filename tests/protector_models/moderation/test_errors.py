@@ -14,6 +14,8 @@ from protector_models.images.fetch_error import ImageFetchError
 from protector_models.moderation import errors
 from protector_models.moderation.errors import WeirError
 from protector_models.moderation.images import ImageFault
+from protector_models.moderation.stages import Stage
+from protector_models.moderation.verdict import Failure
 from tests.protector_models.error_tree import all_errors, imported_errors
 
 _DRAWN = re.compile(r"(?P<rails>[│ ]*)[├└]── (?P<name>\w+)")
@@ -49,6 +51,7 @@ def test_the_drawing_is_the_tree() -> None:
 def _make(kind: type[WeirError], says: str) -> WeirError:
     arguments: dict[str, tuple[object, ...]] = {
         "IncompleteError": (errors.ModelUnavailableError(says), [1, None]),
+        "PieceNotJudgedError": (Failure(stage=Stage.ASSESS, error="Poison", message=says),),
         "RefusedRecordsError": (says, [1]),
         "RefusedRequestError": ("invalid_value", says, "a"),
     }

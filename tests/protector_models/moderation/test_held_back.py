@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector, RecordedMetrics
-from protector_models.moderation.held_back import HeldBackAnswer, NotJudgedError, Progress
+from protector_models.moderation.held_back import HeldBackAnswer, PieceNotJudgedError, Progress
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
@@ -141,7 +141,7 @@ async def test_harm_over_the_edge_of_two_sentences_is_seen() -> None:
 async def test_what_cannot_be_judged_stops_it() -> None:
     held_back = answer()
     assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
-    with pytest.raises(NotJudgedError):
+    with pytest.raises(PieceNotJudgedError):
         await held_back.read(f"{PLAIN * 2}{POISON} {PLAIN * 2}")
 
 
@@ -153,3 +153,31 @@ async def test_a_model_that_is_away_may_be_asked_again() -> None:
         await held_back.read(PLAIN * 2)
     detector.unavailable = False
     assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
+
+
+@given(text=Texts, said=Texts)
+async def test_what_goes_out_whole_was_judged_behind_what_went_out_or_does_not_go_out(text: str, said: str) -> None:
+    detector = FakeHarmDetector()
+    held_back = answer(detector=detector)
+    out = await held_back.read(text, is_whole=True)
+    if held_back.progress.is_over:
+        return
+    instead = await held_back.judge_apart(said)
+    assert held_back.progress.is_over == ("harm=" in said)
+    if "harm=" in said:
+        assert instead == (f"\n\n{SAFE_TEXT}" if out.strip() else SAFE_TEXT)
+        assert [finding.action.value for finding in held_back.findings] == ["rewrite"]
+    else:
+        assert instead == ""
+        assert detector.assessed[-1].response.endswith(said) or not said
+
+
+async def test_verdicts_are_kept_of_all_pieces() -> None:
+    held_back = answer()
+    await held_back.read(f"{PLAIN * 2}{HARM} {PLAIN}", is_whole=True)
+    assert [verdict.action.value for verdict in held_back.verdicts] == ["allow", "allow", "rewrite"]
+
+
+async def test_what_goes_out_whole_and_cannot_be_judged_stops_it() -> None:
+    with pytest.raises(PieceNotJudgedError):
+        await answer().judge_apart(POISON)

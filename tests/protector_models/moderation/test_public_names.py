@@ -29,7 +29,14 @@ LISTED = frozenset(
         *("decode", "decode_event", "DecodedEvent", "encode_moderated"),
         *("moderate_encoded", "EncodedVerdict", "FailedValue"),
         # Errors.
-        *("WeirError", "ConfigurationError", "InvalidEventError", "UnforeseenError", "UnansweredError"),
+        *(
+            "WeirError",
+            "ConfigurationError",
+            "InvalidEventError",
+            "UnforeseenError",
+            "RefusedByModelError",
+            "UnansweredError",
+        ),
         *("DependencyError", "ModelUnavailableError", "BrokerUnavailableError"),
         *("IncompleteError", "SuspectBatchError", "LateError", "DeviceMemoryError", "DeviceFailedError"),
         "EndlessComputationError",

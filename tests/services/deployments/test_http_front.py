@@ -10,6 +10,7 @@ import httpx
 import pytest
 from ray.exceptions import ActorDiedError
 
+from protector_models.mllms.settings import MllmSettings
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.policy.policy import Policy
@@ -21,6 +22,8 @@ from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
 from services.policies_in_force import load_shadow_policy
 from services.settings import ModelDeadlines, ServeSettings
 from tests.logs import logs_of_its_own
+from tests.protector_models.endpoints.chat_server import Reply, answer, stream
+from tests.protector_models.endpoints.chat_thread import serve_chat
 from tests.protector_models.synchronous_detector import load_plain
 from tests.services.deployments.fake_handle import FakeDeployment, FakeHandle
 from tests.services.http.served import serving
@@ -103,6 +106,24 @@ def test_a_model_that_stays_away_is_503_and_is_found_when_it_is_back() -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
         deployment.failures.clear()
         assert ask(client, "two").status_code == 200
+
+
+def test_an_mllm_behind_an_endpoint_is_chatted_with_through_the_front() -> None:
+    def reply(_: int, body: dict[str, Any]) -> Reply:
+        said = body["messages"][-1]["content"]
+        return stream({"content": said}) if body.get("stream") else answer(said)
+
+    deployment = FakeDeployment(DetectorReplica(load_plain))
+    with serve_chat(reply) as endpoint:
+        mllm = MllmSettings(kind="openai", model="m", base_url=endpoint.base_url)
+        with front(deployment, settings=SETTINGS.model_copy(update={"mllm": mllm})) as (_, client):
+            wait_until_ready(client)
+            asked = {"messages": [{"role": "user", "content": "Take the bus."}]}
+            whole = client.post("/v1/chat/completions", json=asked).json()
+            assert whole["choices"][0]["message"]["content"] == "Take the bus."
+            streamed = client.post("/v1/chat/completions", json={**asked, "stream": True}).text
+            assert '"content":"Take the bus."' in streamed
+            assert streamed.endswith("data: [DONE]\n\n")
 
 
 class Sleeper(DetectorReplica):

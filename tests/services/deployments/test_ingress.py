@@ -10,7 +10,7 @@ from services.configuration import ModerationSettings
 from services.deployments import ingress
 from services.deployments.http_front import HttpFront
 from services.deployments.ingress import HAPROXY_VARIABLE, choose_ingress
-from services.http.settings import HaproxySettings, HttpSettings
+from services.http.settings import ChatSettings, HaproxySettings, HttpSettings
 from tests.services.http.keys import KEYS
 
 BEHIND_HAPROXY = HttpSettings(ingress="haproxy")
@@ -41,9 +41,11 @@ def test_haproxy_is_chosen_with_its_ports() -> None:
 
 
 @pytest.mark.parametrize("deadline_s", [1.0, 60.0, 599.5, 3_600.0])
-def test_no_haproxy_that_was_replaced_ends_before_a_request_may(deadline_s: float) -> None:
-    choose_ingress(HttpSettings(ingress="haproxy", deadline_s=deadline_s))
-    assert float(os.environ[HARD_STOP]) > deadline_s
+@pytest.mark.parametrize("chat_deadline_s", [1.0, 899.5])
+def test_no_haproxy_that_was_replaced_ends_before_a_request_may(deadline_s: float, chat_deadline_s: float) -> None:
+    chat = ChatSettings(deadline_s=chat_deadline_s)
+    choose_ingress(HttpSettings(ingress="haproxy", deadline_s=deadline_s, chat=chat))
+    assert float(os.environ[HARD_STOP]) > max(deadline_s, chat_deadline_s)
 
 
 def test_what_the_operator_has_set_stays() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from protector_models.moderation.fake_chat import FakeChatModel
 from protector_models.moderation.fakes import (
     FakeDetoxifier,
     FakeGenerator,
@@ -17,7 +18,7 @@ from protector_models.moderation.fakes import (
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
-from protector_models.moderation.ports import VerdictCache
+from protector_models.moderation.ports import ChatModel, VerdictCache
 from services.http.app import build_app
 from services.http.moderators import Moderators, Readiness
 from services.http.settings import HttpSettings
@@ -37,6 +38,7 @@ class Front:
     detector: FakeHarmDetector = field(default_factory=FakeHarmDetector)
     detoxifier: FakeDetoxifier | None = field(default_factory=FakeDetoxifier)
     generator: FakeGenerator | None = None
+    chat: ChatModel | None = field(default_factory=FakeChatModel)
     images: Mapping[str, bytes] = field(default_factory=dict)
     """Bytes of images, by their references."""
     is_ready: bool = True
@@ -77,7 +79,7 @@ class Front:
 
     def become_ready(self) -> None:
         """Have the models come up."""
-        self.readiness.moderators = Moderators.of(self.moderator, self.cache)
+        self.readiness.moderators = Moderators.of(self.moderator, self.cache, chat=self.chat)
 
     def client(self, *, host: str = "127.0.0.1") -> httpx.AsyncClient:
         """Return a client that calls from an address."""

@@ -22,7 +22,7 @@ from tests.services.http.front import Front, error_of
 from tests.wire import encode
 
 SECRET = "hunter2hunter2"
-CALLS = ["/v1/moderations", "/v1/chat/moderations", "/v1/conversations:moderate"]
+CALLS = ["/v1/moderations", "/v1/chat/moderations", "/v1/chat/completions", "/v1/conversations:moderate"]
 every_call = pytest.mark.parametrize("path", CALLS)
 
 NO_JSON = {
@@ -116,6 +116,7 @@ async def test_before_the_models_are_up_calls_are_told_to_come_again(path: str) 
 GOOD: dict[str, object] = {
     "/v1/moderations": {"input": f"harm=0.9 {SECRET}"},
     "/v1/chat/moderations": {"input": [{"role": "assistant", "content": SECRET}]},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": SECRET}]},
     "/v1/conversations:moderate": {
         "schema_version": 1,
         "event_id": "e",
@@ -134,7 +135,7 @@ async def test_a_fault_of_the_program_is_in_the_envelope_too_and_quotes_nothing(
     def break_down(*_: object, **__: object) -> None:
         raise KeyError(SECRET)
 
-    for module in ("moderations", "chat_moderations", "conversations"):
+    for module in ("moderations", "chat_moderations", "conversations", "guarded_chat.open_chat"):
         monkeypatch.setattr(f"services.http.{module}.read_json_object", break_down)
     caplog.set_level(logging.DEBUG)
     answer = await Front().post(path, GOOD[path])
@@ -256,7 +257,7 @@ def test_every_status_is_one_that_its_code_deserves() -> None:
     retried = {code for code, status in STATUSES.items() if status in {408, 409, 429} or status >= 500}
     assert retried == {
         *("body_too_slow", "idempotency_key_in_use", "overloaded", "internal_error", "not_ready"),
-        *("model_unavailable", "deadline_passed", "rate_limited"),
+        *("invalid_answer", "model_unavailable", "deadline_passed", "rate_limited"),
     }
 
 
@@ -265,7 +266,12 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["input", "model", "events", "type", "text", "role", "content", "image_url", "url", "x"]),
+            st.sampled_from(
+                [
+                    *("input", "model", "events", "type", "text", "role", "content", "image_url", "url", "x"),
+                    *("messages", "n", "tools", "stop", "moderation", "tool_calls"),
+                ]
+            ),
             inner,
             max_size=4,
         )
@@ -280,7 +286,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 async def test_whatever_is_posted_is_answered_in_a_known_form(path: str, content: bytes) -> None:
     answer: httpx.Response = await Front(settings=HttpSettings()).post(path, content)
     if answer.status_code == 200:
-        assert set(answer.json()) & {"results", "action"}
+        assert set(answer.json()) & {"results", "action", "choices"}
     else:
         assert answer.status_code in {400, 404, 422}
         error_of(answer, answer.status_code)

@@ -32,7 +32,7 @@ async def test_every_route_is_described_with_its_body_and_its_errors() -> None:
     described = (await Front().get("/openapi.json")).json()
     assert set(described["paths"]) == {
         *("/v1/moderations", "/v1/chat/moderations", "/v1/conversations:moderate", "/v1/policies"),
-        *("/beta/litellm_basic_guardrail_api", "/healthz", "/readyz"),
+        *("/beta/litellm_basic_guardrail_api", "/healthz", "/readyz", "/v1/chat/completions"),
     }
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
