@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import DependencyError, UnansweredError
-from protector_models.moderation.held_back import HeldBackAnswer, NotJudgedError
+from protector_models.moderation.held_back import HeldBackAnswer, PieceNotJudgedError
 from protector_models.moderation.messages.message import Message
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.tenant_rules import TenantRules
@@ -139,7 +139,7 @@ class Chat:
                     if held_back.progress.is_over:
                         break
             show(await held_back.read(written, is_whole=True))
-        except NotJudgedError as error:
+        except PieceNotJudgedError as error:
             return Ending.NOT_JUDGED, error.failure.error
         except (UnansweredError, DependencyError) as error:
             return Ending.UNANSWERED, type(error).__name__

@@ -16,16 +16,21 @@ from protector_models.moderation.errors import WeirError
 from protector_models.moderation.images import ImageFault
 from protector_models.moderation.stages import Stage
 from protector_models.moderation.verdict import Failure
+from services.client import errors as client_errors
 from tests.protector_models.error_tree import all_errors, imported_errors
 
 _DRAWN = re.compile(r"(?P<rails>[│ ]*)[├└]── (?P<name>\w+)")
 
 
 def drawn_parents() -> dict[str, str]:
-    """Return each error that the docstring draws, with the one above it."""
-    above: list[str] = ["WeirError"]
+    """Return each error that the docstrings draw, with the one above it: the client's have a drawing of their own."""
+    return {**_read_drawing(errors.__doc__, "WeirError"), **_read_drawing(client_errors.__doc__, "CallError")}
+
+
+def _read_drawing(docstring: str | None, root: str) -> dict[str, str]:
+    above = [root]
     parents: dict[str, str] = {}
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (docstring or "").splitlines():
         if match := _DRAWN.match(line):
             depth = len(match["rails"]) // 4 + 1
             assert match["name"] not in parents
@@ -55,6 +60,8 @@ def _make(kind: type[WeirError], says: str) -> WeirError:
         "RefusedRecordsError": (says, [1]),
         "RefusedRequestError": ("invalid_value", says, "a"),
     }
+    if issubclass(kind, client_errors.RefusedCallError):
+        return kind(says, 400)
     if issubclass(kind, ImageFetchError):
         return kind(ImageFault.FETCH_TIMEOUT, says)
     return kind(*arguments.get(kind.__name__, (says,)))
