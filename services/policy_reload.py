@@ -9,6 +9,7 @@ from typing import Literal
 
 import structlog
 
+from protector_models.checkpoints.cards import CheckpointError
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
@@ -18,6 +19,9 @@ from services.configuration import ModerationSettings
 from services.policies_in_force import require_fitting_policy
 
 _Outcome = Literal["loaded", "refused", "unreadable", "failed"]
+
+_STILL_S = 0.2
+"""A file is taken at the start of a replica when it stays the same for so long."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,13 +49,21 @@ class PolicyReload:
         """Digest of the content at the last look; None where it could not be read, or there was none."""
         self._settled: str | None = None
         """Digest of the last content that was loaded or refused."""
+        self._failed: str | None = None
+        """Digest of the last content that could not be tried for another reason, and is tried again at each look."""
         self._is_missing = False
         self.policy = policy
         """The policy in force."""
 
     async def begin(self) -> Policy:
-        """Load what the file holds by now, and return the policy in force: the file may be newer than the service."""
-        await self._look(waits=False)
+        """Load what the file holds by now, and return the policy in force: the file may be newer than the service.
+
+        Where changed files are not looked for, it is not looked at here either.
+        """
+        if self._settings.policy_reload_s is not None and self._path is not None:
+            await self.look()
+            await asyncio.sleep(_STILL_S)
+            await self.look()
         return self.policy
 
     async def look(self) -> bool:
@@ -59,7 +71,21 @@ class PolicyReload:
 
         What it holds is loaded when it is the same as at the look before: what is being written is not taken by halves.
         """
-        return await self._look(waits=True)
+        path = self._path
+        if path is None:
+            return False
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            self._seen = None
+            if not self._is_missing:
+                self._keep("unreadable", error)
+            self._is_missing = True
+            return False
+        self._is_missing = False
+        digest = hashlib.sha256(content).hexdigest()
+        is_still, self._seen = digest == self._seen, digest
+        return is_still and digest != self._settled and await self._try(content, digest, path)
 
     @asynccontextmanager
     async def watching(self, switch: Callable[[Policy], None]) -> AsyncIterator[None]:
@@ -82,34 +108,26 @@ class PolicyReload:
             if await self.look():
                 switch(self.policy)
 
-    async def _look(self, *, waits: bool) -> bool:
-        path = self._path
-        if path is None:
-            return False
-        try:
-            content = await asyncio.to_thread(path.read_bytes)
-        except OSError as error:
-            self._seen = None
-            if not self._is_missing:
-                self._keep("unreadable", error)
-            self._is_missing = True
-            return False
-        self._is_missing = False
-        digest = hashlib.sha256(content).hexdigest()
-        is_still = digest == self._seen
-        self._seen = digest
-        if digest == self._settled or (waits and not is_still):
-            return False
-        self._settled = digest
+    async def _try(self, content: bytes, digest: str, path: Path) -> bool:
         try:
             policy = await asyncio.to_thread(self._load, content, path)
+        except CheckpointError as error:
+            # Of a model, not of the policy: it may pass.
+            return self._fail(digest, error)
         except ConfigurationError as error:
+            self._settled = digest
             self._keep("refused", error)
             return False
         except Exception as error:  # noqa: BLE001  (whatever it is, the policy in force goes on, and so does the watch)
-            self._keep("failed", error)
-            return False
+            return self._fail(digest, error)
+        self._settled = digest
         return self._take(policy)
+
+    def _fail(self, digest: str, error: Exception) -> bool:
+        if self._failed != digest:
+            self._keep("failed", error)
+        self._failed = digest
+        return False
 
     def _load(self, content: bytes, path: Path) -> Policy:
         policy = parse_policy(content, path)

@@ -185,10 +185,12 @@ class StreamConsumer:
         settings, metrics = self._settings, RayMetrics()
         cache = await stack.enter_async_context(verdict_cache(settings, metrics))
         models = await connect_models(self._handles, settings.serve)
-        asked = ask_persistently(models, patience=self._patience_with_models(), metrics=metrics)
-        policies = PoliciesInForce(settings, self._policy, self._shadow_policy, metrics=metrics)
-        self._policies = policies
+        policies = self._policies
+        if policies is None:
+            policies = PoliciesInForce(settings, self._policy, self._shadow_policy, metrics=metrics)
         policy = await policies.begin()
+        self._policies = policies
+        asked = ask_persistently(models, patience=_patience_with_models(settings, policy), metrics=metrics)
         moderator = await stack.enter_async_context(open_moderator(settings, policy, metrics, cache, asked))
         processor = RecordProcessor(
             moderator=policies.put_over(moderator),
@@ -199,14 +201,6 @@ class StreamConsumer:
         await stack.enter_async_context(policies.watching(lambda: processor.use(policies.put_over(moderator))))
         connection = await self._connect(member)
         return StreamWorker(connection=connection, processor=processor, settings=settings.stream, metrics=metrics)
-
-    def _patience_with_models(self) -> Patience:
-        """Return how long a model is waited for within a batch; one that does not go on without it is tried again."""
-        stream = self._settings.stream
-        patience = Patience.from_settings(stream)
-        if not self._policy.goes_on_without_models():
-            return patience
-        return replace(patience, give_up_s=min(stream.open_after_s, stream.retry_give_up_s))
 
     async def _connect(self, member: str) -> KafkaConnection:
         """Connect to Kafka under a name that this replica's successor will have, too; wait while no broker answers."""
@@ -238,3 +232,11 @@ class StreamConsumer:
         """
         check_topics(self._settings.kafka, self._settings.stream)
         return connect(self._settings.kafka, self._settings.stream, member=member)
+
+
+def _patience_with_models(settings: WeirSettings, policy: Policy) -> Patience:
+    """Return how long a model is waited for within a batch; one that does not go on without it is tried again."""
+    patience = Patience.from_settings(settings.stream)
+    if not policy.goes_on_without_models():
+        return patience
+    return replace(patience, give_up_s=min(settings.stream.open_after_s, settings.stream.retry_give_up_s))

@@ -67,7 +67,8 @@ async def _chat(settings: WeirSettings, *, accepts_terms: bool, as_json: bool) -
         moderator = await stack.enter_async_context(trial_moderator(_without_mllm(settings), policy))
         model = _load(settings, file)
         stack.push_async_callback(model.close)
-        talk = Chat(model, moderator, policy.for_tenant(DEFAULT_TENANT))
+        rules = policy.for_tenant(DEFAULT_TENANT)
+        talk = Chat(model, moderator, rules, name_language=moderator.name_language)
         typer.echo(f"{model.revision} answers; Ctrl-D ends it", err=True)
         for line in read_interruptibly(_read_lines(sys.stdin.buffer)):
             if as_json:

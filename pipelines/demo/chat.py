@@ -14,7 +14,8 @@ from protector_models.moderation.messages.message import Message
 from protector_models.moderation.one_turn import ANY_TIME
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Moderates
-from protector_models.moderation.verdict import Action, Outcome, RewriteMethod, Verdict
+from protector_models.moderation.stages import Stage
+from protector_models.moderation.verdict import Action, Failure, Outcome, RewriteMethod, Verdict
 
 _REMEMBERED_MESSAGES = 12
 """Of the conversation so far: a small model loses its thread."""
@@ -81,17 +82,26 @@ class ChatTurn(BaseModel):
 class Chat:
     """Talks with a model, turn after turn; the model remembers what was delivered, not what it wrote."""
 
-    def __init__(self, model: Speaks, moderator: Moderates, rules: TenantRules) -> None:
+    def __init__(
+        self,
+        model: Speaks,
+        moderator: Moderates,
+        rules: TenantRules,
+        *,
+        name_language: Callable[[str], str | None] | None = None,
+    ) -> None:
         """Begin.
 
         Args:
             model: answers.
             moderator: judges, and rewrites.
             rules: what it goes by.
+            name_language: as the moderator has it, for the policy's texts.
         """
         self._model = model
         self._moderator = moderator
         self._rules = rules
+        self._name_language = name_language
         self._messages: list[Message] = []
         self._num_turns = 0
 
@@ -113,7 +123,7 @@ class Chat:
             response=None,
         )
         judge = _Noting(self._moderator)
-        held_back = HeldBackAnswer(event, judge, self._rules)
+        held_back = HeldBackAnswer(event, judge, self._rules, name_language=self._name_language)
         ending, error = await self._answer(event, held_back, show)
         delivered = held_back.progress.delivered
         self._messages.append(Message(role="assistant", content=delivered))
@@ -135,17 +145,28 @@ class Chat:
             async with aclosing(self._model.stream(event)) as pieces:
                 async for piece in pieces:
                     written += piece
-                    show(await held_back.read(written))
+                    show(await _judged(held_back, written))
                     if held_back.progress.is_over:
                         break
-            show(await held_back.read(written, is_whole=True))
+            show(await _judged(held_back, written, is_whole=True))
         except PieceNotJudgedError as error:
             return Ending.NOT_JUDGED, error.failure.error
         except (UnansweredError, DependencyError) as error:
             return Ending.UNANSWERED, type(error).__name__
+        if not written.strip():
+            return Ending.UNANSWERED, "EmptyAnswer"
         if held_back.progress.is_withheld:
             return Ending.WITHHELD, None
         return Ending.REPLACED if held_back.progress.is_over else Ending.WHOLE, None
+
+
+async def _judged(held_back: HeldBackAnswer, written: str, *, is_whole: bool = False) -> str:
+    """Return what may be shown now; that nobody is there to judge it is no fault of the model that writes it."""
+    try:
+        return await held_back.read(written, is_whole=is_whole)
+    except DependencyError as error:
+        failure = Failure(stage=Stage.ASSESS, error=type(error).__name__, message=str(error))
+        raise PieceNotJudgedError(failure) from error
 
 
 class _Noting:

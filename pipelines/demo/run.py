@@ -20,7 +20,7 @@ from pipelines.streaming.kafka.tail import TopicTail
 from pipelines.streaming.settings import KafkaSettings
 from protector_models.moderation.errors import DependencyError
 from services.deployments.application import start_serve
-from services.http.settings import HttpSettings
+from services.http.settings import HttpSettings, RateLimitSettings
 from services.moderators import usable_cpus
 from services.stores.local_redis import LocalRedis
 
@@ -163,4 +163,5 @@ def _demo_front(settings: WeirSettings) -> HttpSettings | None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return (settings.http or HttpSettings()).model_copy(update={"host": "127.0.0.1", "port": port, "keys": ()})
+    here = {"host": "127.0.0.1", "port": port, "keys": (), "tls": None, "rate_limits": RateLimitSettings()}
+    return (settings.http or HttpSettings()).model_copy(update=here)

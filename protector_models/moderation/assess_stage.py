@@ -1,7 +1,6 @@
 """The stage after the answers: the detector reads responses, and requests where a policy asks for it; rules decide."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from protector_models.moderation.answer_stage import Answered, AnswerStage
@@ -11,7 +10,7 @@ from protector_models.moderation.conclusions import Decided, decide
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.image_stage import EventImages
 from protector_models.moderation.model_outputs import Assessment
-from protector_models.moderation.outages import failing_closed, require_open, tell_open
+from protector_models.moderation.outages import Outage, failing_closed, require_open, tell_open
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics
@@ -67,7 +66,7 @@ class AssessStage:
             if self._answers.will_ask(event, seen) and (task := self._find_prompt(event, seen)) is not None
         }
         asked = self._detector.revision
-        assessed = await self._assess([(task.exchange, task.rules) for task in tasks.values()])
+        assessed = await self._assess([(task.exchange, task.rules) for task in tasks.values()], num_events=0)
         return {
             position: task.judge(found, asked=asked, may_enforce=True)
             for (position, task), found in zip(tasks.items(), assessed, strict=True)
@@ -102,7 +101,7 @@ class AssessStage:
         asked = self._detector.revision
         to_read = [(item.exchange, item.rules) for item in responses.values()]
         to_read += [(task.exchange, task.rules) for task in tasks.values()]
-        found = iter(await self._assess(to_read))
+        found = iter(await self._assess(to_read, num_events=len(responses)))
         assessed = {position: next(found) for position in responses}
         judged = {position: task.judge(next(found), asked=asked, may_enforce=False) for position, task in tasks.items()}
         judged |= prompts
@@ -113,13 +112,21 @@ class AssessStage:
             for position, (event, end) in enumerate(zip(events, ends, strict=True))
         ]
 
-    async def _assess(self, to_read: Sequence[tuple[Exchange, TenantRules]]) -> list[ObtainedOutput[Assessment]]:
-        """Have exchanges read; where the detector is away and the rules go on without it, an outage stands for it."""
-        with failing_closed(self._metrics, "detector", len(to_read)):
+    async def _assess(
+        self, to_read: Sequence[tuple[Exchange, TenantRules]], *, num_events: int
+    ) -> list[ObtainedOutput[Assessment]]:
+        """Have exchanges read; where the detector is away and the rules go on without it, an outage stands for it.
+
+        Args:
+            to_read: what, and by whose rules.
+            num_events: how many of them, the first ones, count for their events: each event counts once.
+        """
+        with failing_closed(self._metrics, "detector", num_events or len(to_read)):
             assessed = await self._detector.assess_if_there([exchange for exchange, _ in to_read])
-            num_open = require_open(
+            require_open(
                 (found.output, rules.on_detector_outage) for found, (_, rules) in zip(assessed, to_read, strict=True)
             )
+        num_open = sum(isinstance(found.output, Outage) for found in assessed[:num_events])
         settle(partial(tell_open, self._metrics, "detector", num_open))
         return assessed
 
@@ -135,7 +142,7 @@ class AssessStage:
         shadow: ShadowDecision | None = None
         if assessed is None:
             assert prompt is not None  # it is why there is no response
-            assessed, decision = prompt.assessed, replace(prompt.decision, withheld=True)
+            assessed, decision = prompt.assessed, prompt.decision
         else:
             decision = decide(item, assessed.output)
             if self._shadow is not None:

@@ -4,15 +4,16 @@ A piece is a sentence, or several short ones. It is judged with the question and
 that harm over the edge of two pieces is seen. Which pieces there are depends on the text alone, not on how it comes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import WeirError
+from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Moderates
 from protector_models.moderation.sentences import find_settled_ends
-from protector_models.moderation.verdict import Action, Failure, RewriteMethod, Verdict
+from protector_models.moderation.verdict import Failure, Outcome, RewriteMethod, Verdict
 from protector_models.moderation.wire.halving import moderate_isolating
 
 MIN_PIECE_CHARACTERS = 48
@@ -45,7 +46,9 @@ class Progress:
     num_judged: int = 0
     """Characters of the answer that were judged, from its beginning on."""
     delivered: str = ""
-    """What went out in their place."""
+    """What may go out in their place."""
+    num_released: int = 0
+    """Characters of that which were given out."""
     is_over: bool = False
     """Whether nothing follows, whatever is still written."""
     is_withheld: bool = False
@@ -56,11 +59,18 @@ class HeldBackAnswer:
     """Judges an answer while it is written, and tells what of it may go out.
 
     Laws (held by tests): whatever the steps in which the text comes, the same goes out; what goes out was judged, in
-    the company in which it is read; what went out stays.
+    the company in which it is read; what went out stays. Where the rules let pass what nobody judged (`on_failure`,
+    `on_detector_outage`), they do here, too. What is counted of verdicts and rewrites is counted for each piece.
     """
 
     def __init__(
-        self, event: ConversationEvent, moderator: Moderates, rules: TenantRules, *, progress: Progress | None = None
+        self,
+        event: ConversationEvent,
+        moderator: Moderates,
+        rules: TenantRules,
+        *,
+        name_language: Callable[[str], str | None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Begin an answer, or go on with one.
 
@@ -68,13 +78,14 @@ class HeldBackAnswer:
             event: the conversation that is answered; its response is not looked at.
             moderator: judges, and rewrites.
             rules: of the event's tenant.
+            name_language: as the moderator has it, for the policy's texts.
             progress: how far it was; None: nothing was written yet.
         """
         self._event = event
         self._moderator = moderator
         self._rules = rules
+        self._name_language = name_language
         self._progress = progress or Progress()
-        self._num_released = len(self._progress.delivered)
         self._verdicts: list[Verdict] = []
         self._findings: list[Verdict] = []
 
@@ -133,18 +144,15 @@ class HeldBackAnswer:
         """
         before = _context(self._progress.delivered)
         passage = f"{before}\n{said}" if before else said
-        verdict = (await self._judge([passage]))[0]
-        if isinstance(verdict, Failure):
-            raise PieceNotJudgedError(verdict)
+        verdict = _require_verdict((await self._judge([passage]))[0])
         self._verdicts.append(verdict)
         if verdict.response != passage:
-            self._findings.append(verdict)
-            await self._end(self._progress.num_judged, verdict)
+            await self._end(self._progress.num_judged, verdict, passage)
         return self._release()
 
     def _release(self) -> str:
-        released = self._progress.delivered[self._num_released :]
-        self._num_released += len(released)
+        released = self._progress.delivered[self._progress.num_released :]
+        self._progress = replace(self._progress, num_released=len(self._progress.delivered))
         return released
 
     async def _take(self, text: str, ends: Sequence[int]) -> int:
@@ -157,47 +165,60 @@ class HeldBackAnswer:
             contexts.append(_context(expected))
             expected += piece
         passages = [context + piece for context, piece in zip(contexts, pieces, strict=True)]
-        verdicts = await self._judge(passages)
-        for num_taken, (end, context, passage, verdict) in enumerate(
-            zip(ends, contexts, passages, verdicts, strict=True), start=1
+        outcomes = await self._judge(passages)
+        for num_taken, (end, context, passage, outcome) in enumerate(
+            zip(ends, contexts, passages, outcomes, strict=True), start=1
         ):
-            if isinstance(verdict, Failure):
-                raise PieceNotJudgedError(verdict)
+            verdict = _require_verdict(outcome)
             self._verdicts.append(verdict)
             if verdict.response == passage:
                 self._go_on(end, passage.removeprefix(context))
                 continue
-            self._findings.append(verdict)
-            await self._deliver_instead(end, context, verdict)
+            changed = verdict.response
+            if changed is not None and verdict.rewrite_method in _IN_PLACE and changed.startswith(context):
+                self._findings.append(verdict)
+                self._go_on(end, changed.removeprefix(context))
+            else:
+                await self._end(end, verdict, passage)
+            # The others would be read in other company.
             return num_taken
         return len(ends)
 
-    async def _deliver_instead(self, end: int, context: str, verdict: Verdict) -> None:
-        text = verdict.response
-        if text is not None and verdict.rewrite_method in _IN_PLACE and text.startswith(context):
-            self._go_on(end, text.removeprefix(context))
-            return
-        await self._end(end, verdict)
-
-    async def _end(self, end: int, verdict: Verdict) -> None:
-        """End the answer with the text that stands in for the whole of what was judged, or withhold what follows."""
-        text = verdict.response
-        if text is not None and verdict.rewrite_method in _IN_PLACE:
-            # What went out already would have to change.
-            text = await self._find_completion(verdict.category)
-        if text is None:
-            self._go_on(end, "", is_over=True, is_withheld=True)
-            return
+    async def _end(self, end: int, verdict: Verdict, passage: str) -> None:
+        """End the answer with a text that stands in for the whole of what was judged, or withhold what follows."""
         gap = _BREAK if self._progress.delivered.strip() else ""
-        self._go_on(end, gap + text, is_over=True)
+        texts: list[tuple[str, RewriteMethod | None]] = []
+        if verdict.response is not None:
+            # One that was changed in place would change what went out already.
+            if verdict.rewrite_method not in _IN_PLACE:
+                texts.append((verdict.response, verdict.rewrite_method))
+            language = self._find_language(passage)
+            texts += [
+                (self._rules.safe_completion(category, language), RewriteMethod.COMPLETE)
+                for category in (verdict.category, None)
+            ]
+        for text, method in texts:
+            assessment = await self._assess_behind(gap + text)
+            if assessment is not None:
+                update = {"response": text, "rewrite_method": method, "rewrite_assessment": assessment}
+                self._findings.append(verdict.model_copy(update=update))
+                self._go_on(end, gap + text, is_over=True)
+                return
+        self._findings.append(verdict)
+        self._go_on(end, "", is_over=True, is_withheld=True)
 
-    async def _find_completion(self, category: str | None) -> str | None:
-        """Return the policy's text, if it may go out itself."""
-        text = self._rules.safe_completion(category)
-        verdict = (await self._judge([text]))[0]
-        return text if isinstance(verdict, Verdict) and verdict.action is Action.ALLOW else None
+    async def _assess_behind(self, text: str) -> Assessment | None:
+        """Return the assessment of a text behind what went out; None where it may not be read there."""
+        passage = _context(self._progress.delivered) + text
+        verdict = _require_verdict((await self._judge([passage]))[0])
+        return verdict.assessment if verdict.response == passage else None
 
-    async def _judge(self, passages: Sequence[str]) -> list[Verdict | Failure]:
+    def _find_language(self, passage: str) -> str | None:
+        if self._name_language is None:
+            return None
+        return self._name_language(self._event.exchange("").prompt) or self._name_language(passage)
+
+    async def _judge(self, passages: Sequence[str]) -> list[Outcome]:
         events = [
             self._event.model_copy(update={"event_id": f"{self._event.event_id}-{position}", "response": passage})
             for position, passage in enumerate(passages)
@@ -205,9 +226,16 @@ class HeldBackAnswer:
         return await moderate_isolating(self._moderator, events)
 
     def _go_on(self, end: int, text: str, *, is_over: bool = False, is_withheld: bool = False) -> None:
-        self._progress = Progress(
-            num_judged=end, delivered=self._progress.delivered + text, is_over=is_over, is_withheld=is_withheld
+        delivered = self._progress.delivered + text
+        self._progress = replace(
+            self._progress, num_judged=end, delivered=delivered, is_over=is_over, is_withheld=is_withheld
         )
+
+
+def _require_verdict(outcome: Outcome) -> Verdict:
+    if isinstance(outcome, Failure):
+        raise PieceNotJudgedError(outcome)
+    return outcome
 
 
 def _context(delivered: str) -> str:

@@ -98,6 +98,11 @@ class Moderator:
         )
 
     @property
+    def name_language(self) -> Callable[[str], str | None] | None:
+        """Gives the language of a text, for the policy's own ones; None: it is not looked at."""
+        return self._name_language
+
+    @property
     def policy(self) -> Policy:
         """The policy that decides."""
         return self._policy

@@ -86,7 +86,8 @@ def _find_settled_end(text: str, start: int, min_characters: int) -> int | None:
 
 def _is_settled(seen: str, end: int, line_end: int) -> bool:
     """Tell whether it is known what follows an end; that of a line takes the white space before it with it."""
-    return end + _SEEN_BEHIND_END <= len(seen) and bool(seen[end : line_end or len(seen)].strip())
+    is_seen = line_end > 0 or end + _SEEN_BEHIND_END <= len(seen)
+    return is_seen and bool(seen[end : line_end or len(seen)].strip())
 
 
 def _split_block(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

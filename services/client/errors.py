@@ -5,7 +5,7 @@ CallError
 ├── UnreachableError        no connection, or one that broke off            tried again
 ├── UnreadableAnswerError   an answer that is none of the front's
 └── RefusedCallError        the front refused, and says why
-    ├── BadCallError        400
+    ├── BadCallError        400, and 422 for an idempotency key of another request
     ├── UnknownKeyError     401
     ├── ForbiddenError      403
     ├── NotFoundError       404, 405
@@ -29,6 +29,7 @@ from protector_models.endpoints.busy_servers import read_retry_after
 from protector_models.moderation.errors import WeirError
 from services.http.refusals import STATUSES, ErrorBody, ErrorEnvelope
 
+_KEY_REUSED = "idempotency_key_reused"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -160,7 +161,10 @@ def refusal_of(status: int, headers: httpx.Headers, body: bytes) -> RefusedCallE
     """
     error = _read_error(status, body)
     request_id = headers.get("x-request-id", "")
-    return _BY_STATUS.get(status, FrontFaultError)(
+    kind = _BY_STATUS.get(status, FrontFaultError)
+    if error is not None and error.code == _KEY_REUSED:
+        kind = BadCallError
+    return kind(
         "no reason that could be read" if error is None else error.message,
         status,
         code=None if error is None else error.code,

@@ -17,7 +17,13 @@ from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.ports import VerdictCache
 
 KEPT_S = 900
-"""How long a call is remembered: longer than an answer takes to be written."""
+"""How long is remembered how far answers are, from the last time on: longer than a model is silent."""
+QUESTION_KEPT_S = 3_600
+"""How long a question is remembered: longer than its answer takes to be written."""
+_MAX_QUESTION_BYTES = 2_000_000
+"""Of a packed question: a larger one is not kept, since all of it is read again for each piece of its answer."""
+_MAX_RATIO = 1_000
+"""So much smaller at most is what zlib packs."""
 _QUICKLY = 1
 """How hard is compressed: texts grow small all the same, and images hardly at all."""
 
@@ -40,6 +46,8 @@ class KeptEnding(_Kept):
 class KeptAnswer(_Kept):
     """How far an answer is. What went out as it was written is told by a digest alone."""
 
+    context: str
+    """A digest of what it was judged by: the question, and the policy's revision."""
     num_judged: int
     digest: str
     """Of the characters that were judged."""
@@ -55,7 +63,9 @@ class KeptAnswer(_Kept):
     def progress(self, text: str) -> Progress:
         """Return it as it was, of the answer that it is of."""
         delivered = text[: self.num_judged] if self.delivered is None else self.delivered
-        return Progress(num_judged=self.num_judged, delivered=delivered, is_over=self.is_over)
+        return Progress(
+            num_judged=self.num_judged, delivered=delivered, num_released=len(delivered), is_over=self.is_over
+        )
 
 
 _ANSWERS = TypeAdapter(tuple[KeptAnswer, ...])
@@ -79,8 +89,14 @@ class Recalled:
     """Its question; None where it is not known."""
     answers: tuple[KeptAnswer, ...] | None
     """How far each answer was; None where nothing of it was seen, or what was seen is lost."""
+    question_digest: str
+    """Tells the question from others; empty where it is not known."""
     num_bytes: int
-    """Of the question, packed."""
+    """Of the question."""
+
+    def knows(self, context: str) -> bool:
+        """Tell whether answers were judged by the same question and policy before."""
+        return any(answer.context == context for answer in self.answers or ())
 
 
 class CallMemory:
@@ -95,17 +111,18 @@ class CallMemory:
             call_id: its name; None: nothing can be remembered.
         """
         self._cache = cache
-        name = hashlib.sha256(f"{tenant}\n{call_id}".encode()).hexdigest()
+        name = hashlib.sha256(to_json([tenant, call_id])).hexdigest()
         self._is_named = call_id is not None
         self._question = f"call:{name}:question"
         self._answers = f"call:{name}:answers"
 
     async def keep_question(self, messages: Sequence[JsonValue]) -> None:
-        """Remember the messages that are answered."""
+        """Remember the messages that are answered, unless they are too many bytes."""
         if self._is_named:
             written = to_json(messages)
             packed = await off_loop(len(written), lambda: zlib.compress(written, _QUICKLY))
-            await self._cache.put_many({self._question: packed}, ttl_s=KEPT_S)
+            if len(packed) <= _MAX_QUESTION_BYTES:
+                await self._cache.put_many({self._question: packed}, ttl_s=QUESTION_KEPT_S)
 
     async def keep_answers(self, answers: Sequence[KeptAnswer]) -> None:
         """Remember how far the answers are."""
@@ -116,22 +133,28 @@ class CallMemory:
     async def recall(self) -> Recalled:
         """Return what is known. What somebody else wrote there counts as nothing."""
         if not self._is_named:
-            return Recalled(messages=None, answers=None, num_bytes=0)
+            return Recalled(messages=None, answers=None, question_digest="", num_bytes=0)
         question, answers = await self._cache.get_many([self._question, self._answers])
-        messages = None if question is None else await off_loop(len(question), lambda: _read_messages(question))
+        packed = question or b""
+        messages, digest, num_bytes = await off_loop(_MAX_RATIO * len(packed), lambda: _read_messages(packed))
         return Recalled(
             messages=messages,
             answers=None if answers is None else _read_answers(answers),
-            num_bytes=len(question or b""),
+            question_digest=digest,
+            num_bytes=num_bytes,
         )
 
 
-def _read_messages(packed: bytes) -> list[JsonValue] | None:
+def _read_messages(packed: bytes) -> tuple[list[JsonValue] | None, str, int]:
+    """Return messages, their digest, and how many bytes they are."""
     try:
-        read = from_json(zlib.decompress(packed))
+        written = zlib.decompress(packed)
+        read = from_json(written)
     except (zlib.error, ValueError):
-        return None
-    return read if isinstance(read, list) else None
+        return None, "", 0
+    if not isinstance(read, list):
+        return None, "", 0
+    return read, hashlib.sha256(written).hexdigest(), len(written)
 
 
 def _read_answers(packed: bytes) -> tuple[KeptAnswer, ...] | None:

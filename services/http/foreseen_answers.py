@@ -37,6 +37,7 @@ async def foresee(
     event: ConversationEvent,
     moderators: Moderators,
     rules: TenantRules,
+    context: str,
 ) -> ForeseenAnswer:
     """Judge an answer as far as it is written.
 
@@ -52,20 +53,21 @@ async def foresee(
         event: the conversation that is answered.
         moderators: judge, and rewrite.
         rules: of the event's tenant.
+        context: a digest of the question and the policy: what was judged by another is worked out anew.
 
     Raises:
         PieceNotJudgedError: something new cannot be judged.
         DependencyError: a model is away.
     """
-    known = _find(text, kept or ())
+    known = _find(text, [answer for answer in kept or () if answer.context == context])
     progress = None if known is None else known.progress(text)
-    settled = HeldBackAnswer(event, moderators.live, rules, progress=progress)
+    settled = HeldBackAnswer(event, moderators.live, rules, name_language=moderators.name_language, progress=progress)
     await settled.read(text)
     ended = settled.progress
     if ended.is_withheld:
-        return _foreseen(text, ended, "", withheld_for=settled.findings[-1])
+        return _foreseen(text, context, ended, "", withheld_for=settled.findings[-1])
     if ended.is_over or ended.num_judged == len(text):
-        return _foreseen(text, ended, "")
+        return _foreseen(text, context, ended, "")
     ending = None if known is None or known.num_judged != ended.num_judged else known.ending
     is_again = ending is not None and ending.num_characters == len(text)
     judged = _Judged(moderators.shadow)
@@ -73,15 +75,15 @@ async def foresee(
         await HeldBackAnswer(event, judged, rules, progress=ended).read(text, is_whole=True)
         if judged.has_found_harm:
             # As before it grew: a rewrite of each length would cost a language model's time for every word.
-            return _foreseen(text, ended, ending.delivered, ending=ending)
-    ahead = HeldBackAnswer(event, moderators.live, rules, progress=ended)
+            return _foreseen(text, context, ended, ending.delivered, ending=ending)
+    ahead = HeldBackAnswer(event, moderators.live, rules, name_language=moderators.name_language, progress=ended)
     delivered = await ahead.read(text, is_whole=True)
     if ahead.progress.is_withheld and (kept is None or is_again):
-        return _foreseen(text, ended, "", withheld_for=ahead.findings[-1])
+        return _foreseen(text, context, ended, "", withheld_for=ahead.findings[-1])
     if not ahead.findings:
-        return _foreseen(text, ended, delivered)
+        return _foreseen(text, context, ended, delivered)
     ending = KeptEnding(num_characters=len(text), digest=digest_of(text), delivered=delivered)
-    return _foreseen(text, ended, delivered, ending=ending)
+    return _foreseen(text, context, ended, delivered, ending=ending)
 
 
 class _Judged:
@@ -120,6 +122,7 @@ def _without_ending(answer: KeptAnswer) -> KeptAnswer:
 
 def _foreseen(
     text: str,
+    context: str,
     ended: Progress,
     delivered: str,
     *,
@@ -132,6 +135,7 @@ def _foreseen(
         num_settled=len(ended.delivered),
         withheld_for=withheld_for,
         kept=KeptAnswer(
+            context=context,
             num_judged=ended.num_judged,
             digest=digest_of(judged),
             delivered=None if ended.delivered == judged else ended.delivered,

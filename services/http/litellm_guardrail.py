@@ -5,7 +5,7 @@ time with all texts so far, and without saying which time is the last. The reque
 not: it is remembered in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ from protector_models.moderation.verdict import Action, Failure, Verdict
 from protector_models.moderation.wire.codec import decode_json
 from protector_models.moderation.wire.halving import moderate_isolating
 from services.http.bodies import read_json_object, validate
-from services.http.call_memory import CallMemory, Recalled
+from services.http.call_memory import CallMemory, Recalled, digest_of
 from services.http.door import Visit
 from services.http.foreseen_answers import ForeseenAnswer, foresee
 from services.http.moderations import require_few
@@ -32,6 +32,9 @@ from services.http.moderators import Moderators
 from services.http.refusals import RefusedRequestError, refuse_failed
 
 ROUTE = "/beta/litellm_basic_guardrail_api"
+
+_MAX_TEXTS = 32
+"""Choices of an answer, and images."""
 
 
 class GuardrailRequest(BaseModel):
@@ -98,14 +101,15 @@ async def guard(visit: Visit, moderators: Moderators, *, max_items: int, metrics
         DependencyError: a model is away.
     """
     asked = validate(GuardrailRequest, await read_json_object(visit.body))
-    require_few(asked.texts or (), max_items=max_items)
-    await visit.charge_items(len(asked.texts or ()))
+    if asked.input_type == "response":
+        require_few([*(asked.texts or ()), *(asked.images or ())], max_items=min(max_items, _MAX_TEXTS))
     tenant = visit.tenant or DEFAULT_TENANT
     call = _GuardedCall(
         moderators,
         moderators.policy.for_tenant(tenant),
         CallMemory(moderators.cache, tenant=tenant, call_id=asked.litellm_call_id),
         metrics,
+        charge=visit.charge_items,
         name=visit.id,
         tenant=tenant,
         size=len(visit.body),
@@ -126,6 +130,7 @@ class _GuardedCall:
         memory: CallMemory,
         metrics: Metrics,
         *,
+        charge: Callable[[int], Awaitable[None]],
         name: str,
         tenant: str,
         size: int,
@@ -134,6 +139,7 @@ class _GuardedCall:
         self._rules = rules
         self._memory = memory
         self._metrics = metrics
+        self._charge = charge
         self._name = name
         self._tenant = tenant
         self._size = size
@@ -143,7 +149,14 @@ class _GuardedCall:
         """Judge a request as the policy says, and keep the question for the answer that is to come."""
         messages = asked.structured_messages or [_said_by_user(asked)]
         event = await self._decode(messages, "", param="structured_messages")
+        known = (await self._memory.recall()).messages
+        if known is not None and known != messages:
+            # LiteLLM takes the name from its caller. Under one that two questions share, either is judged by the other.
+            return GuardrailAnswer(
+                action=GuardrailAction.BLOCKED, blocked_reason="expected a litellm_call_id that no other request has"
+            )
         if self._rules.judge_prompt == "enforce" and not self._rules.shadow:
+            await self._charge(1)
             found = (await self._moderate(self._moderators.shadow, event, param="structured_messages")).prompt
             if found is not None and found.action is None:
                 raise RefusedRequestError("not_judged", "the request could not be judged", "structured_messages")
@@ -155,7 +168,12 @@ class _GuardedCall:
     async def judge_response(self, asked: GuardrailRequest) -> GuardrailAnswer:
         """Judge answers as far as they are written, and what stands beside them."""
         recalled = await self._memory.recall()
-        messages = self._find_messages(recalled)
+        messages = recalled.messages or []
+        context = digest_of(f"{self._moderators.policy.revision} {recalled.question_digest}")
+        if not recalled.knows(context):
+            await self._charge(max(1, *(len(said or ()) for said in (asked.texts, asked.images, asked.tool_calls))))
+            if recalled.messages is None:
+                self._metrics.count("weir_questions_unknown_total", route=ROUTE)
         self._size += recalled.num_bytes
         if asked.images and (verdict := await self._judge_images(asked.images)) is not None:
             return _block(verdict.category)
@@ -163,11 +181,11 @@ class _GuardedCall:
             return _block(verdict.category)
         texts = asked.texts or []
         event = await self._decode(messages, None, param="structured_messages")
-        foreseen = [await self._foresee(text, recalled, event) for text in texts]
+        foreseen = [await self._foresee(text, recalled, event, context) for text in texts]
         for answer in foreseen:
             if answer.withheld_for is not None:
                 return _block(answer.withheld_for.category)
-        kept = tuple(answer.kept for answer in foreseen if answer.kept.num_judged or answer.kept.ending)
+        kept = tuple(answer.kept for answer in foreseen)
         if kept != recalled.answers:
             await self._memory.keep_answers(kept)
         given = [answer.text for answer in foreseen]
@@ -177,16 +195,18 @@ class _GuardedCall:
             stream_holdback_chars=[len(answer.text) - answer.num_settled for answer in foreseen],
         )
 
-    async def _foresee(self, text: str, recalled: Recalled, event: ConversationEvent) -> ForeseenAnswer:
+    async def _foresee(self, text: str, recalled: Recalled, event: ConversationEvent, context: str) -> ForeseenAnswer:
         try:
-            return await foresee(text, recalled.answers, event=event, moderators=self._moderators, rules=self._rules)
+            return await foresee(
+                text,
+                recalled.answers,
+                event=event,
+                moderators=self._moderators,
+                rules=self._rules,
+                context=context,
+            )
         except PieceNotJudgedError as error:
             raise refuse_failed(error.failure, "texts") from None
-
-    def _find_messages(self, recalled: Recalled) -> Sequence[JsonValue]:
-        if recalled.messages is None and recalled.answers is None:
-            self._metrics.count("weir_questions_unknown_total", route=ROUTE)
-        return recalled.messages or ()
 
     async def _judge_images(self, images: Sequence[str]) -> Verdict | None:
         """Return why images of an answer may not go out; None where they may. They are judged by themselves."""

@@ -27,6 +27,8 @@ class Moderators:
     """Gives the "name@revision" of the detector, as far as is known: it may be replaced by another one."""
     cache: VerdictCache
     """Keeps answers that may be asked for again."""
+    name_language: Callable[[str], str | None] | None = None
+    """Gives the language of a text, for the policy's own ones; None: it is not looked at."""
     chat: ChatModel | None = None
     """Answers chats; None where no MLLM is configured."""
 
@@ -51,6 +53,7 @@ class Moderators:
             inputs=moderator.in_shadow(judges_image_texts=True),
             find_detector=partial(moderator.find_revision, "detector"),
             cache=cache,
+            name_language=moderator.name_language,
             chat=chat,
         )
 

@@ -19,7 +19,7 @@ DEFAULT_TENANT = "default"
 """The tenant of events that name none; the rules for everybody are its rules, unless it has some of its own."""
 
 
-_LATER_FIELDS = ("judge_prompt",)
+_LATER_FIELDS = ("judge_prompt", "on_detector_outage", "on_detoxifier_outage", "on_mllm_outage")
 
 
 class TenantOverrides(PolicyModel):

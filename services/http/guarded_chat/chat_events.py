@@ -124,8 +124,7 @@ class ChatEvents:
 def _held(chat: OpenChat, pace: PaceMeter, index: int) -> HeldChoice:
     return HeldChoice(
         event=chat.event.model_copy(update={"event_id": f"{chat.event.event_id}-{index}"}),
-        moderator=chat.moderator,
-        rules=chat.rules,
+        hold_back=chat.hold_back,
         request_id=chat.request_id,
         index=index,
         pace=pace,

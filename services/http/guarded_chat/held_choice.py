@@ -1,14 +1,12 @@
 """One answer of a stream: what was written of it, and what of that may go out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import UnansweredError
-from protector_models.moderation.held_back import HeldBackAnswer, Progress
+from protector_models.moderation.held_back import HeldBackAnswer
 from protector_models.moderation.messages.tool_calls import call_text
-from protector_models.moderation.policy.tenant_rules import TenantRules
-from protector_models.moderation.ports import Moderates
 from protector_models.moderation.verdict import Verdict
 from services.http.guarded_chat.answers import CalledFunction, ChunkChoice, Delta, ToolCall, ToolCallDelta
 from services.http.guarded_chat.paces import PaceMeter
@@ -50,8 +48,8 @@ class HeldChoice:
 
     event: ConversationEvent
     """The conversation; its id is the answer's alone."""
-    moderator: Moderates
-    rules: TenantRules
+    hold_back: Callable[[ConversationEvent, str], HeldBackAnswer]
+    """Gives what judges a text of it, behind what went out before."""
     request_id: str
     index: int
     pace: PaceMeter
@@ -153,8 +151,7 @@ class HeldChoice:
             # What went out before it is read with it.
             before = "".join(text.held.progress.delivered for text in self._texts.values())
             event = self.event.model_copy(update={"event_id": f"{self.event.event_id}-{name}"})
-            held = HeldBackAnswer(event, self.moderator, self.rules, progress=Progress(delivered=before))
-            self._texts[name] = _Text(held=held)
+            self._texts[name] = _Text(held=self.hold_back(event, before))
         return self._texts[name]
 
     def _chunk(self, delta: Delta) -> ChunkChoice:

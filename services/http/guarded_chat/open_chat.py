@@ -1,11 +1,12 @@
 """A chat that may be answered: what was asked, of whom, by which rules, and what was found in the input."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from protector_models.moderation.conversation import ConversationEvent
+from protector_models.moderation.held_back import HeldBackAnswer, Progress
 from protector_models.moderation.messages.message import ImagePart, Message
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.policy.policy import DEFAULT_TENANT
@@ -59,9 +60,21 @@ class OpenChat:
     moderator: Moderates
     """Judges answers."""
     rules: TenantRules
+    name_language: Callable[[str], str | None] | None
+    """Gives the language of a text, for the policy's own ones."""
     detector: str
     """Its "name@revision", as far as is known."""
     input: JudgedInput
+
+    def hold_back(self, event: ConversationEvent, delivered: str = "") -> HeldBackAnswer:
+        """Return what judges an answer piece by piece.
+
+        Args:
+            event: the conversation, under a name of the answer's own.
+            delivered: what goes out before it.
+        """
+        before = Progress(delivered=delivered, num_released=len(delivered))
+        return HeldBackAnswer(event, self.moderator, self.rules, name_language=self.name_language, progress=before)
 
     def action_on(self, verdicts: Sequence[Verdict]) -> Action:
         """Return what is done with an answer."""
@@ -134,6 +147,7 @@ async def open_chat(visit: Visit, moderators: Moderators, *, max_choices: int, m
         else NotAsked(model.name, num_choices=asked.num_choices, instead=found.instead),
         moderator=moderator,
         rules=rules,
+        name_language=moderators.name_language,
         detector=moderators.detector,
         input=found,
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from protector_models.moderation.held_back import HeldBackAnswer, Progress
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.verdict import Failure, RewriteMethod, Verdict
 from protector_models.moderation.wire.halving import moderate_isolating
@@ -96,8 +95,7 @@ class WholeAnswers:
         ]
         said = await off_loop(sum(call.num_characters for call in message.tool_calls or ()), lambda: said_by(calls))
         event = with_answer(self._chat.event, "", name=f"{self._chat.event.event_id}-{index}-calls")
-        before = Progress(delivered=answer.content or "")
-        held = HeldBackAnswer(event, self._chat.moderator, self._chat.rules, progress=before)
+        held = self._chat.hold_back(event, answer.content or "")
         instead = await held.judge_apart(said)
         answer.verdicts.extend(held.verdicts)
         if not held.progress.is_over:

@@ -1,15 +1,20 @@
 """What of an answer goes out while it is written."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.errors import DependencyError
 from protector_models.moderation.fakes import POISON, FakeDetoxifier, FakeHarmDetector, RecordedMetrics
 from protector_models.moderation.held_back import HeldBackAnswer, PieceNotJudgedError, Progress
 from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
+from protector_models.moderation.verdict import Action, Outcome, RewriteMethod
 from tests.builders import SAFE_TEXT, event, policy
 
 HARM = "This part is harm=0.9 category=hate and much too long to be passed over."
@@ -21,6 +26,8 @@ Texts = st.lists(
             PLAIN,
             f"{HARM} ",
             "Yes! ",
+            "Bye.\n",
+            " harm=0.9 \n",
             "1. First\n",
             "```\nx = 1\n\n",
             "Dr. Hill ",
@@ -42,6 +49,7 @@ def answer(
     rules: Policy | None = None,
     detoxifier: FakeDetoxifier | None = None,
     progress: Progress | None = None,
+    name_language: Callable[[str], str | None] | None = None,
 ) -> HeldBackAnswer:
     """Return an answer over fakes."""
     rules = rules or policy()
@@ -52,7 +60,9 @@ def answer(
         metrics=RecordedMetrics(),
         detoxifier=detoxifier,
     )
-    return HeldBackAnswer(event(None), moderator, rules.for_tenant("default"), progress=progress)
+    return HeldBackAnswer(
+        event(None), moderator, rules.for_tenant("default"), name_language=name_language, progress=progress
+    )
 
 
 async def read_in_steps(held_back: HeldBackAnswer, text: str, steps: list[int]) -> str:
@@ -103,7 +113,7 @@ async def test_a_harmless_answer_goes_out_as_it_is_sentence_by_sentence() -> Non
     assert await held_back.read(PLAIN[:-5]) == ""
     assert await held_back.read(PLAIN * 2) == PLAIN.rstrip()
     assert await held_back.read(PLAIN * 2, is_whole=True) == f" {PLAIN}"
-    assert held_back.progress == Progress(num_judged=len(PLAIN) * 2, delivered=PLAIN * 2)
+    assert held_back.progress == Progress(num_judged=len(PLAIN) * 2, delivered=PLAIN * 2, num_released=len(PLAIN) * 2)
 
 
 async def test_the_policys_text_ends_an_answer_whose_harm_cannot_be_left_out() -> None:
@@ -112,7 +122,7 @@ async def test_the_policys_text_ends_an_answer_whose_harm_cannot_be_left_out() -
     assert await held_back.read(text, is_whole=True) == f"{PLAIN.rstrip()}\n\n{SAFE_TEXT}"
     assert held_back.progress.is_over
     assert not held_back.progress.is_withheld
-    assert await held_back.read(text * 2, is_whole=True) == ""
+    assert await held_back.read(text, is_whole=True) == ""
     assert [finding.category for finding in held_back.findings] == ["hate"]
 
 
@@ -127,15 +137,15 @@ async def test_an_answer_goes_on_behind_a_sentence_that_was_left_out() -> None:
 
 
 async def test_harm_over_the_edge_of_two_sentences_is_seen() -> None:
-    class Pair(FakeHarmDetector):
-        def _assess(self, exchange):  # type: ignore[no-untyped-def]
-            both = "get home" in exchange.response and "Second" in exchange.response
-            return super()._assess(exchange.model_copy(update={"response": HARM}) if both else exchange)
-
-    out = await answer(detector=Pair()).read(
-        f"{PLAIN}Second part, which means harm beside the first one only.", is_whole=True
-    )
+    text = f"{PLAIN}Second part, which means harm beside the first one only."
+    out = await answer(detector=Pairing("get home", "Second")).read(text, is_whole=True)
     assert out == f"{PLAIN.rstrip()}\n\n{SAFE_TEXT}"
+
+
+async def test_harm_is_seen_beside_the_last_four_hundred_characters_that_went_out() -> None:
+    text = f"{PLAIN * 10}Second part, which means harm beside the first one only."
+    out = await answer(detector=Pairing("get home", "Second")).read(text, is_whole=True)
+    assert out == f"{(PLAIN * 10).rstrip()}\n\n{SAFE_TEXT}"
 
 
 async def test_what_cannot_be_judged_stops_it() -> None:
@@ -181,3 +191,75 @@ async def test_verdicts_are_kept_of_all_pieces() -> None:
 async def test_what_goes_out_whole_and_cannot_be_judged_stops_it() -> None:
     with pytest.raises(PieceNotJudgedError):
         await answer().judge_apart(POISON)
+
+
+class Pairing(FakeHarmDetector):
+    """Finds harm where two words stand in one text."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def _assess(self, exchange: Exchange) -> Assessment | ItemFailure:
+        if all(word in exchange.response for word in self._words):
+            exchange = exchange.model_copy(update={"response": HARM})
+        return super()._assess(exchange)
+
+
+async def test_a_text_that_ends_an_answer_is_judged_behind_what_went_out() -> None:
+    held_back = answer(detector=Pairing("get home", "Let us talk"))
+    assert await held_back.read(f"{PLAIN}{HARM}", is_whole=True) == PLAIN.rstrip()
+    assert held_back.progress.is_withheld
+
+
+async def test_what_was_written_anew_ends_an_answer_and_is_judged_there_too() -> None:
+    written = FakeDetoxifier(lambda _: "Something else, written anew.")
+    held_back = answer(detoxifier=written)
+    assert (await held_back.read(f"{PLAIN}{HARM} {PLAIN}", is_whole=True)).endswith("\n\nSomething else, written anew.")
+    assert held_back.findings[-1].rewrite_method is RewriteMethod.GENERATE
+    beside = answer(detoxifier=written, detector=Pairing("get home", "written anew"))
+    assert (await beside.read(f"{PLAIN}{HARM}", is_whole=True)).endswith(f"\n\n{SAFE_TEXT}")
+    assert beside.findings[-1].rewrite_method is RewriteMethod.COMPLETE
+
+
+class Changing:
+    """Leaves out the beginning of a text in which it finds a word. Implements `Moderates`."""
+
+    def __init__(self, moderator: Moderator, word: str) -> None:
+        self._moderator = moderator
+        self._word = word
+
+    async def moderate(self, events: Sequence[ConversationEvent]) -> list[Outcome]:
+        outcomes = await self._moderator.moderate(events)
+        left_out = {"action": Action.REWRITE, "rewrite_method": RewriteMethod.OMIT, "response": "[left out] The end."}
+        return [
+            outcome.model_copy(update=left_out) if self._word in str(event.response) else outcome
+            for event, outcome in zip(events, outcomes, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+async def test_what_went_out_is_not_changed_afterwards(language: str) -> None:
+    texts = {"en": SAFE_TEXT, "de": "Reden wir von etwas anderem."}
+    rules = policy(safe_completions={"default": texts})
+    moderator = Moderator(
+        policy=rules,
+        detector=FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=1_000),
+        metrics=RecordedMetrics(),
+    )
+    held_back = HeldBackAnswer(
+        event(None), Changing(moderator, "Second"), rules.for_tenant("default"), name_language=lambda _: language
+    )
+    out = await held_back.read(f"{PLAIN}Second part, which is longer than the others are.", is_whole=True)
+    assert out == f"{PLAIN.rstrip()}\n\n{texts[language]}"
+    found = held_back.findings[-1]
+    assert (found.rewrite_method, found.response) == (RewriteMethod.COMPLETE, texts[language])
+
+
+async def test_what_passed_before_a_piece_that_cannot_be_judged_can_still_go_out() -> None:
+    held_back = answer()
+    with pytest.raises(PieceNotJudgedError):
+        await held_back.read(f"{PLAIN * 3}{POISON} {PLAIN * 3}", is_whole=True)
+    again = answer(progress=held_back.progress)
+    assert await again.read(PLAIN * 2) == (PLAIN * 3).rstrip()

@@ -66,7 +66,11 @@ def test_time_grows_with_the_length_and_no_faster(text: str) -> None:
 
 
 @given(
-    st.text(alphabet="Aa1.!? \n-”。」Dr", max_size=700) | st.text(alphabet=" \n.a", max_size=900),
+    st.text(alphabet="Aa1.!? \n-”。」Dr", max_size=700)
+    | st.text(alphabet=" \n.a", max_size=900)
+    | st.lists(
+        st.sampled_from(["This sentence is long enough to be a piece. ", "Bye.", "\n", " ", "No! ", "Dr. ", "- x\n"])
+    ).map("".join),
     st.integers(0, 900),
     st.integers(1, 60),
 )

@@ -213,3 +213,8 @@ def test_two_faults_are_told_in_one_line_without_those_that_follow_from_them(tmp
         f"policy {file}, line 2: rules.0.threshold: expected a valid number, got '5%': no percent sign is meant, as in "
         "0.05; line 1: version: expected a valid string, got 1.0, which is a number in YAML: quote it"
     )
+
+
+def test_fields_that_came_later_leave_the_revision_of_the_default_policy_as_it_was() -> None:
+    # Changes with what the policy says, and then its version does, too.
+    assert load_policy(None).revision == "default-7@54783c5a3824"

@@ -103,7 +103,7 @@ def test_the_same_events_under_a_key_are_answered_once(open_client: OpensClient)
     with serving(front.app) as address, open_client(address) as client:
         first, second = (client.moderate_events([event(response="fine")], idempotency_key="7f") for _ in range(2))
         assert first == second
-        with pytest.raises(NotJudgedError, match="422 idempotency_key_reused"):
+        with pytest.raises(BadCallError, match="422 idempotency_key_reused"):
             client.moderate_events([event(response="other")], idempotency_key="7f")
         with pytest.raises(ValueError, match="idempotency_key"):
             client.moderate_events([event(response="other")], idempotency_key="a\nb")

@@ -7,7 +7,8 @@ import pytest
 from protector_models.moderation.fakes import POISON
 from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.verdict import Action
-from services.http.settings import HttpSettings
+from services.http.moderators import Moderators
+from services.http.settings import HttpSettings, RateLimit, RateLimitSettings
 from tests.builders import SAFE_TEXT, policy, rule
 from tests.services.http.front import HARM_ME, Front, error_of
 from tests.services.http.guardrail_calls import CALL_ID, PATH, ask, remembered, request_body
@@ -60,7 +61,7 @@ async def test_a_request_is_judged_where_the_policy_keeps_harmful_ones_from_the_
     told = await ask(front, "request", **asked)
     assert told == {"action": "BLOCKED", "blocked_reason": "withheld by the policy: hate"}
     assert (await ask(front, "request", structured_messages=QUESTION))["action"] == "NONE"
-    error = error_of(await front.post(PATH, request_body("request", texts=[POISON])), 422)
+    error = error_of(await front.post(PATH, request_body("request", call_id="another", texts=[POISON])), 422)
     assert error["code"] == "not_judged"
     for judging in ("skip", "report"):
         assert (await ask(Front(policy=policy(judge_prompt=judging)), "request", **asked))["action"] == "NONE"
@@ -204,3 +205,62 @@ async def test_what_others_wrote_in_its_place_counts_as_nothing() -> None:
     await front.cache.put_many(dict.fromkeys(remembered(front), b"foreign"))
     assert (await ask(front, "response", texts=["fine"]))["action"] == "NONE"
     assert front.metrics.total("weir_questions_unknown_total") == 1
+
+
+OTHER_QUESTION = [{"role": "user", "content": "How do I cook soup?"}]
+
+
+async def test_a_second_question_under_the_name_of_another_is_blocked() -> None:
+    front = Front()
+    assert (await ask(front, "request", structured_messages=QUESTION))["action"] == "NONE"
+    assert (await ask(front, "request", structured_messages=QUESTION))["action"] == "NONE"
+    assert (await ask(front, "request", structured_messages=OTHER_QUESTION))["action"] == "BLOCKED"
+    another = await ask(front, "request", call_id="another", structured_messages=OTHER_QUESTION)
+    assert another["action"] == "NONE"
+
+
+@pytest.mark.parametrize("is_other_policy", [True, False])
+async def test_what_was_judged_by_another_policy_or_question_is_judged_anew(*, is_other_policy: bool) -> None:
+    front = Front()
+    text = "It stands in the cupboard behind the door, on the left, below the plates. "
+    await ask(front, "request", structured_messages=QUESTION)
+    await ask(front, "response", texts=[text])
+    num_assessed = len(front.detector.assessed)
+    await ask(front, "response", texts=[text])
+    assert len(front.detector.assessed) == num_assessed
+    if is_other_policy:
+        moderator = front.moderator.under(policy(version="stricter", rules=[rule(threshold=0.0)]))
+        front.readiness.moderators = Moderators.of(moderator, front.cache)
+    else:
+        lost = [key for key in remembered(front) if key.endswith(":question")]
+        await front.cache.put_many(dict.fromkeys(lost, b"lost"))
+    told = await ask(front, "response", texts=[text])
+    assert told["action"] == ("GUARDRAIL_INTERVENED" if is_other_policy else "NONE")
+    assert front.metrics.total("weir_questions_unknown_total") == (0 if is_other_policy else 1)
+
+
+async def test_an_answer_costs_items_once_and_calls_of_tools_cost_some() -> None:
+    limits = RateLimitSettings(default=RateLimit(items_per_minute=3))
+    front = Front(settings=HttpSettings(rate_limits=limits))
+    text = "It stands in the cupboard behind the door, on the left, below the plates. "
+    for num_words in range(1, 12):
+        assert (await ask(front, "response", texts=[text[: 7 * num_words]]))["action"] == "NONE"
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    statuses = [
+        (await front.post(PATH, request_body("response", call_id=str(number), texts=[], tool_calls=[call]))).status_code
+        for number in range(4)
+    ]
+    assert statuses == [200, 200, 429, 429]
+
+
+async def test_a_long_history_costs_nothing_where_nobody_judges_it() -> None:
+    limits = RateLimitSettings(default=RateLimit(items_per_minute=2))
+    front = Front(settings=HttpSettings(rate_limits=limits, max_items=2))
+    history = [{"role": "user", "content": f"question {number}"} for number in range(9)]
+    told = await ask(front, "request", structured_messages=history, texts=["question"] * 9)
+    assert told["action"] == "NONE"
+
+
+async def test_more_texts_than_an_answer_has_are_refused() -> None:
+    error = error_of(await Front().post(PATH, request_body("response", texts=["a"] * 33)), 400)
+    assert error["code"] == "too_many_items"

@@ -18,6 +18,9 @@ PLAIN = "This part says how to get home by bus, at night as well. "
 HARM = "This part is harm=0.9 category=hate and much too long to be passed over. "
 
 
+FIVE = "Fünf Busse fahren dorthin, und der letzte fährt um Mitternacht.\n"
+
+
 @asynccontextmanager
 async def guarding(
     reply: Reply, *, http: HttpSettings | None = None, **fields: Any
@@ -41,10 +44,10 @@ def event(content: object) -> bytes:
 
 
 async def test_a_stream_of_bytes_that_end_anywhere_is_guarded() -> None:
-    body = event(PLAIN * 2 + "Fünf.\n") + event(HARM) + event(PLAIN) + b"data: [DONE]\n\n"
+    body = event(PLAIN * 2 + FIVE) + event(HARM) + event(PLAIN) + b"data: [DONE]\n\n"
     async with guarding(Reply(pieces=[body[place : place + 7] for place in range(0, len(body), 7)])) as (front, server):
         heard = await listen(front.app, temperature=0.7)
-    assert heard.text() == f"{PLAIN * 2}Fünf.\n\n\n{SAFE_TEXT}"
+    assert heard.text() == f"{PLAIN * 2}{FIVE}\n\n{SAFE_TEXT}"
     assert server.bodies[0]["temperature"] == 0.7
     assert server.bodies[0]["model"] == "m"
 
