@@ -11,5 +11,5 @@ _REPEATABLE = settings(
 )
 
 settings.register_profile("few", _REPEATABLE, max_examples=10)
-settings.register_profile("many", _REPEATABLE, max_examples=100)
+settings.register_profile("many", _REPEATABLE, max_examples=50)
 settings.load_profile("few")
