@@ -181,7 +181,7 @@ def _start_ray(settings: ServeSettings, *, http: HttpSettings | None, show_repli
     # Ray reads these when it starts; nothing else of this process does. Whoever set them knows better.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Replicas that wait and the controller cost a small machine a tenth of a core else.
+    # Else each replica, waiting or not, and the controller wake up ten times a second.
     os.environ.setdefault("RAY_SERVE_METRICS_EXPORT_INTERVAL_MS", "1000")
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.3")
     # It warns that it protects itself with a token.
