@@ -36,8 +36,8 @@ class WeirClient:
         Args:
             base_url: of the front, such as "http://127.0.0.1:8080".
             api_key: whose tenant's rules hold.
-            timeout_s: how long a call may take, with all its tries. A server that sends an answer's headers in trickles is
-                waited for longer: `AsyncWeirClient` is exact there, too.
+            timeout_s: how long a call may take, with all its tries. A server whose headers trickle is waited for longer;
+                `AsyncWeirClient` is exact there, too.
             transport: sends requests; None: over the network.
 
         Raises:
