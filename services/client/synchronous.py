@@ -36,7 +36,7 @@ class WeirClient:
         Args:
             base_url: of the front, such as "http://127.0.0.1:8080".
             api_key: whose tenant's rules hold.
-            timeout_s: how long a call may take, with all its tries. A server whose headers trickle is waited for longer;
+            timeout_s: how long a call may take, with all its tries. Headers that trickle are waited for longer;
                 `AsyncWeirClient` is exact there, too.
             transport: sends requests; None: over the network.
 
