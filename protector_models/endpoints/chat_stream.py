@@ -50,7 +50,7 @@ async def read_pieces(chunks: AsyncIterable[bytes], *, source: str) -> AsyncGene
             break
         for choice in _parse(data).choices[:1]:
             refusal += choice.delta.refusal or ""
-            is_finished = is_finished or choice.finish_reason is not None
+            is_finished = is_finished or bool(choice.finish_reason)
             if choice.delta.content:
                 has_content = True
                 yield choice.delta.content
@@ -80,7 +80,8 @@ async def read_chunks(chunks: AsyncIterable[bytes], *, source: str) -> AsyncGene
             return
         for choice in _parse(data).choices:
             begun.add(choice.index)
-            if choice.finish_reason is not None:
+            # Some endpoints send an empty one in each chunk.
+            if choice.finish_reason:
                 finished.add(choice.index)
         yield from_json(data)
     if not finished or begun - finished:

@@ -40,7 +40,7 @@ class ChatEvents:
         self._metrics = metrics
         self._route = route
         self._choices = [_held(chat, pace, index) for index in range(chat.asked.num_choices)]
-        chunks = counting_outages(chat.model.stream(chat.asked.to_model()), metrics)
+        chunks = counting_outages(chat.model.stream(chat.asked.to_stream()), metrics)
         self._stream = GuardedStream(chunks, self._choices)
         self._end, self._last = "client_gone", b""
 
@@ -125,6 +125,7 @@ def _held(chat: OpenChat, pace: PaceMeter, index: int) -> HeldChoice:
     return HeldChoice(
         event=chat.event.model_copy(update={"event_id": f"{chat.event.event_id}-{index}"}),
         hold_back=chat.hold_back,
+        declared=chat.asked.declared,
         request_id=chat.request_id,
         index=index,
         pace=pace,

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from pydantic import JsonValue
 
+from protector_models.moderation.errors import DependencyError, UnansweredError
 from protector_models.moderation.outages import failing_closed
 from protector_models.moderation.ports import Metrics
 from services.http.deadlines import give_up
@@ -15,6 +16,9 @@ from services.http.guarded_chat.written import Usage, read_written
 
 MAX_WAITING_CHARACTERS = 64_000
 """Written and not judged; beyond them no more is read of what the MLLM writes."""
+
+_USAGE_S = 5.0
+"""How long is waited for it behind the answers."""
 
 Chunk = Mapping[str, JsonValue]
 
@@ -72,10 +76,13 @@ class GuardedStream:
                     chunk, reading = reading.result(), None
                     self._take(chunk)
             # How many tokens there were is said at the very end.
-            while not self._is_written and all(choice.is_written for choice in self._choices):
-                reading = reading or asyncio.ensure_future(anext(self._chunks, None))
-                chunk, reading = await reading, None
-                self._take(chunk)
+            # What breaks off there, or does not come, has no part in the answer.
+            with suppress(DependencyError, UnansweredError, TimeoutError):
+                async with asyncio.timeout(_USAGE_S):
+                    while not self._is_written and all(choice.is_written for choice in self._choices):
+                        reading = reading or asyncio.ensure_future(anext(self._chunks, None))
+                        chunk, reading = await reading, None
+                        self._take(chunk)
         finally:
             await give_up(*[task for task in (reading, judging) if task is not None])
 
@@ -103,7 +110,12 @@ class GuardedStream:
         """Judge what is new in all answers; return what may go out."""
         is_whole = self._is_written
         changed = [choice for choice in self._choices if choice.has_news or (is_whole and not choice.is_closed)]
-        released = await asyncio.gather(*(choice.release(is_whole=is_whole) for choice in changed))
+        tasks = [asyncio.ensure_future(choice.release(is_whole=is_whole)) for choice in changed]
+        try:
+            released = await asyncio.gather(*tasks)
+        finally:
+            # Where one breaks off, the others are given up.
+            await give_up(*tasks)
         return [chunk for chunks in released for chunk in chunks]
 
 

@@ -1,5 +1,6 @@
 """One answer of a stream: what was written of it, and what of that may go out."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,8 @@ class HeldChoice:
     """The conversation; its id is the answer's alone."""
     hold_back: Callable[[ConversationEvent, str], HeldBackAnswer]
     """Gives what judges a text of it, behind what went out before."""
+    declared: frozenset[str]
+    """Names of parameters that the request declares."""
     request_id: str
     index: int
     pace: PaceMeter
@@ -101,7 +104,10 @@ class HeldChoice:
         self._num_written += sum(call.num_characters for call in written.delta.tool_calls or ())
         if self._num_written > _MAX_CHARACTERS:
             raise UnansweredError(f"InvalidAnswer: more than {_MAX_CHARACTERS} characters")
-        self._finish = written.finish_reason
+        if all(name in self._texts and self._texts[name].written for name in ("content", "refusal")):
+            # Either would have to be read beside the other.
+            raise UnansweredError("InvalidAnswer: expected content or a refusal, got both")
+        self._finish = written.finish_reason or None
         self._has_news = True
 
     async def release(self, *, is_whole: bool) -> list[ChunkChoice]:
@@ -132,17 +138,18 @@ class HeldChoice:
         return [*released, self._close(name_reason(self._finish or "stop", has_calls=False))]
 
     async def _release_calls(self) -> list[ChunkChoice]:
-        held = self._text("content").held
+        name = "refusal" if "refusal" in self._texts else "content"
+        held = self._text(name).held
         calls = [self._to_call(position, call) for position, call in sorted(self._calls.items())]
-        instead = await held.judge_apart(said_by(calls))
+        instead = await held.judge_apart(said_by(calls, self.declared))
         if not held.progress.is_over:
             reason = name_reason(self._finish or "tool_calls", has_calls=True)
             return [self._chunk(Delta(tool_calls=calls)), self._close(reason)]
         end = self._close("content_filter" if held.progress.is_withheld else "stop")
-        return [self._chunk(Delta(content=instead)), end] if instead else [end]
+        return [self._chunk(_delta(name, instead)), end] if instead else [end]
 
     def _to_call(self, position: int, call: _Call) -> ToolCallDelta:
-        name = name_call(call.id, request_id=self.request_id, choice=self.index, position=position)
+        name = name_call(request_id=self.request_id, choice=self.index, position=position)
         function = CalledFunction(name=call.name, arguments=call.arguments)
         return ToolCallDelta(index=position, id=name, function=function)
 
@@ -162,9 +169,24 @@ class HeldChoice:
         return ChunkChoice(index=self.index, delta=Delta(), finish_reason=reason)
 
 
-def said_by(calls: Sequence[ToolCall]) -> str:
-    """Return all that calls of tools say."""
-    return "\n".join(call_text({"function": call.function.model_dump()}) for call in calls)
+def said_by(calls: Sequence[ToolCall], declared: frozenset[str]) -> str:
+    """Return all that calls of tools say, keys among it that no tool has declared."""
+    said = [call_text({"function": call.function.model_dump()}) for call in calls]
+    return "\n".join([*said, *(key for call in calls for key in _keys(call.function.arguments) if key not in declared)])
+
+
+def _keys(arguments: str) -> list[str]:
+    """Return the keys in arguments; of what is no JSON `call_text` reads everything."""
+    keys: list[str] = []
+
+    def note(members: list[tuple[str, object]]) -> None:
+        keys.extend(key for key, _ in members)
+
+    try:
+        json.loads(arguments, object_pairs_hook=note)
+    except (ValueError, RecursionError):
+        return []
+    return list(dict.fromkeys(keys))
 
 
 def _delta(name: str, text: str) -> Delta:

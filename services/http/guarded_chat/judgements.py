@@ -114,7 +114,7 @@ def to_results(verdicts: Mapping[int, Sequence[Verdict]], rules: TenantRules, *,
     judged = {index: found for index, found in sorted(verdicts.items()) if found}
     if not judged:
         return NOTHING_SAID
-    if any(verdict.assessment is None for found in judged.values() for verdict in found):
+    if any(_went_unjudged(verdict) for found in judged.values() for verdict in found):
         return FAILED_OPEN
     revisions = (verdict.model_revisions.get("detector") for found in judged.values() for verdict in found)
     detector = name_all([name for name in revisions if name is not None]) or model
@@ -122,6 +122,10 @@ def to_results(verdicts: Mapping[int, Sequence[Verdict]], rules: TenantRules, *,
         model=detector,
         results=[_to_chat_result(found, rules, index=index, model=detector) for index, found in judged.items()],
     )
+
+
+def _went_unjudged(verdict: Verdict) -> bool:
+    return verdict.assessment is None and action_of(verdict) is Action.ALLOW
 
 
 def _to_chat_result(verdicts: Sequence[Verdict], rules: TenantRules, *, index: int, model: str) -> ChatResult:

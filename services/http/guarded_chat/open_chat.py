@@ -7,7 +7,8 @@ from pydantic import JsonValue
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.held_back import HeldBackAnswer, Progress
-from protector_models.moderation.messages.message import ImagePart, Message
+from protector_models.moderation.messages.blanks import is_blank
+from protector_models.moderation.messages.message import ImagePart, Message, UnreadContent
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
@@ -164,7 +165,7 @@ async def _judge_input(
     verdict = (await moderate_isolating(moderators.inputs, [said]))[0]
     if isinstance(verdict, Failure):
         refusal = refuse_failed(verdict, "messages")
-        if asked.input_mode == "block":
+        if asked.input_mode == "block" or (rules.judge_prompt == "enforce" and not rules.shadow):
             raise refusal
         return JudgedInput(judged=NotJudged(code=refusal.code, message=refusal.message))
     judged = to_results({0: [verdict]}, rules, model=moderators.detector)
@@ -182,14 +183,14 @@ async def _judge_input(
 def _to_input(event: ConversationEvent) -> ConversationEvent | None:
     """Return what the user says last as something to judge by itself; None where nothing is said or shown."""
     text = event.exchange("").prompt
-    images = tuple(
+    parts = tuple(
         part
         for message in event.messages
-        if message.role == "user" and isinstance(message.content, tuple)
+        if isinstance(message.content, tuple)
         for part in message.content
-        if isinstance(part, ImagePart)
+        if isinstance(part, ImagePart | UnreadContent)
     )
-    if not text and not images:
+    if is_blank(text) and not parts:
         return None
-    messages = (Message(role="user", content=images),) if images else ()
+    messages = (Message(role="user", content=parts),) if parts else ()
     return event.model_copy(update={"event_id": f"{event.event_id}-input", "messages": messages, "response": text})

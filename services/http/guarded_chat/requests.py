@@ -1,6 +1,6 @@
 """What may be asked of the guarded chat: OpenAI's request, as far as everything in its answer can be judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -139,9 +139,32 @@ class ChatCompletionRequest(_Asked):
         """Whether the answer has a form that a text of the policy has not."""
         return self.response_format is not None and self.response_format.get("type") != "text"
 
+    @property
+    def declared(self) -> frozenset[str]:
+        """Names of parameters that its tools have."""
+        return frozenset(_properties(self.model_dump(mode="json", include={"tools"})))
+
     def to_model(self) -> dict[str, JsonValue]:
         """Return what the MLLM is asked."""
         return self.model_dump(mode="json", exclude=set(_NOT_ASKED_ALONG), exclude_none=True)
+
+    def to_stream(self) -> dict[str, JsonValue]:
+        """Return what the MLLM is asked where it streams: most tell of tokens only then when they are asked to."""
+        return (
+            {**self.to_model(), "stream_options": {"include_usage": True}} if self.includes_usage else self.to_model()
+        )
+
+
+def _properties(schema: JsonValue) -> Iterator[str]:
+    """Yield the names of properties in a JSON Schema, and in all that is inside it."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == "properties" and isinstance(value, dict):
+                yield from value
+            yield from _properties(value)
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from _properties(item)
 
 
 def require_answerable(asked: ChatCompletionRequest, chat: ChatModel, *, max_choices: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from protector_models.moderation.errors import UnansweredError
 from protector_models.moderation.off_loop import off_loop
 from protector_models.moderation.verdict import Failure, RewriteMethod, Verdict
 from protector_models.moderation.wire.halving import moderate_isolating
@@ -51,9 +52,12 @@ class WholeAnswers:
 
         Raises:
             RefusedRequestError: one cannot be judged.
+            UnansweredError: one says something and refuses, too.
             PieceNotJudgedError: the calls of tools in one cannot be judged.
             DependencyError: a model is away.
         """
+        if any(choice.message.content and choice.message.refusal for choice in written):
+            raise UnansweredError("InvalidAnswer: expected content or a refusal, got both")
         answers = [_Answer(written=choice) for choice in written]
         await self._judge_texts(answers)
         for answer in answers:
@@ -88,14 +92,15 @@ class WholeAnswers:
         message, index = answer.written.message, answer.written.index
         calls = [
             ToolCall(
-                id=name_call(call.id, request_id=self._chat.request_id, choice=index, position=position),
+                id=name_call(request_id=self._chat.request_id, choice=index, position=position),
                 function=CalledFunction(name=call.function.name or "", arguments=call.function.arguments or ""),
             )
             for position, call in enumerate(message.tool_calls or ())
         ]
-        said = await off_loop(sum(call.num_characters for call in message.tool_calls or ()), lambda: said_by(calls))
+        size, declared = sum(call.num_characters for call in message.tool_calls or ()), self._chat.asked.declared
+        said = await off_loop(size, lambda: said_by(calls, declared))
         event = with_answer(self._chat.event, "", name=f"{self._chat.event.event_id}-{index}-calls")
-        held = self._chat.hold_back(event, answer.content or "")
+        held = self._chat.hold_back(event, answer.content or answer.refusal or "")
         instead = await held.judge_apart(said)
         answer.verdicts.extend(held.verdicts)
         if not held.progress.is_over:

@@ -1,6 +1,5 @@
 """What an MLLM wrote: of its completions and chunks what is read here, and nothing else of them goes on."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
@@ -18,7 +17,6 @@ _REASONS: Mapping[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 WrittenT = TypeVar("WrittenT", bound=BaseModel)
 
@@ -127,10 +125,8 @@ def name_reason(written: str, *, has_calls: bool) -> FinishReason:
     return "stop" if reason == "tool_calls" and not has_calls else reason
 
 
-def name_call(written: str | None, *, request_id: str, choice: int, position: int) -> str:
-    """Return the id of a call: the one that was written, where nothing can be said in it."""
-    if written is not None and _ID.fullmatch(written):
-        return written
+def name_call(*, request_id: str, choice: int, position: int) -> str:
+    """Return the id of a call. The one that the model wrote goes nowhere: a sentence may stand in it."""
     return f"call_{request_id}_{choice}_{position}"
 
 

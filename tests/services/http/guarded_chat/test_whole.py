@@ -21,6 +21,7 @@ from tests.services.http.front import HARM_ME, Front, error_of
 from tests.services.http.guarded_chat.listening import ROUTE, USER
 from tests.services.http.keys import KEYS, bearer
 
+ID = "any"
 CALL: dict[str, Any] = {"index": 0, "id": "call_1", "function": {"name": "go", "arguments": '{"to": "the bus stop"}'}}
 HARMFUL_CALL: dict[str, Any] = {**CALL, "function": {"name": "go", "arguments": '{"to": "harm=0.9 category=hate"}'}}
 
@@ -87,8 +88,10 @@ async def test_calls_of_tools_go_out_where_what_they_say_may() -> None:
     answer = await ask(saying("I call.", finish_reason="tool_calls", tool_calls=[CALL]))
     [choice] = answer["choices"]
     assert choice["finish_reason"] == "tool_calls"
-    assert choice["message"]["tool_calls"] == [
-        {"id": "call_1", "type": "function", "function": {"name": "go", "arguments": '{"to": "the bus stop"}'}}
+    [call] = choice["message"]["tool_calls"]
+    assert call["id"].startswith("call_req_")  # never the model's own, in which a sentence may stand
+    assert [{**call, "id": ID}] == [
+        {"id": ID, "type": "function", "function": {"name": "go", "arguments": '{"to": "the bus stop"}'}}
     ]
 
 
