@@ -9,8 +9,9 @@ from protector_models.moderation.fakes import POISON
 from tests.builders import policy
 from tests.protector_models.endpoints.chat_server import Reply
 from tests.services.http.front import Front, error_of
+from tests.services.http.guarded_chat.listening import ROUTE
 from tests.services.http.guarded_chat.test_over_an_endpoint import guarding
-from tests.services.http.guarded_chat.test_whole import ROUTE, ask, saying
+from tests.services.http.guarded_chat.test_whole import ask, saying
 
 TOOL = {
     "type": "function",
