@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -49,11 +49,6 @@ def make_client(settings: RedisSettings) -> Redis:
     return Redis.from_pool(pool)
 
 
-def make_breaker(settings: RedisSettings, clock: Callable[[], float]) -> CircuitBreaker:
-    """Make the breaker that settings describe."""
-    return CircuitBreaker(max_failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
-
-
 class RedisCalls:
     """Makes calls.
 
@@ -86,6 +81,19 @@ class RedisCalls:
         self._words = words
         self._clock = clock
         self._quiet_until_s = -float("inf")
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: RedisSettings,
+        *,
+        count_error: Callable[[str, str], None],
+        words: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Begin without failures, with the time and the breaker that settings describe; the rest as above."""
+        breaker = CircuitBreaker(max_failures=settings.breaker_failures, open_s=settings.breaker_open_s, clock=clock)
+        return cls(timeout_s=settings.timeout_s, breaker=breaker, count_error=count_error, words=words, clock=clock)
 
     async def make(self, operation: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what the call gives, or None where it fails or comes too late."""

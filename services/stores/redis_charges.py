@@ -10,7 +10,7 @@ from redis.exceptions import InvalidResponse
 from protector_models.moderation.ports import Metrics
 from services.settings import RedisSettings
 from services.stores.charges import SLOTS, WINDOW_S, Charge, Charges, MemoryCharges
-from services.stores.redis_calls import KEY_PREFIX, RedisCalls, make_breaker, make_client
+from services.stores.redis_calls import KEY_PREFIX, RedisCalls, make_client
 
 _SCRIPT = """
 local amount, limit, slot_us, slots = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -82,9 +82,8 @@ class RedisCharges:
         Raises:
             ConfigurationError: no URL is set, or it is none of Redis.
         """
-        calls = RedisCalls(
-            timeout_s=settings.timeout_s,
-            breaker=make_breaker(settings, clock),
+        calls = RedisCalls.from_settings(
+            settings,
             count_error=lambda _, error: metrics.count("weir_rate_limit_errors_total", error=error),
             words="rate limits are each replica's own while Redis is away",
             clock=clock,

@@ -9,7 +9,7 @@ from redis.exceptions import InvalidResponse
 
 from protector_models.moderation.ports import Metrics
 from services.settings import RedisSettings
-from services.stores.redis_calls import KEY_PREFIX, RedisCalls, make_breaker, make_client
+from services.stores.redis_calls import KEY_PREFIX, RedisCalls, make_client
 
 
 class RedisVerdictCache:
@@ -39,9 +39,8 @@ class RedisVerdictCache:
         Raises:
             ConfigurationError: no URL is set, or it is none of Redis.
         """
-        calls = RedisCalls(
-            timeout_s=settings.timeout_s,
-            breaker=make_breaker(settings, clock),
+        calls = RedisCalls.from_settings(
+            settings,
             count_error=lambda operation, error: metrics.count(
                 "weir_cache_errors_total", operation=operation, error=error
             ),

@@ -29,13 +29,11 @@ class _Text:
 class _Call:
     """The call of a tool that is still written."""
 
-    id: str | None = None
     name: str = ""
     arguments: str = ""
 
     def add(self, written: WrittenCall) -> None:
         """Take more of it."""
-        self.id = self.id or written.id
         self.name += written.function.name or ""
         self.arguments += written.function.arguments or ""
 

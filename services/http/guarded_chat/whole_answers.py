@@ -107,7 +107,8 @@ class WholeAnswers:
             answer.calls = calls
             return
         answer.reason = "content_filter" if held.progress.is_withheld else "stop"
-        answer.content = (answer.content or "") + instead
+        name = "refusal" if answer.refusal else "content"
+        setattr(answer, name, (getattr(answer, name) or "") + instead)
 
     async def _finish(self, answer: _Answer) -> JudgedChoice:
         reason = answer.reason or name_reason(answer.written.finish_reason or "stop", has_calls=bool(answer.calls))

@@ -36,7 +36,6 @@ class WrittenCall(_Written):
     """The call of a tool, or more of one."""
 
     index: Annotated[int, Field(ge=0, lt=_MAX_CALLS)] = 0
-    id: str | None = None
     function: WrittenFunction = WrittenFunction()
 
     @property

@@ -17,7 +17,7 @@ from protector_models.moderation.fakes import RecordedMetrics
 from services.settings import RedisSettings
 from services.stores.charges import SLOTS, WINDOW_S, Charge, Charges, MemoryCharges
 from services.stores.local_redis import LocalRedis
-from services.stores.redis_calls import RedisCalls, make_breaker, make_client
+from services.stores.redis_calls import RedisCalls, make_client
 from services.stores.redis_charges import RedisCharges
 
 T = TypeVar("T")
@@ -58,9 +58,8 @@ async def open_redis(
     own_clock = own_clock or clock
     configured = RedisSettings(url=SecretStr(url), timeout_s=timeout_s, breaker_failures=1)
     metrics = RecordedMetrics()
-    calls = RedisCalls(
-        timeout_s=timeout_s,
-        breaker=make_breaker(configured, own_clock),
+    calls = RedisCalls.from_settings(
+        configured,
         count_error=lambda _, error: metrics.count("weir_rate_limit_errors_total", error=error),
         words="Redis failed",
         clock=own_clock,
@@ -209,9 +208,7 @@ class Scripted(RedisCalls):
 
 def scripted_replica(url: str, clock: Clock) -> tuple[RedisCharges, Scripted]:
     configured = RedisSettings(url=SecretStr(url), timeout_s=20)
-    calls = Scripted(
-        timeout_s=20, breaker=make_breaker(configured, clock), count_error=lambda *_: None, words="", clock=clock
-    )
+    calls = Scripted.from_settings(configured, count_error=lambda *_: None, words="", clock=clock)
     own = MemoryCharges(clock=clock)
     return RedisCharges(client=make_client(configured), calls=calls, own=own, redis_clock=clock), calls
 
