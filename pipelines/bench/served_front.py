@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pipelines.bench.keep_alive import KeepAliveConnection
 from pipelines.bench.stream_events import BenchmarkError
 from pipelines.settings import WeirSettings
 from protector_models.moderation.errors import WeirError
+from services.free_ports import free_ports
 from services.http.settings import HaproxySettings, HttpSettings, Ingress
 
 HOST = "127.0.0.1"
@@ -39,7 +39,7 @@ def served_front(settings: WeirSettings, ingress: Ingress) -> Iterator[int]:
         BenchmarkError: it does not come up.
         ConfigurationError: it cannot, as configured.
     """
-    port, stats_port, metrics_port = _free_ports(3)
+    port, stats_port, metrics_port = free_ports(3)
     http = (settings.http or HttpSettings()).model_copy(
         update={
             "host": HOST,
@@ -115,11 +115,3 @@ def _serve(settings: WeirSettings, parent: Connection) -> None:
         return
     finally:
         stop()
-
-
-def _free_ports(number: int) -> list[int]:
-    probes = [socket.create_server((HOST, 0)) for _ in range(number)]
-    ports: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -1,6 +1,5 @@
 """The demonstration: everything started, real conversations sent through it, results read and counted."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pipelines.streaming.kafka.tail import TopicTail
 from pipelines.streaming.settings import KafkaSettings
 from protector_models.moderation.errors import DependencyError
 from services.deployments.application import start_serve
+from services.free_ports import free_ports
 from services.http.settings import HttpSettings, RateLimitSettings
 from services.moderators import usable_cpus
 from services.stores.local_redis import LocalRedis
@@ -160,8 +160,6 @@ def _demo_front(settings: WeirSettings) -> HttpSettings | None:
     """Return a front for this machine on a free port; None where the application runs on a cluster."""
     if settings.serve.address is not None:
         return None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     here = {"host": "127.0.0.1", "port": port, "keys": (), "tls": None, "rate_limits": RateLimitSettings()}
     return (settings.http or HttpSettings()).model_copy(update=here)

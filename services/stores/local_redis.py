@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from protector_models.moderation.errors import ConfigurationError, DependencyError
+from services.free_ports import free_ports
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
@@ -76,7 +77,7 @@ class LocalRedis:
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="weir-redis-")
         if self._port is None:
-            self._port = _free_port()
+            (self._port,) = free_ports(1)
         options = {
             "port": self._port,
             "bind": "127.0.0.1",
@@ -114,13 +115,6 @@ class LocalRedis:
                 self.stop()
                 raise DependencyError(f"redis-server on port {port} did not answer within {_START_TIMEOUT_S:g} s")
             time.sleep(_POLL_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(port: int) -> bool:

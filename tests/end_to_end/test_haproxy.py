@@ -1,6 +1,5 @@
 """`weir serve --http-only` behind HAProxy: who can reach it, what is answered, and that nothing of it stays."""
 
-import socket
 from pathlib import Path
 
 import httpx
@@ -8,19 +7,12 @@ import psutil
 import pytest
 import yaml
 
+from services.free_ports import free_ports
 from tests.end_to_end.processes import ServeProcess, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 HTTP_ONLY = ("-m", "pipelines", "serve", "--http-only", "--config")
-
-
-def free_ports(number: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def test_it_answers_at_its_host_alone_and_leaves_nothing_behind(tmp_path: Path) -> None:

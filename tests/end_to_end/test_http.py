@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from protector_models.moderation.verdict import ModeratedConversation
+from services.free_ports import free_ports
 from tests.end_to_end.processes import ServeProcess, wait_until
 from tests.pages import PAGES
 from tests.protector_models.endpoints.chat_server import ChatServer, Reply, answer, stream
@@ -30,16 +31,9 @@ POLICY = (
 HTTP_ONLY = ("-m", "pipelines", "serve", "--http-only", "--config")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def port() -> int:
-    return free_port()
+    return free_ports(1)[0]
 
 
 def reply(_: int, body: dict[str, Any]) -> Reply:

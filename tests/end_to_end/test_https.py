@@ -7,15 +7,16 @@ import httpx
 import pytest
 import yaml
 
+from services.free_ports import free_ports
 from tests.certificates import write_certificate
 from tests.end_to_end.processes import ServeProcess, wait_until
-from tests.end_to_end.test_http import HTTP_ONLY, free_port
+from tests.end_to_end.test_http import HTTP_ONLY
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 def test_https_is_spoken_with_a_locked_key_of_the_configuration_and_plain_http_is_not(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     certificate_file, _ = write_certificate(tmp_path, password="locked")
     config = {
         "http": {

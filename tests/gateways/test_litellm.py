@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic_core import to_json
 
+from services.free_ports import free_ports
 from services.http.settings import HttpSettings
 from tests.builders import policy
 from tests.gateways.environment import find_python
@@ -119,7 +119,7 @@ def proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
         weir, model = stack.enter_context(serving(front.app)), stack.enter_context(serving(upstream()))
         parameters = {"model": "openai/echo", "api_base": f"{model}/v1", "api_key": "none"}
         models = yaml.safe_dump({"model_list": [{"model_name": "echo", "litellm_params": parameters}]})
-        ports, arguments = [_free_port(), _free_port()], []
+        ports, arguments = free_ports(2), []
         for port, guardrails in zip(ports, (documented_guardrails(weir), default_guardrails(weir)), strict=True):
             config = folder / f"{port}.yaml"
             config.write_text(models + guardrails, encoding="utf-8")
@@ -180,13 +180,6 @@ def _answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def streamed(client: openai.OpenAI, text: str, **more: Any) -> tuple[str, openai.APIError | None]:

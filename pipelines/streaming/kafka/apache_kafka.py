@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import string
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ from typing import Self
 from pipelines.streaming.kafka.broker_administration import is_answering
 from pipelines.streaming.settings import KafkaSettings
 from protector_models.moderation.errors import ConfigurationError
+from services.free_ports import free_ports
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _POM = _PROJECT / "infra" / "kafka" / "pom.xml"
@@ -156,7 +156,7 @@ class ApacheKafka:
         self._signal(signal.SIGCONT)
 
     def _format(self) -> None:
-        self._port, controller_port = _free_ports(2)
+        self._port, controller_port = free_ports(2)
         properties = self._directory / "server.properties"
         template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
         properties.write_text(
@@ -220,13 +220,3 @@ def _run(command: list[str], *, timeout_s: float) -> str:
         output = (done.stdout + done.stderr).strip()[-2_000:]
         raise ConfigurationError(f"{command[0]} ended with status {done.returncode}: {output}\n{_HOW_TO_GET_ONE}")
     return done.stdout.strip()
-
-
-def _free_ports(number: int) -> list[int]:
-    """Return ports of the loopback address that nothing listens on, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    try:
-        return [int(server.getsockname()[1]) for server in sockets]
-    finally:
-        for server in sockets:
-            server.close()

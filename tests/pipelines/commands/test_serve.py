@@ -13,6 +13,7 @@ import yaml
 from pipelines.commands import serve as command
 from pipelines.settings import WeirSettings
 from protector_models.moderation.errors import ConfigurationError
+from services.free_ports import free_ports
 from services.http.settings import HttpSettings
 from tests.certificates import write_certificate
 from tests.logs import logs_of_its_own
@@ -86,13 +87,6 @@ def serve_http(config: Path | None = None, create_topics: int | None = None) -> 
     command.serve(config=config, create_topics=create_topics, http_only=True, status_interval_s=30)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_http_alone_asks_no_broker_and_listens_on_this_machine(
     started: list[WeirSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +97,7 @@ def test_http_alone_asks_no_broker_and_listens_on_this_machine(
 
 
 def test_http_alone_is_served_as_it_is_configured(started: list[WeirSettings], tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     (tmp_path / "weir.yaml").write_text(f"http: {{port: {port}, max_items: 3}}")
     with pytest.raises(_FrontStarted):
         serve_http(tmp_path / "weir.yaml")
@@ -122,7 +116,7 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anything_is_started(
     started: list[WeirSettings], tmp_path: Path
 ) -> None:
     tls = "{certificate_file: certificate.pem, key_file: key.pem, key_password: secret}"
-    (tmp_path / "weir.yaml").write_text(f"http: {{port: {free_port()}, tls: {tls}}}")
+    (tmp_path / "weir.yaml").write_text(f"http: {{port: {free_ports(1)[0]}, tls: {tls}}}")
     write_certificate(tmp_path, password="another")
     with pytest.raises(ConfigurationError, match=r"key\.pem: expected a private key") as caught:
         serve_http(tmp_path / "weir.yaml")
@@ -134,8 +128,9 @@ def test_a_port_of_haproxy_that_is_taken_is_named_before_anything_is_started(
     started: list[WeirSettings], tmp_path: Path, name: str
 ) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
-        haproxy = {"stats_port": free_port(), "metrics_port": free_port(), name: taken.getsockname()[1]}
-        config = {"http": {"port": free_port(), "ingress": "haproxy", "haproxy": haproxy}}
+        port, stats_port, metrics_port = free_ports(3)
+        haproxy = {"stats_port": stats_port, "metrics_port": metrics_port, name: taken.getsockname()[1]}
+        config = {"http": {"port": port, "ingress": "haproxy", "haproxy": haproxy}}
         (tmp_path / "weir.yaml").write_text(yaml.safe_dump(config))
         with pytest.raises(ConfigurationError, match=f"http.haproxy: expected to listen at .* port {haproxy[name]}"):
             serve_http(tmp_path / "weir.yaml")
