@@ -56,6 +56,9 @@ class ModerationSettings(BaseSettings):
     redis: RedisSettings = Field(default_factory=RedisSettings)
     images: ImageSettings = Field(default_factory=ImageSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
+    second_opinion: DetectorSettings | None = DetectorSettings(kind="bag_of_words")
+    """A detector of another kind, in this process, that reads rewrites too before they are released: it may object to
+    what `detector` lets pass. Null, or the same as `detector`: there is none."""
     detoxifier: DetoxifierSettings = Field(default_factory=DetoxifierSettings)
     mllm: MllmSettings = Field(default_factory=MllmSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)

@@ -11,6 +11,8 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from protector_models.detectors.choice import load_detector
+from protector_models.detectors.loaded_detector import LoadedDetector
+from protector_models.detectors.second_opinion import DetectorOpinion
 from protector_models.detoxification.detoxifier import load_detoxifier
 from protector_models.images.reader_on_demand import (
     ClosableImageReader,
@@ -53,7 +55,7 @@ async def verdict_cache(settings: ModerationSettings, metrics: Metrics) -> Async
 async def open_moderator(
     settings: ModerationSettings, policy: Policy, metrics: Metrics, cache: VerdictCache, models: ModelPorts
 ) -> AsyncIterator[Moderator]:
-    """Yield a Moderator over models that are ready. It fetches images itself, and gives their connections up.
+    """Yield a Moderator over models that are ready. It fetches images itself, and has its second opinion with it.
 
     Args:
         settings: of images and of what verdicts carry.
@@ -61,9 +63,16 @@ async def open_moderator(
         metrics: counts outcomes.
         cache: keeps model outputs.
         models: what it asks; whoever has loaded them closes them, afterwards.
+
+    Raises:
+        ConfigurationError: the detector that gives the second opinion cannot be loaded.
     """
-    images = load_image_source(settings.images)
-    try:
+    async with AsyncExitStack() as stack:
+        images = load_image_source(settings.images)
+        stack.push_async_callback(images.close)
+        opinion = _load_second_opinion(settings)
+        if opinion is not None:
+            stack.push_async_callback(opinion.close)
         yield Moderator(
             policy=policy,
             detector=models.detector,
@@ -71,14 +80,13 @@ async def open_moderator(
             metrics=metrics,
             detoxifier=models.detoxifier,
             generator=models.generator,
+            second_opinion=None if opinion is None else DetectorOpinion(opinion),
             image_source=images,
             image_reader=models.image_reader,
             max_images=settings.images.max_images,
             name_language=LanguageIdentifier.load().name_language,
             include_original=settings.output.include_original_response,
         )
-    finally:
-        await images.close()
 
 
 @asynccontextmanager
@@ -144,6 +152,12 @@ async def trial_moderator(settings: ModerationSettings, policy: Policy) -> Async
     metrics = PrometheusMetrics(CollectorRegistry())
     async with in_process_moderator(settings, policy, metrics, _memory_cache(settings)) as moderator:
         yield moderator
+
+
+def _load_second_opinion(settings: ModerationSettings) -> LoadedDetector | None:
+    if settings.second_opinion is None or settings.second_opinion == settings.detector:
+        return None
+    return load_detector(settings.second_opinion, num_threads=1, timeout_s=_BATCH_TIMEOUT_S)
 
 
 def _memory_cache(settings: ModerationSettings) -> MemoryVerdictCache:

@@ -12,7 +12,7 @@ from protector_models.moderation.one_turn import make_turn
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.policy.tenant_rules import DEFAULT, TenantRules
 from protector_models.moderation.ports import Detoxifier, HarmDetector, Moderates, RewriteRequest, Span
-from protector_models.moderation.rewriting import why_not_released
+from protector_models.moderation.release_check import why_not_released
 from protector_models.moderation.verdict import Action, Failure, RewriteMethod
 from protector_models.moderation.wire.halving import moderate_isolating
 

@@ -11,7 +11,7 @@ from protector_models.moderation.policy.rules import Decision
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.prompts import JudgedPrompt
 from protector_models.moderation.revisions import name_all
-from protector_models.moderation.rewriting import Rewriting
+from protector_models.moderation.rewrite_progress import Rewriting
 from protector_models.moderation.stages import Stage, StageStatus
 from protector_models.moderation.verdict import (
     Action,
@@ -138,6 +138,7 @@ def _revisions_of(item: Decided, rewriting: Rewriting) -> dict[str, str]:
         "detector": name_all(detectors),
         "images": item.answered.images.reader,
         "detoxifier": rewriting.detoxifier,
+        "second_opinion": rewriting.second_opinion,
         "mllm": item.answered.mllm,
     }
     return {model: revision for model, revision in made_by.items() if revision is not None}

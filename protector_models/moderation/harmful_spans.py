@@ -11,7 +11,7 @@ then is the smallest harmful run around it: the short one alone, or with one nei
 marked was scored as it stands.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -29,6 +29,8 @@ MAX_PIECES = 64
 _PIECE_CHARACTERS = 2_000
 _MIN_CHARACTERS = 40
 _LONGEST_RUN = 4
+_NEAR = 0.5
+"""Share of its harmfulness from which on a category's score says that a text is of that kind too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class HarmfulSpan:
     end: int
     harmfulness: float
     """In [0, 1], 1 meaning harmful: the highest of the runs of sentences that were marked in it."""
+    categories: frozenset[str] = frozenset()
+    """What harm it is: of each run that was marked in it the categories that score at least half of its harmfulness."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class _Run(NamedTuple):
 class _Scored:
     run: _Run
     harmfulness: float
+    categories: frozenset[str]
     is_harmful: bool
 
 
@@ -184,7 +189,19 @@ def _mark_judged(search: SpanSearch) -> tuple[HarmfulSpan, ...]:
         return ()
     pieces = search.whole.pieces or ()
     harmful = [piece for piece in pieces if search.is_harmful(_as_whole(search.whole, piece))]
-    return _join(search.exchange.response, harmful or [max(pieces, key=lambda piece: piece.harmfulness)])
+    marked = harmful or [max(pieces, key=lambda piece: piece.harmfulness)]
+    return join_spans(
+        search.exchange.response,
+        [
+            HarmfulSpan(
+                start=piece.start,
+                end=piece.end,
+                harmfulness=piece.harmfulness,
+                categories=_find_categories(piece.harmfulness, piece.categories),
+            )
+            for piece in marked
+        ],
+    )
 
 
 def _as_whole(whole: Assessment, piece: ScoredPiece) -> Assessment:
@@ -196,13 +213,19 @@ def _cut_into_pieces(text: str) -> list[Sentence]:
     if len(sentences) <= MAX_PIECES:
         return sentences
     size = min(_PIECE_CHARACTERS, -(-2 * len(text) // MAX_PIECES))
-    pieces = [sentences[0]]
-    for sentence in sentences[1:]:
-        if sentence.end - pieces[-1].start <= size:
+    pieces = join_sentences(sentences, max_characters=size)
+    return [pieces[index] for index in sample_evenly(len(pieces), MAX_PIECES)]
+
+
+def join_sentences(sentences: Sequence[Sentence], *, max_characters: int) -> list[Sentence]:
+    """Return sentences of a text, in order; neighbours that are together no longer than that are one."""
+    pieces: list[Sentence] = []
+    for sentence in sentences:
+        if pieces and sentence.end - pieces[-1].start <= max_characters:
             pieces[-1] = Sentence(start=pieces[-1].start, end=sentence.end)
         else:
             pieces.append(sentence)
-    return [pieces[index] for index in sample_evenly(len(pieces), MAX_PIECES)]
+    return pieces
 
 
 async def _score(wanted: Iterable[tuple[_Progress, _Run]], assess: Assess) -> None:
@@ -214,7 +237,12 @@ async def _score(wanted: Iterable[tuple[_Progress, _Run]], assess: Assess) -> No
         one.cached = one.cached and scored.cached
         if isinstance(assessment, Assessment):
             is_harmful = one.search.is_harmful(assessment)
-            one.scored[run] = _Scored(run=run, harmfulness=assessment.harmfulness, is_harmful=is_harmful)
+            one.scored[run] = _Scored(
+                run=run,
+                harmfulness=assessment.harmfulness,
+                categories=_find_categories(assessment.harmfulness, assessment.categories),
+                is_harmful=is_harmful,
+            )
 
 
 def _take(one: _Progress, run: _Run) -> Exchange:
@@ -244,11 +272,14 @@ def _conclude(one: _Progress, *, marks_all: bool) -> tuple[HarmfulSpan, ...] | I
     else:
         marked = smallest[:1]
     pieces = one.pieces
-    return _join(
+    return join_spans(
         one.search.exchange.response,
         [
             HarmfulSpan(
-                start=pieces[scored.run.first].start, end=pieces[scored.run.last].end, harmfulness=scored.harmfulness
+                start=pieces[scored.run.first].start,
+                end=pieces[scored.run.last].end,
+                harmfulness=scored.harmfulness,
+                categories=scored.categories,
             )
             for scored in sorted(marked, key=lambda scored: scored.run)
         ],
@@ -267,14 +298,22 @@ def _choose(one: _Progress, smallest: Sequence[_Scored]) -> list[_Scored]:
     return marked
 
 
-def _join(text: str, marked: Sequence[HarmfulSpan | ScoredPiece]) -> tuple[HarmfulSpan, ...]:
-    """Return what is marked, in order; what overlaps, or has nothing but white space between it, is one span."""
-    spans: list[HarmfulSpan] = []
-    for one in marked:
-        start, end, harmfulness = one.start, one.end, one.harmfulness
-        if spans and not text[spans[-1].end : start].strip():
-            previous = spans.pop()
-            start, end = previous.start, max(previous.end, end)
-            harmfulness = max(previous.harmfulness, harmfulness)
-        spans.append(HarmfulSpan(start=start, end=end, harmfulness=harmfulness))
-    return tuple(spans)
+def _find_categories(harmfulness: float, scores: Mapping[str, float]) -> frozenset[str]:
+    return frozenset(name for name, score in scores.items() if score > 0 and score >= _NEAR * harmfulness)
+
+
+def join_spans(text: str, spans: Iterable[HarmfulSpan]) -> tuple[HarmfulSpan, ...]:
+    """Return spans of a text in order; what overlaps, or has nothing but white space between it, is one."""
+    joined: list[HarmfulSpan] = []
+    for span in sorted(spans, key=lambda one: (one.start, one.end)):
+        if joined and not text[joined[-1].end : span.start].strip():
+            last = joined[-1]
+            joined[-1] = HarmfulSpan(
+                start=last.start,
+                end=max(last.end, span.end),
+                harmfulness=max(last.harmfulness, span.harmfulness),
+                categories=last.categories | span.categories,
+            )
+        else:
+            joined.append(span)
+    return tuple(joined)

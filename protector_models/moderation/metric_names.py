@@ -37,6 +37,9 @@ Metric = Literal[
     # Tries at a rewrite that were not released, by `method` and `reason`: nothing could be made, or what was made is
     # harmful too.
     "weir_rewrites_refused_total",
+    # Texts that the detector lets pass in place of a response and that the second opinion read, by `opinion` (agree,
+    # object).
+    "weir_second_opinions_total",
     # Distinct model outputs found in the cache, by `kind` (image, assessment, rewrite).
     "weir_cache_hits_total",
     # Distinct model outputs not found in the cache, by `kind`.

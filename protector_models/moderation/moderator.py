@@ -22,9 +22,11 @@ from protector_models.moderation.ports import (
     ImageSource,
     Metrics,
     ResponseGenerator,
+    SecondOpinion,
     VerdictCache,
 )
-from protector_models.moderation.rewriting import NOT_REWRITTEN, Rewriter, Rewriting, RewritingTask
+from protector_models.moderation.rewrite_progress import NOT_REWRITTEN, Rewriting, RewritingTask
+from protector_models.moderation.rewriting import Rewriter
 from protector_models.moderation.settling import settle, settling_together
 from protector_models.moderation.shadow_policy import ShadowPolicy
 from protector_models.moderation.stages import Stage, StageStatus
@@ -53,6 +55,7 @@ class Moderator:
         metrics: Metrics,
         detoxifier: Detoxifier | None = None,
         generator: ResponseGenerator | None = None,
+        second_opinion: SecondOpinion | None = None,
         image_source: ImageSource | None = None,
         image_reader: ImageReader | None = None,
         max_images: int = DEFAULT_MAX_IMAGES,
@@ -68,6 +71,7 @@ class Moderator:
             metrics: counts outcomes.
             detoxifier: rewrites by the methods that need a model; without one these are left out.
             generator: answers events that have no response; without one such events fail.
+            second_opinion: reads rewrites too, before they are released; without one the detector alone decides.
             image_source: fetches images; without one all are unread, and an MLLM gets their references as they came.
             image_reader: reads images that were fetched; without one all are unread, and an MLLM still gets the bytes.
             max_images: of one conversation that are looked at, the last ones; more are unread.
@@ -84,8 +88,15 @@ class Moderator:
         self._images = ImageStage(
             source=image_source, reader=image_reader, max_images=max_images, cache=cache, metrics=metrics
         )
-        self._rewriter = Rewriter(detector=self._detector, detoxifier=detoxifier, cache=cache, metrics=metrics)
+        self._rewriter = Rewriter(
+            detector=self._detector,
+            detoxifier=detoxifier,
+            cache=cache,
+            metrics=metrics,
+            second_opinion=second_opinion,
+        )
         self._detoxifier = detoxifier
+        self._second_opinion = second_opinion
         self._image_reader = image_reader
 
     def _take(self, policy: Policy, shadow: ShadowPolicy | None) -> None:
@@ -112,9 +123,10 @@ class Moderator:
 
         An image reader that is loaded on demand is loaded for it.
         """
-        models: Mapping[str, HarmDetector | CachedDetector | Detoxifier | ResponseGenerator | ImageReader | None] = {
+        models: Mapping[str, CachedDetector | Detoxifier | SecondOpinion | ResponseGenerator | ImageReader | None] = {
             "detector": self._detector,
             "detoxifier": self._detoxifier,
+            "second_opinion": self._second_opinion,
             "mllm": self._generator,
             "images": self._image_reader,
         }

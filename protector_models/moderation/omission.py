@@ -27,11 +27,11 @@ def omit(response: str, spans: Sequence[HarmfulSpan], *, omission: str, up_to: f
     Returns:
         The partial answer. An `ItemFailure` where there is nothing to leave out, or too much.
     """
-    num_harmful = sum(span.end - span.start for span in spans)
     if not spans:
         return ItemFailure(error="NothingToOmit", message="expected a harmful sentence, found none")
-    if num_harmful > up_to * len(response):
-        message = f"expected at most {up_to:g} of {len(response)} characters to be harmful, found {num_harmful}"
+    share = share_of(spans, response)
+    if share > up_to:
+        message = f"expected at most {up_to:g} of {len(response)} characters to be harmful, found {share:.3g}"
         return ItemFailure(error="MostlyHarmful", message=message)
     parts: list[str] = []
     done = 0
@@ -39,6 +39,11 @@ def omit(response: str, spans: Sequence[HarmfulSpan], *, omission: str, up_to: f
         parts += (response[done : span.start], _leave_out(response, span, FURTHER_OMISSION if done else omission))
         done = span.end
     return "".join([*parts, response[done:]])
+
+
+def share_of(spans: Sequence[HarmfulSpan], response: str) -> float:
+    """Return the share of a response's characters that lie in spans, in [0, 1]."""
+    return sum(span.end - span.start for span in spans) / max(1, len(response))
 
 
 def _leave_out(response: str, span: HarmfulSpan, omission: str) -> str:

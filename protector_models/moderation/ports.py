@@ -85,6 +85,21 @@ class HarmDetector(Protocol):
         """
 
 
+class SecondOpinion(Protocol):
+    """A detector of another kind than the one that decides, which may object to what that one lets pass."""
+
+    @property
+    def revision(self) -> str:
+        """Return "name@revision": equal revisions give equal opinions."""
+
+    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool]:
+        """Tell of each response whether it is harmful, whatever its neighbours are; same length and order.
+
+        Raises:
+            DependencyError: the model is gone or late.
+        """
+
+
 class Detoxifier(Protocol):
     """Writes harmless responses in place of harmful ones, by the methods that need a model."""
 

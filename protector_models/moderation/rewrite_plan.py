@@ -1,11 +1,14 @@
 """The plan of a rewriting: the order in which its ways are tried."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protector_models.moderation.harmful_spans import HarmfulSpan
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.verdict import RewriteMethod
 
 _NEEDS_DETOXIFIER = frozenset({RewriteMethod.EDIT, RewriteMethod.GENERATE})
+_KEEPS_SOME = frozenset({RewriteMethod.EDIT, RewriteMethod.OMIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,13 @@ class Try:
     @property
     def needs_spans(self) -> bool:
         """Whether it has to be known which sentences are harmful."""
-        return self.method in {RewriteMethod.EDIT, RewriteMethod.OMIT}
+        return self.method in _KEEPS_SOME
+
+
+def is_editable(spans: Sequence[HarmfulSpan], rules: TenantRules) -> bool:
+    """Tell whether other wording may take the harm out of spans: every kind of harm in them has `edit` as a method."""
+    kinds = {category for span in spans for category in span.categories}
+    return all(RewriteMethod.EDIT in rules.methods(category) for category in kinds)
 
 
 def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, has_response: bool = True) -> list[Try]:
@@ -40,7 +49,11 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, ha
         has_response: whether there is something to rewrite; where not, only the policy's own texts are left.
     """
     methods = rules.methods(category) if has_response else (RewriteMethod.COMPLETE,)
-    usable = [method for method in methods if has_models or method not in _NEEDS_DETOXIFIER]
+    usable = [
+        method
+        for method in methods
+        if (has_models or method not in _NEEDS_DETOXIFIER) and (rules.deliver_partial or method not in _KEEPS_SOME)
+    ]
     tries = [Try(method) for method in usable if method is not RewriteMethod.COMPLETE]
     if tries and tries[-1].method is RewriteMethod.GENERATE:
         tries += [

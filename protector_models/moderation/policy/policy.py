@@ -10,7 +10,13 @@ from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule
 from protector_models.moderation.policy.rules import GENERAL_CATEGORIES, PolicyModel, Rule
-from protector_models.moderation.policy.tenant_rules import OmitShare, PromptJudging, RewriteMethods, TenantRules
+from protector_models.moderation.policy.tenant_rules import (
+    Margin,
+    OmitShare,
+    PromptJudging,
+    RewriteMethods,
+    TenantRules,
+)
 from protector_models.moderation.policy.texts import Language, PolicyText, SlotName
 from protector_models.moderation.revisions import make_revision
 from protector_models.moderation.verdict import Action
@@ -19,7 +25,16 @@ DEFAULT_TENANT = "default"
 """The tenant of events that name none; the rules for everybody are its rules, unless it has some of its own."""
 
 
-_LATER_FIELDS = ("judge_prompt", "on_detector_outage", "on_detoxifier_outage", "on_mllm_outage")
+_LATER_FIELDS = (
+    "judge_prompt",
+    "on_detector_outage",
+    "on_detoxifier_outage",
+    "on_mllm_outage",
+    "deliver_partial",
+    "release_margin",
+    "suspect_margin",
+    "on_second_opinion",
+)
 
 
 class TenantOverrides(PolicyModel):
@@ -31,6 +46,10 @@ class TenantOverrides(PolicyModel):
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)] | None = None
     rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=dict)
     omit_up_to: OmitShare | None = None
+    deliver_partial: bool | None = None
+    release_margin: Margin | None = None
+    suspect_margin: Margin | None = None
+    on_second_opinion: Literal["refuse", "deliver"] | None = None
     omissions: dict[str, PolicyText] = Field(default_factory=dict)
     safe_completions: dict[str, PolicyText] = Field(default_factory=dict)
     slots: dict[SlotName, PolicyText] = Field(default_factory=dict)

@@ -68,6 +68,17 @@ def judge(assessment: Assessment, rules: Sequence[Rule]) -> Decision:
     return Decision(action=action, found=action, category=category, withheld=withheld)
 
 
+def is_clear(assessment: Assessment, rules: Sequence[Rule], *, margin: float) -> bool:
+    """Tell whether no rule comes near to what was assessed.
+
+    Args:
+        assessment: of anything.
+        rules: of any actions.
+        margin: share of its threshold by which a score has to stay below it, in [0, 1).
+    """
+    return all(_score(assessment, rule.category) < rule.threshold * (1.0 - margin) for rule in rules)
+
+
 def more_severe(left: Action, right: Action) -> Action:
     """Return the more severe of two actions; the left one where they are equal."""
     return left if _SEVERITY[left] >= _SEVERITY[right] else right

@@ -9,7 +9,15 @@ from pydantic import AfterValidator, Field, model_validator
 from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule, find_image_rule, has_known, has_unread
-from protector_models.moderation.policy.rules import Decision, PolicyModel, Rule, is_more_severe, judge, more_severe
+from protector_models.moderation.policy.rules import (
+    Decision,
+    PolicyModel,
+    Rule,
+    is_clear,
+    is_more_severe,
+    judge,
+    more_severe,
+)
 from protector_models.moderation.policy.texts import (
     Language,
     PolicyText,
@@ -45,6 +53,16 @@ OmitShare = Annotated[float, Field(strict=True, gt=0, le=1)]
 """A share of a response's characters."""
 
 
+Margin = Annotated[float, Field(strict=True, ge=0, lt=1)]
+"""A share of a rule's threshold."""
+
+
+_SURE_SHARE = 0.5
+"""Of the harmfulness that a category has to score for its texts to be used."""
+_CLOSE_SHARE = 0.8
+"""Of a category's score from which on another one is as likely."""
+
+
 PromptJudging = Literal["skip", "report", "enforce"]
 """What is done about the request."""
 
@@ -60,6 +78,17 @@ class TenantRules(PolicyModel):
     nothing of a harmful response is kept."""
     omit_up_to: OmitShare = 0.5
     """`omit` applies where harmful sentences are at most this share of a response's characters."""
+    deliver_partial: bool = True
+    """Whether anything of a harmful response may be delivered: without it `edit` and `omit` are passed over."""
+    release_margin: Margin = 0.5
+    """Each sentence that a rewrite keeps, or that a model wrote for it, is read by itself, and has to stay below every
+    rule's threshold by this share of it."""
+    suspect_margin: Margin = 0.7
+    """The same of the other sentences in a response of at most five, one of which is an insult, a threat or hate; the
+    larger one of both holds."""
+    on_second_opinion: Literal["refuse", "deliver"] = "refuse"
+    """What becomes of a rewrite that the detector lets pass and a second one of another kind calls harmful. Both are
+    counted."""
     omissions: dict[str, PolicyText] = Field(default_factory=dict)
     """What stands for sentences that were left out, by category; "default" must be there if `omit` is a method."""
     safe_completions: dict[str, PolicyText]
@@ -169,9 +198,32 @@ class TenantRules(PolicyModel):
             decision = replace(decision, action=self.on_known_image, found=self.on_known_image)
         return decision
 
+    def is_clear(self, assessment: Assessment, margin: float) -> bool:
+        """Tell whether no rule comes nearer to what was assessed than by a share of its threshold."""
+        return is_clear(assessment, self.rules, margin=margin)
+
     def methods(self, category: str | None) -> tuple[RewriteMethod, ...]:
         """Return how to rewrite a response that is harmful in `category`, in order of preference."""
         return self.rewrite_methods.get(category or DEFAULT, self.rewrite_methods[DEFAULT])
+
+    def text_category(self, category: str | None, assessment: Assessment | None) -> str | None:
+        """Return whose texts fit a response that is harmful in `category`: None, the default ones, if that is not sure.
+
+        It is where a rule names the category, or no other one comes near it and it is what most of the harm is.
+
+        Args:
+            category: what the rules say.
+            assessment: of the response; None where there is none.
+        """
+        if category is None or assessment is None or any(rule.category == category for rule in self.rules):
+            return category
+        scores = assessment.categories
+        score = scores.get(category)
+        if score is None:
+            return category
+        rival = max((other for name, other in scores.items() if name != category), default=0.0)
+        is_sure = score >= _SURE_SHARE * assessment.harmfulness and rival <= _CLOSE_SHARE * score
+        return category if is_sure else None
 
     def where_method_stands(self, method: RewriteMethod) -> list[str]:
         """Return the categories whose methods have this one among them, sorted."""

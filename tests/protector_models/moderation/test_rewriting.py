@@ -278,7 +278,7 @@ async def test_sentences_are_looked_at_only_where_a_method_needs_them() -> None:
 
 
 async def test_the_rules_of_the_tenant_say_which_sentences_are_harmful() -> None:
-    mild = f"{PARTLY} And then there is harm=0.6 category=hate in this one as well."
+    mild = f"{PARTLY} And then there is harm=0.2 category=hate in this one as well."
     rig = build_rig(policy=_by_method("omit", omit_up_to=0.9, tenants={"lenient": TenantOverrides(rules=(rule(0.8),))}))
     strict, lenient = verdicts(await rig.moderator.moderate([event(mild), event(mild, tenant="lenient")]))
     assert strict.response is not None
