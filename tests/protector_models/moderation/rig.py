@@ -14,7 +14,7 @@ from protector_models.moderation.fakes import (
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import Policy
-from protector_models.moderation.ports import VerdictCache
+from protector_models.moderation.ports import SecondOpinion, VerdictCache
 from protector_models.moderation.verdict import Outcome, Verdict
 from tests.builders import policy as build_policy
 
@@ -35,6 +35,7 @@ def build_rig(
     detector: FakeHarmDetector | None = None,
     detoxifier: FakeDetoxifier | None = None,
     generator: FakeGenerator | None = None,
+    second_opinion: SecondOpinion | None = None,
     cache: VerdictCache | None = None,
     image_source: FakeImageSource | None = None,
     image_reader: FakeImageReader | None = None,
@@ -52,6 +53,7 @@ def build_rig(
         metrics=metrics,
         detoxifier=detoxifier,
         generator=generator,
+        second_opinion=second_opinion,
         image_source=image_source,
         image_reader=image_reader,
         max_images=max_images,

@@ -125,3 +125,14 @@ def test_a_more_severe_rule_of_any_category_is_not_outdone_by_a_milder_one_that_
     assert rules.decide(score) == Decision(
         action=Action.BLOCK, found=Action.BLOCK, category="unsafe_advice", withheld=True
     )
+
+
+@given(st.lists(rules, min_size=1, max_size=5), assessments, st.floats(0, 0.99), st.floats(0, 0.99))
+def test_what_is_clear_is_not_found_and_stays_so_with_a_smaller_margin(
+    drawn: list[Rule], score: Assessment, one: float, other: float
+) -> None:
+    made = policy(rules=drawn)
+    if made.is_clear(score, max(one, other)):
+        assert made.is_clear(score, min(one, other))
+        assert made.decide(score).found is Action.ALLOW
+    assert made.is_clear(score, 0.0) is (made.decide(score).found is Action.ALLOW)
