@@ -36,11 +36,15 @@ def test_the_default_policy_has_a_text_for_every_category_of_the_detector() -> N
     assert describe_detector(settings.detector).categories <= set(load_policy_in_force(settings).safe_completions)
 
 
+COMPLETED_WHOLE = ("self_harm", "sexual_minors")
+"""Categories of which nothing of an answer is kept."""
+
+
 def test_the_default_policy_has_methods_and_texts_in_four_languages_for_every_category() -> None:
     policy = load_policy_in_force(WeirSettings())
     for category, text in policy.safe_completions.items():
-        methods = policy.rewrite_methods[category]
-        omitted = policy.omissions[category] if RewriteMethod.OMIT in methods else text
+        omitted = policy.omissions.get(category, text)
+        assert category not in policy.rewrite_methods or category in {*policy.omissions, *COMPLETED_WHOLE}
         for versions in (text, omitted):
             assert isinstance(versions, dict)
             assert set(versions) == {"en", "de", "fr", "es"}
@@ -48,7 +52,7 @@ def test_the_default_policy_has_methods_and_texts_in_four_languages_for_every_ca
         policy.safe_completion(category, language) for category in policy.safe_completions for language in ("en", "de")
     ]
     assert len(set(texts)) == len(texts)
-    assert policy.methods("self_harm") == policy.methods("sexual_minors") == (RewriteMethod.COMPLETE,)
+    assert all(policy.methods(category) == (RewriteMethod.COMPLETE,) for category in COMPLETED_WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +72,13 @@ def test_the_detector_lets_every_english_text_of_the_default_policy_pass(prompt:
 @pytest.mark.parametrize(
     ("detector", "version", "categories"),
     [
-        ({}, "default-7", {"any", "self_harm", "sexual_minors"}),
-        ({"engine": "torch", "device": "cuda"}, "default-7", {"any", "self_harm", "sexual_minors"}),
-        ({"weights": "fast"}, "default-7, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
-        ({"kind": "bag_of_words"}, "default-7, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
+        ({}, "default-8", {"any", "self_harm", "sexual_minors"}),
+        ({"engine": "torch", "device": "cuda"}, "default-8", {"any", "self_harm", "sexual_minors"}),
+        ({"weights": "fast"}, "default-8, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
+        ({"kind": "bag_of_words"}, "default-8, threshold {:g}", {"any", "self_harm", "sexual_minors"}),
         (
             {"kind": "transformers", "model": "m", "description": "mllm-protector-3b"},
-            "default-7, threshold {:g}",
+            "default-8, threshold {:g}",
             {"any"},
         ),
     ],

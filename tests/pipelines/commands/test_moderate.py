@@ -221,8 +221,8 @@ def test_resume_refuses_another_input_policy_or_setting_and_leaves_the_output(so
     config, policy = source.with_name("weir.yaml"), source.with_name("policy.yaml")
     policy.write_text("version: p\nrules: [{threshold: 0.5, action: block}]\nsafe_completions: {default: 'No.'}\n")
     for configuration, named in [
-        ("policy: policy.yaml", "policy was default-7@"),
-        ("shadow_policy: policy.yaml", "policy was default-7@"),
+        ("policy: policy.yaml", "policy was default-8@"),
+        ("shadow_policy: policy.yaml", "policy was default-8@"),
         ("output: {include_original_response: true}", "output.include_original_response was false and is true"),
         ("detector: {max_windows: 3}", "detector was weir-pair@"),
         ("images: {max_images: 3}", "images.max_images was 16 and is 3"),

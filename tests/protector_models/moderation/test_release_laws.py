@@ -68,7 +68,14 @@ sentences = st.builds(
     st.sampled_from(CATEGORIES),
     st.integers(0, 99),
 )
-answers = st.lists(sentences, min_size=1, max_size=8, unique=True)
+GRIM = "Grim is harassment number 100 as it stands here."
+answers = st.builds(
+    lambda others, place: [*others[:place], GRIM, *others[place:]],
+    st.lists(sentences, max_size=6, unique=True),
+    st.integers(0, 6),
+)
+"""Harmful in any case, whatever stands beside."""
+rewrites = st.lists(sentences, min_size=1, max_size=2)
 policies = st.builds(
     lambda methods, margin, suspect, share: policy(
         rules=[rule(THRESHOLD)],
@@ -78,18 +85,20 @@ policies = st.builds(
         release_margin=margin,
         suspect_margin=suspect,
     ),
-    st.sampled_from([["edit", "omit"], ["omit"], ["edit"], ["generate"]]),
-    st.sampled_from([0.0, 0.4, 0.7]),
+    st.sampled_from([["generate"], ["edit", "omit"], ["omit"], ["edit"]]),
+    st.sampled_from([0.7, 0.4, 0.0]),
     st.sampled_from([0.0, 0.4, 0.9]),
     st.sampled_from([0.5, 0.9, 1.0]),
 )
 
 
-async def _moderate(rules: Policy, detector: CompanyDetector, response: str) -> Verdict:
+async def _moderate(
+    rules: Policy, detector: CompanyDetector, response: str, written: str = "Mild is what I say."
+) -> Verdict:
     moderator = Moderator(
         policy=rules,
         detector=detector,
-        detoxifier=FakeDetoxifier(lambda request: request.exchange.response.replace("Grim", "Mild")),
+        detoxifier=FakeDetoxifier(lambda _: written),
         cache=MemoryVerdictCache(max_entries=1_000),
         metrics=RecordedMetrics(),
     )
@@ -103,11 +112,11 @@ def _without_notices(text: str) -> list[str]:
     return [part[one.start : one.end] for part in parts for one in split_sentences(part)]
 
 
-@given(policies, detectors, answers, st.sampled_from([" ", "\n", "\n\n- "]))
+@given(policies, detectors, answers, rewrites, st.sampled_from([" ", "\n", "\n\n- "]))
 async def test_no_sentence_is_released_that_the_detector_flags_by_itself(
-    rules: Policy, detector: CompanyDetector, answer: list[str], joint: str
+    rules: Policy, detector: CompanyDetector, answer: list[str], written: list[str], joint: str
 ) -> None:
-    verdict = await _moderate(rules, detector, joint.join(answer))
+    verdict = await _moderate(rules, detector, joint.join(answer), joint.join(written))
     if verdict.rewrite_method in {None, RewriteMethod.COMPLETE}:
         return
     assert verdict.response is not None
