@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from protector_models.evaluation.detoxification.harness import Bench, evaluate_harmful, evaluate_pairs, evaluate_safe
+from protector_models.evaluation.detoxification.bench import Bench
+from protector_models.evaluation.detoxification.harness import evaluate_harmful, evaluate_pairs, evaluate_safe
 from protector_models.evaluation.detoxification.record_kinds import DetoxificationSets
 from protector_models.evaluation.detoxification.report import (
     DetoxifierReport,

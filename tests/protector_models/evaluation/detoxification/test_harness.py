@@ -1,7 +1,8 @@
 import pytest
 
 from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier
-from protector_models.evaluation.detoxification.harness import Bench, evaluate_harmful, evaluate_pairs, evaluate_safe
+from protector_models.evaluation.detoxification.bench import Bench
+from protector_models.evaluation.detoxification.harness import evaluate_harmful, evaluate_pairs, evaluate_safe
 from protector_models.evaluation.detoxification.record_kinds import DetoxificationSets
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError
