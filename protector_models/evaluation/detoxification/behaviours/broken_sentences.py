@@ -3,8 +3,8 @@
 import re
 
 _SMALL_WORDS = (
-    "a an the of to in on at by for from with into onto upon about under over between and or but nor because if than as "
-    "my your his its our their"
+    "a an the of to in on at by for from with into onto upon about under between and or but nor because if than as "
+    "my your its our their"
 )
 _SMALL = frozenset(_SMALL_WORDS.split())
 _LAST_WORD = re.compile(r"([^\W_]+)[^\w]*$")
@@ -14,7 +14,7 @@ _RULES = {
     "doubled mark": re.compile(r"[,;:]\s*[,;:.!?]|(?<!\.)\.\s?\.(?!\.)|[!?]\s*,|\s[,;.!?](?=\s|$)"),
     "empty brackets": re.compile(r"\(\s*\)|\[\s*\]|\"\s*\"|“\s*”"),
     "wrong article": re.compile(
-        r"\ban\s+(?!hour|honest|honou?r|heir|[a-z]\b|[A-Z]{2})[b-df-hj-np-tv-z]"
+        r"\ban\s+(?!hour|honest|honou?r|heir|[a-z]\b|(?-i:[A-Z]{2}))[b-df-hj-np-tv-z]"
         r"|\ba\s+(?!one|once|eu|u[bnst]|us|[a-z]\b)[aeiou]",
         re.I,
     ),

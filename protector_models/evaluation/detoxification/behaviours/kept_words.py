@@ -13,8 +13,8 @@ _SMALL_WORDS = (
     "up out off down i me my mine you your yours he him his she her hers it its we us our they them their who whom "
     "which what when where why how be am is are was were been being do does did have has had will would shall should "
     "can could may might must not no n't there here just also too very i'm i'd i'll i've you're you'd you'll you've "
-    "he's he'd he'll she's she'd she'll it's it'll we're we'd we'll we've they're they'd they'll they've that's there's "
-    "let's don't doesn't didn't won't wouldn't can't couldn't isn't aren't wasn't weren't hasn't haven't"
+    "he's he'd he'll she's she'd she'll it's it'll we're we'd we'll we've they're they'd they'll they've that's "
+    "there's let's don't doesn't didn't won't wouldn't can't couldn't isn't aren't wasn't weren't hasn't haven't"
 )
 _SMALL = frozenset(_SMALL_WORDS.split())
 

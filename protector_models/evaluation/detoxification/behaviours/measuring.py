@@ -1,6 +1,7 @@
 """Measures the behaviours: rows through the Moderator, and sentences through the edit model alone."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from protector_models.evaluation.detoxification.behaviours.judge_answers import judge_leftovers, judge_odd_input
@@ -39,22 +40,29 @@ _Measured = tuple[list[JudgedRow], int]
 _Measure = Callable[[Bench, BehaviourSet, ReportRows], Awaitable[_Measured]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BehaviourPlan:
+    """What is measured."""
+
+    sets: Sequence[BehaviourSet]
+    half: str
+    """Whose rows they are: `development`, `test` or `all`."""
+    num_shown: int
+    """The most rows with a fault that are listed of each set, with texts."""
+
+    def count_steps(self) -> int:
+        """Returns how many rows will be reported as done."""
+        return sum(len(each.rows) for each in self.sets)
+
+
 async def measure_behaviours(
-    bench: Bench,
-    sets: Sequence[BehaviourSet],
-    *,
-    half: str,
-    num_shown: int,
-    report_set: Callable[[str], None],
-    report_rows: ReportRows,
+    bench: Bench, plan: BehaviourPlan, *, report_set: Callable[[str], None], report_rows: ReportRows
 ) -> BehaviourTable:
     """Measures each set.
 
     Args:
         bench: what is measured, and with what.
-        sets: the rows.
-        half: whose rows they are: `development`, `test` or `all`.
-        num_shown: the most rows listed of each set, with texts.
+        plan: the rows.
         report_set: called with the name of the set that is next.
         report_rows: called with the number of rows since the last call.
 
@@ -62,7 +70,7 @@ async def measure_behaviours(
         DependencyError: a model of the Moderator is gone or late.
     """
     kinds: dict[str, KindReport] = {}
-    for each in sets:
+    for each in plan.sets:
         report_set(each.kind)
         began = bench.clock()
         judged, num_failed = await _MEASURES[each.kind](bench, each, report_rows)
@@ -72,9 +80,9 @@ async def measure_behaviours(
             judged,
             num_failed=num_failed,
             ms_per_row=ms / len(each.rows) if each.rows else None,
-            num_shown=num_shown,
+            num_shown=plan.num_shown,
         )
-    return BehaviourTable(half=half, kinds=kinds)
+    return BehaviourTable(half=plan.half, kinds=kinds)
 
 
 async def _measure_leftovers(bench: Bench, found: BehaviourSet, report_rows: ReportRows) -> _Measured:
