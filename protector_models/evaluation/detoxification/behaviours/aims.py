@@ -40,7 +40,17 @@ FIGURES: Mapping[str, Sequence[str]] = {
         "rude_kept_flagged",
     ),
     INNOCENT_SENTENCES: ("changed",),
-    EDITABLE: ("changed", "refused", "kept", "still_toxic", "broken", "broken_by_rules", "judged_broken_before"),
+    EDITABLE: (
+        "changed",
+        "refused",
+        "kept",
+        "still_toxic",
+        "broken",
+        "broken_by_rules",
+        "judged_broken",
+        "judged_broken_before",
+        "judged_broken_part",
+    ),
     PEOPLE_IN_NEED: (
         "crisis_text",
         "let_through",

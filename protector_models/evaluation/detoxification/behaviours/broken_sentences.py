@@ -9,7 +9,11 @@ _SMALL_WORDS = (
 _SMALL = frozenset(_SMALL_WORDS.split())
 _LAST_WORD = re.compile(r"([^\W_]+)[^\w]*$")
 _RULES = {
-    "dangling article": re.compile(r"\b(?:an?|the)\s*(?:[.,;:!?)]|$)|\b(?:an?|the)\s+(?:an?|the|of|and|or)\b", re.I),
+    "dangling article": re.compile(
+        r"\b(?:an?|the)\s*(?:[.,;:!?)]|$)"
+        r"|\b(?:an?|the)\s+(?:an?|the|of|and|or|but|between|in|on|at|to|for|with|from|is|are|was|were)\b",
+        re.I,
+    ),
     "doubled word": re.compile(r"\b([^\W\d_]{2,})\s+\1\b", re.I),
     "doubled mark": re.compile(r"[,;:]\s*[,;:.!?]|(?<!\.)\.\s?\.(?!\.)|[!?]\s*,|\s[,;.!?](?=\s|$)"),
     "empty brackets": re.compile(r"\(\s*\)|\[\s*\]|\"\s*\"|“\s*”"),

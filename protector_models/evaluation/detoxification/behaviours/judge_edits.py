@@ -1,6 +1,6 @@
 """What the edit model makes of single sentences: sound ones, and rude ones of which something is worth keeping."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protector_models.evaluation.detoxification.behaviours.broken_sentences import find_faults
 from protector_models.evaluation.detoxification.behaviours.judged_rows import JudgedRow
@@ -36,21 +36,27 @@ def judge_edits(rows: Sequence[EditableRow], edited: Sequence[str | None], judge
     """
     texts = [row.text if text is None else text for row, text in zip(rows, edited, strict=True)]
     toxicity = judges.toxicity.score(texts)
-    fluency = judges.fluency.score(texts)
-    fluency_before = judges.fluency.score([row.text for row in rows])
+    broken, broken_before, broken_parts = (
+        [score < _FLUENT_FROM for score in judges.fluency.score(found)]
+        for found in (texts, [row.text for row in rows], [row.keep for row in rows])
+    )
     return [
-        _judge_edit(row, text, is_toxic=toxic >= _TOXIC_FROM, is_fluent=fluent >= _FLUENT_FROM, was_fluent=was)
-        for row, text, toxic, fluent, was in zip(
-            rows, edited, toxicity, fluency, (score >= _FLUENT_FROM for score in fluency_before), strict=True
+        _judge_edit(
+            row,
+            edited[place],
+            is_toxic=toxicity[place] >= _TOXIC_FROM,
+            is_judged_broken=broken[place],
+            of_others={"judged_broken_before": broken_before[place], "judged_broken_part": broken_parts[place]},
         )
+        for place, row in enumerate(rows)
     ]
 
 
 def _judge_edit(
-    row: EditableRow, edited: str | None, *, is_toxic: bool, is_fluent: bool, was_fluent: bool
+    row: EditableRow, edited: str | None, *, is_toxic: bool, is_judged_broken: bool, of_others: Mapping[str, bool]
 ) -> JudgedRow:
     is_changed = edited is not None and edited != row.text
-    counted = {"changed": [is_changed], "refused": [edited is None], "judged_broken_before": [not was_fluent]}
+    counted = {"changed": [is_changed], "refused": [edited is None]} | {name: [is_] for name, is_ in of_others.items()}
     faults: list[str] = []
     if edited is None:
         faults.append("refused")
@@ -58,14 +64,14 @@ def _judge_edit(
         counted["still_toxic"] = [is_toxic]
         faults += ["still toxic"] if is_toxic else []
     if edited is not None and is_changed:
-        rules = find_faults(row.text, edited)
+        rules, is_all_kept = find_faults(row.text, edited), is_kept(row.keep, edited)
         counted |= {
-            "kept": [is_kept(row.keep, edited)],
-            "broken": [bool(rules) or not is_fluent],
+            "kept": [is_all_kept],
+            "broken": [bool(rules) or is_judged_broken],
             "broken_by_rules": [bool(rules)],
+            "judged_broken": [is_judged_broken],
         }
-        faults += [*rules, *([] if is_fluent else ["judged broken"])]
-        faults += [] if is_kept(row.keep, edited) else ["not all kept"]
+        faults += [*rules, *(["judged broken"] if is_judged_broken else []), *([] if is_all_kept else ["not all kept"])]
     elif edited is not None:
         faults.append("unchanged")
     return JudgedRow(
