@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from protector_models.evaluation.behaviours.behaviour_row import HALVES
+from protector_models.evaluation.detoxification.behaviours.kept_words import words_of
 from protector_models.evaluation.detoxification.behaviours.row_files import (
     FORMS,
     LEFTOVERS,
@@ -57,6 +58,27 @@ def test_each_half_has_a_third_of_each_kind_at_least_and_no_topic_of_the_other(s
         assert min(len(half.rows) for half in halves) >= len(found.rows) / 3, kind
         development, test = ({row.topic for row in half.rows} for half in halves)
         assert development & test == set()
+
+
+def test_no_longer_text_of_one_half_is_in_the_other(sets: dict[str, BehaviourSet]) -> None:
+    for kind, found in sets.items():
+        development, test = (
+            {
+                " ".join(words)
+                for row in found.of_half(half).rows
+                for value in row.model_dump(exclude={"id", "topic"}).values()
+                for text in find_strings(value)
+                if len(words := words_of(text)) >= 4
+            }
+            for half in HALVES
+        )
+        assert development & test == set(), kind
+
+
+def find_strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [text for each in value for text in find_strings(each)] if isinstance(value, tuple) else []
 
 
 def test_each_half_has_every_sort_of_leftovers_people_and_sentences(sets: dict[str, BehaviourSet]) -> None:
