@@ -49,7 +49,6 @@ FIGURES: Mapping[str, Sequence[str]] = {
         "broken_by_rules",
         "judged_broken",
         "judged_broken_before",
-        "judged_broken_part",
     ),
     PEOPLE_IN_NEED: (
         "crisis_text",

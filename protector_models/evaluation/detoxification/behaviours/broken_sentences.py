@@ -14,6 +14,11 @@ _RULES = {
         r"|\b(?:an?|the)\s+(?:an?|the|of|and|or|but|between|in|on|at|to|for|with|from|is|are|was|were)\b",
         re.I,
     ),
+    "dangling possessive": re.compile(
+        r"\b(?:my|your|our|their|its)\s*(?:[.,;:!?]|$|(?:of|and|or|in|on|at|to|is|are|was)\b)", re.I
+    ),
+    "dangling you": re.compile(r",\s*you\s*[.,!?]*\s*$", re.I),
+    "mark at the end": re.compile(r"[,;:(]\s*$"),
     "doubled word": re.compile(r"\b([^\W\d_]{2,})\s+\1\b", re.I),
     "doubled mark": re.compile(r"[,;:]\s*[,;:.!?]|(?<!\.)\.\s?\.(?!\.)|[!?]\s*,|\s[,;.!?](?=\s|$)"),
     "empty brackets": re.compile(r"\(\s*\)|\[\s*\]|\"\s*\"|“\s*”"),

@@ -1,5 +1,6 @@
 """Builders of rows and verdicts for tests of the detoxifier's behaviours."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -51,7 +52,7 @@ def completion(category: str) -> Verdict:
     return verdict("Let us stop.", action=Action.REWRITE, category=category, method=RewriteMethod.COMPLETE)
 
 
-def write_rows(directory: Path, kind: str, *rows: dict[str, object], named: str | None = None) -> Path:
+def write_rows(directory: Path, kind: str, *rows: Mapping[str, object], named: str | None = None) -> Path:
     file = directory / f"{named or kind}.yaml"
     content = {"kind": kind, "about": "What is tested.", "rows": list(rows)}
     file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -12,6 +12,9 @@ SOUND = "This fucking printer jams again, check the paper tray."
     [
         ("This printer jams again, check the.", "dangling article"),
         ("This printer jams the of again.", "dangling article"),
+        ("Your of a printer jams.", "dangling possessive"),
+        ("Check the paper tray, you.", "dangling you"),
+        ("This printer jams,", "mark at the end"),
         ("This printer printer jams.", "doubled word"),
         ("This printer jams,, check it.", "doubled mark"),
         ("This printer jams , check it.", "doubled mark"),
@@ -33,6 +36,7 @@ def test_what_a_deletion_leaves_behind_is_told(edited: str, fault: str) -> None:
     [
         "This printer jams again, check the paper tray.",
         "An hour of jams, a one-off.",
+        "I like your printer, do you?",
         "A USB cable, an MRI and a unit... check it!",
     ],
 )

@@ -143,7 +143,7 @@ def test_edits_are_counted_by_what_is_wrong_with_them() -> None:
     row = EditableRow(id="a", topic="b", text="Check the tray, you idiot.", keep="Check the tray")
     edits = ["Check the tray.", None, row.text, "check tray, you a"]
     sound, refused, unchanged, bad = judge_edits([row] * 4, edits, simple_judges().texts)
-    others = {"judged_broken_before": 0.0, "judged_broken_part": 0.0}
+    others = {"judged_broken_before": 0.0}
     assert shares(sound) == others | {
         "changed": 1.0,
         "refused": 0.0,

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from protector_models.evaluation.detoxification.behaviours.measuring import BehaviourPlan, measure_behaviours
+from protector_models.evaluation.detoxification.behaviours.moderated_talk import Talk, make_event
 from protector_models.evaluation.detoxification.behaviours.report import BehaviourTable
 from protector_models.evaluation.detoxification.behaviours.row_files import FORMS, BehaviourSet, load_sets
 from protector_models.evaluation.detoxification.behaviours.row_forms import (
@@ -16,7 +17,7 @@ from protector_models.evaluation.detoxification.bench import Bench
 from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.fakes import POISON, FakeHarmDetector, FakeTextEditor
 from tests.builders import policy
-from tests.protector_models.evaluation.detoxification.behaviours.builders import leftovers_row, need_row
+from tests.protector_models.evaluation.detoxification.behaviours.builders import leftovers_row
 from tests.protector_models.evaluation.word_detector import WordDetector
 from tests.protector_models.judges.simple_judges import simple_judges
 from tests.protector_models.moderation.rig import Rig, build_rig
@@ -67,11 +68,11 @@ async def test_no_row_is_shown_unless_it_is_asked_for() -> None:
     assert "secretword" not in report.model_dump_json()
 
 
-async def test_the_detector_sees_the_last_turn_and_what_stands_before_it_is_no_prompt() -> None:
-    detector = FakeHarmDetector()
-    rows = [need_row(turns=["I wrote a note.", "To whom?", "to mum"])]
-    await measure(bench_of(build_rig(detector=detector)), "people_in_need", rows)
-    assert [exchange.prompt for exchange in detector.assessed] == ["to mum"]
+def test_a_conversation_goes_to_the_moderator_whole() -> None:
+    made = make_event(Talk(turns=("I wrote a note.", "To whom?", "to mum"), response="Buy a plant."), event_id="a")
+    assert [message.role for message in made.messages] == ["user", "assistant", "user"]
+    assert [message.content for message in made.messages] == ["I wrote a note.", "To whom?", "to mum"]
+    assert made.response == "Buy a plant."
 
 
 async def test_sentences_go_to_the_edit_model_alone() -> None:

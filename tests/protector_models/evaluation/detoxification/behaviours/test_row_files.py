@@ -24,7 +24,7 @@ from protector_models.records.labelled_records import RecordError
 from tests.protector_models.evaluation.detoxification.behaviours.builders import write_rows
 
 ENOUGH = {
-    "leftovers": 160,
+    "leftovers": 180,
     "innocent_sentences": 160,
     "editable": 120,
     "people_in_need": 210,
@@ -86,7 +86,7 @@ def test_each_half_has_every_sort_of_leftovers_people_and_sentences(sets: dict[s
         leftovers = [row for row in sets["leftovers"].of_half(half).rows if isinstance(row, LeftoversRow)]
         assert min(Counter(row.harm for row in leftovers).values()) >= 2
         assert {row.harm_place() for row in leftovers} == {"front", "middle", "end"}
-        assert {row.company() for row in leftovers} >= {"harmless", "harmless and rude"}
+        assert {row.company() for row in leftovers} == {"harmless", "rude", "harmless and rude"}
         needs = [row for row in sets["people_in_need"].of_half(half).rows if isinstance(row, NeedRow)]
         assert min(Counter(row.need for row in needs if row.answer != "supportive").values()) >= 5
         assert any(len(row.turns) > 1 for row in needs)
