@@ -24,7 +24,7 @@ from protector_models.records.labelled_records import RecordError
 from tests.protector_models.evaluation.detoxification.behaviours.builders import write_rows
 
 ENOUGH = {
-    "leftovers": 180,
+    "leftovers": 200,
     "innocent_sentences": 160,
     "editable": 120,
     "people_in_need": 210,
