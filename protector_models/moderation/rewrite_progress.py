@@ -88,7 +88,9 @@ class RewriteProgress:
         if not isinstance(spans, tuple):
             return False
         methods = rules.methods(self.task.category)
-        can_omit = RewriteMethod.OMIT in methods and share_of(spans, self.task.exchange.response) <= rules.omit_up_to
+        can_omit = RewriteMethod.OMIT in methods and share_of(spans, self.task.exchange.response) <= rules.omit_share(
+            self.task.category
+        )
         return can_omit or (RewriteMethod.EDIT in methods and is_editable(spans, rules))
 
     def write(self, trial: Try) -> str | ItemFailure | RewriteRequest:
@@ -106,7 +108,9 @@ class RewriteProgress:
             return spans
         if trial.method is RewriteMethod.OMIT:
             omission = rules.omission(self._text_category(), task.language)
-            return omit(task.exchange.response, self._left_out(), omission=omission, up_to=rules.omit_up_to)
+            return omit(
+                task.exchange.response, self._left_out(), omission=omission, up_to=rules.omit_share(task.category)
+            )
         return self._ask_to_edit(spans)
 
     def as_candidate(self, trial: Try, text: str) -> Candidate:

@@ -30,6 +30,7 @@ _LATER_FIELDS = (
     "on_detector_outage",
     "on_detoxifier_outage",
     "on_mllm_outage",
+    "omit_up_to_by_category",
     "deliver_partial",
     "release_margin",
     "suspect_margin",
@@ -46,6 +47,7 @@ class TenantOverrides(PolicyModel):
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)] | None = None
     rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=dict)
     omit_up_to: OmitShare | None = None
+    omit_up_to_by_category: dict[str, OmitShare] = Field(default_factory=dict)
     deliver_partial: bool | None = None
     release_margin: Margin | None = None
     suspect_margin: Margin | None = None
@@ -116,10 +118,10 @@ class Policy(TenantRules):
         content = self.model_dump(mode="json")
         # Of fields that came later a default says nothing, so that the policies that are in use keep their revisions.
         for name in _LATER_FIELDS:
-            if content[name] == TenantRules.model_fields[name].default:
+            if content[name] == TenantRules.model_fields[name].get_default(call_default_factory=True):
                 del content[name]
             for overrides in content["tenants"].values():
-                if overrides[name] is None:
+                if overrides[name] in (None, {}):
                     del overrides[name]
         return make_revision(self.version, content)
 

@@ -78,6 +78,8 @@ class TenantRules(PolicyModel):
     nothing of a harmful response is kept."""
     omit_up_to: OmitShare = 0.5
     """`omit` applies where harmful sentences are at most this share of a response's characters."""
+    omit_up_to_by_category: dict[str, OmitShare] = Field(default_factory=dict)
+    """The same for single categories: of an insult the rest of an answer may be worth more than of a recipe for harm."""
     deliver_partial: bool = True
     """Whether anything of a harmful response may be delivered: without it `edit` and `omit` are passed over."""
     release_margin: Margin = 0.5
@@ -224,6 +226,10 @@ class TenantRules(PolicyModel):
         rival = max((other for name, other in scores.items() if name != category), default=0.0)
         is_sure = score >= _SURE_SHARE * assessment.harmfulness and rival <= _CLOSE_SHARE * score
         return category if is_sure else None
+
+    def omit_share(self, category: str | None) -> float:
+        """Return the largest share of a response's characters, harmful in `category`, that `omit` leaves out."""
+        return self.omit_up_to_by_category.get(category or DEFAULT, self.omit_up_to)
 
     def where_method_stands(self, method: RewriteMethod) -> list[str]:
         """Return the categories whose methods have this one among them, sorted."""
