@@ -79,7 +79,7 @@ class TenantRules(PolicyModel):
     omit_up_to: OmitShare = 0.5
     """`omit` applies where harmful sentences are at most this share of a response's characters."""
     omit_up_to_by_category: dict[str, OmitShare] = Field(default_factory=dict)
-    """The same for single categories: of an insult the rest of an answer may be worth more than of a recipe for harm."""
+    """The same for single categories: beside an insult more may be worth keeping than beside a recipe for harm."""
     deliver_partial: bool = True
     """Whether anything of a harmful response may be delivered: without it `edit` and `omit` are passed over."""
     release_margin: Margin = 0.5
