@@ -39,6 +39,15 @@ class RewritingTask:
     """Of the policy's texts, an ISO 639 code; None where it is not known."""
     has_response: bool = True
     """False where the MLLM was not asked; the assessment is then the request's."""
+    completion: str | None = None
+    """The policy's text to end with, where what the person needs chose it; None: the category's."""
+    only_completes: bool = False
+    """Whether that text alone may stand in for the response."""
+
+    @property
+    def text(self) -> str | None:
+        """The name of the policy's text to end with."""
+        return self.completion or self.category
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +123,15 @@ class Rewriter:
         progress = [
             _Progress(
                 task=task,
-                tries=plan_tries(task.rules, task.category, has_models=has_models, has_response=task.has_response),
+                tries=[Try(RewriteMethod.COMPLETE)]
+                if task.only_completes
+                else plan_tries(
+                    task.rules,
+                    task.category,
+                    has_models=has_models,
+                    has_response=task.has_response,
+                    completion=task.completion,
+                ),
                 refusals=[],
             )
             for task in tasks
@@ -210,7 +227,7 @@ def _write_without_model(one: _Progress, trial: Try) -> str | ItemFailure | Rewr
     """Return the text of a try that needs no model, else what to ask the detoxifier for."""
     task, spans = one.task, one.spans
     if trial.method is RewriteMethod.COMPLETE:
-        return task.rules.safe_completion(None if trial.attempt else task.category, task.language)
+        return task.rules.safe_completion(None if trial.attempt else task.text, task.language)
     if trial.method is RewriteMethod.GENERATE:
         return RewriteRequest(
             exchange=task.exchange, method=RewriteMethod.GENERATE, category=task.category, attempt=trial.attempt

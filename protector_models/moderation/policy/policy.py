@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule
+from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.rules import GENERAL_CATEGORIES, PolicyModel, Rule
 from protector_models.moderation.policy.tenant_rules import OmitShare, PromptJudging, RewriteMethods, TenantRules
 from protector_models.moderation.policy.texts import Language, PolicyText, SlotName
@@ -19,7 +20,7 @@ DEFAULT_TENANT = "default"
 """The tenant of events that name none; the rules for everybody are its rules, unless it has some of its own."""
 
 
-_LATER_FIELDS = ("judge_prompt", "on_detector_outage", "on_detoxifier_outage", "on_mllm_outage")
+_LATER_FIELDS = ("needs", "judge_prompt", "on_detector_outage", "on_detoxifier_outage", "on_mllm_outage")
 
 
 class TenantOverrides(PolicyModel):
@@ -33,6 +34,7 @@ class TenantOverrides(PolicyModel):
     omit_up_to: OmitShare | None = None
     omissions: dict[str, PolicyText] = Field(default_factory=dict)
     safe_completions: dict[str, PolicyText] = Field(default_factory=dict)
+    needs: tuple[NeedRule, ...] | None = None
     slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
     default_language: Language | None = None
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
@@ -97,7 +99,7 @@ class Policy(TenantRules):
         content = self.model_dump(mode="json")
         # Of fields that came later a default says nothing, so that the policies that are in use keep their revisions.
         for name in _LATER_FIELDS:
-            if content[name] == TenantRules.model_fields[name].default:
+            if content[name] in (TenantRules.model_fields[name].default, []):
                 del content[name]
             for overrides in content["tenants"].values():
                 if overrides[name] is None:
@@ -131,6 +133,10 @@ class Policy(TenantRules):
 
     def _every_rules(self) -> list[TenantRules]:
         return [self, *self._rules_of_tenants.values()]
+
+    def looks_at_needs(self) -> bool:
+        """Tell whether what a person needs matters to somebody."""
+        return any(rules.needs for rules in self._every_rules())
 
     def judges_prompts(self) -> bool:
         """Tell whether the requests of some tenant are judged."""
