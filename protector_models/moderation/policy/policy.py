@@ -134,6 +134,10 @@ class Policy(TenantRules):
     def _every_rules(self) -> list[TenantRules]:
         return [self, *self._rules_of_tenants.values()]
 
+    def completions_for_needs(self) -> set[str]:
+        """Return the texts that somebody's needs choose, by their names in `safe_completions`."""
+        return {rule.completion for rules in self._every_rules() for rule in rules.needs}
+
     def looks_at_needs(self) -> bool:
         """Tell whether what a person needs matters to somebody."""
         return any(rules.needs for rules in self._every_rules())
