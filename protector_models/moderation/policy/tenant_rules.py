@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule, find_image_rule, has_known, has_unread
+from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.rules import (
     Decision,
     PolicyModel,
@@ -95,6 +96,9 @@ class TenantRules(PolicyModel):
     """What stands for sentences that were left out, by category; "default" must be there if `omit` is a method."""
     safe_completions: dict[str, PolicyText]
     """Texts delivered in place of a harmful response, by category; "default" must be there."""
+    needs: tuple[NeedRule, ...] = ()
+    """Whose words a person gets in whose last turns the detector finds a need; of those that apply the first counts.
+    What an answer was found harmful as then no longer chooses the text."""
     slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
     """What `{name}` in any of those texts stands for, by name."""
     default_language: Language = "en"
@@ -144,6 +148,11 @@ class TenantRules(PolicyModel):
         if self.where_method_stands(RewriteMethod.OMIT):
             _require_default(self.omissions, "omissions")
         _require_tries_for_all(self.rewrite_methods, self.max_rewrite_attempts)
+        for rule in self.needs:
+            if rule.completion not in self.safe_completions:
+                raise ValueError(
+                    f"needs: expected a completion among {sorted(self.safe_completions)}, got {rule.completion!r}"
+                )
         texts = {"safe_completions": self.safe_completions, "omissions": self.omissions}
         require_usable_texts(texts, self.slots, default_language=self.default_language)
         return self
