@@ -116,7 +116,12 @@ def _train_edit(encoder: Path, data: Path, out: Path, *, num_threads: int, num_s
 
     recipe = EditRecipe() if num_steps is None else EditRecipe(num_steps=num_steps)
     set_threads(num_threads)
-    examples = load_edit_examples(data, validation_percent=recipe.validation_percent, seed=recipe.seed)
+    examples = load_edit_examples(
+        data,
+        validation_percent=recipe.validation_percent,
+        careful_validation_percent=recipe.careful_validation_percent,
+        seed=recipe.seed,
+    )
     edits = encode_edits(examples, load_training_tokenizer(encoder), min_tag_weight=recipe.min_tag_weight)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

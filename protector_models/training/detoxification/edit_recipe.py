@@ -24,7 +24,7 @@ class EditRecipe:
 
     seed: int = 17
     num_steps: int = 3_700
-    """Optimiser steps of one batch each: about five passes over the toxic sentences."""
+    """Optimiser steps of one batch each: about four passes over the toxic sentences."""
     batch_size: int = 32
     num_neutral: int = 3_000
     """Rewrites by people that stand in each pass as sentences to be kept."""
@@ -34,6 +34,12 @@ class EditRecipe:
     """Posts in each pass that are known to be toxic or not, and no more."""
     num_spoilt: int = 6_000
     """Sentences in each pass that edits left half done, or broke."""
+    num_kept: int = 1_500
+    """Harmless sentences with names, groups of people and alarming words in each pass."""
+    innocent_repeats: int = 2
+    """How often each innocent sentence stands in a pass."""
+    careful_repeats: int = 3
+    """How often each toxic sentence does that was edited for this project."""
     min_tag_weight: float = 1.5
     """Rewrites that have to ask for a tag before it is learned; those of a machine count less."""
     encoder_lr: float = 2e-4
@@ -48,6 +54,8 @@ class EditRecipe:
     toxic_loss_weight: float = 0.3
     fluent_loss_weight: float = 0.3
     validation_percent: int = 5
+    careful_validation_percent: int = 20
+    """Of the sentences written for this project: there are fewer of them."""
     checkpoint_every: int = 100
     """Steps between resumable checkpoints."""
 
@@ -144,6 +152,9 @@ def _draw_batches(edits: EncodedEdits, recipe: EditRecipe) -> Iterator[EditBatch
         num_safe=recipe.num_safe,
         num_judged=recipe.num_judged,
         num_spoilt=recipe.num_spoilt,
+        num_kept=recipe.num_kept,
+        innocent_repeats=recipe.innocent_repeats,
+        careful_repeats=recipe.careful_repeats,
     )
     while True:
         yield from draw_epoch(edits, draw, batch_size=recipe.batch_size, rng=rng)
