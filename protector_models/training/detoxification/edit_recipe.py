@@ -23,8 +23,8 @@ class EditRecipe:
     """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
 
     seed: int = 17
-    num_steps: int = 3_700
-    """Optimiser steps of one batch each: about four passes over the toxic sentences."""
+    num_steps: int = 3_000
+    """Optimiser steps of one batch each: three and a half passes over the toxic sentences."""
     batch_size: int = 32
     num_neutral: int = 3_000
     """Rewrites by people that stand in each pass as sentences to be kept."""
