@@ -10,13 +10,15 @@ Shapes: W words, K edit tags.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from protector_models.detoxification.broken_sentences import find_fault
+from protector_models.detoxification.protected_words import find_protected
 from protector_models.detoxification.tagged_words import DELETE, KEEP, Word, append_tag, apply_tags, replace_tag
 
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -55,6 +57,10 @@ class DecodingPlan(BaseModel):
     fluent_weight: Weight = 0.2
     unlikely_weight: Weight = 0.6
     """Of the log odds against each edit that is less likely than not."""
+    fluent_least: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    """A candidate less likely to be fluent is broken, whatever the rules of `find_fault` say."""
+    least_left: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Share of a sentence's letters that has to be left; where it is not, the sentence is an insult as a whole."""
     fluent_from: Probability = 0.6
     """Where the best candidate is less likely to be fluent, other words are tried."""
     num_repairs: Annotated[int, Field(ge=0)] = 4
@@ -96,9 +102,10 @@ class _Candidate:
     worth: float
     toxic: float
     fluent: float
+    is_broken: bool
 
 
-def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str], plan: DecodingPlan) -> str:
+def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str], plan: DecodingPlan) -> str | None:
     """Edits a sentence.
 
     Args:
@@ -109,7 +116,7 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
 
     Returns:
         The sentence itself where it is not toxic, or where every edit would cost more than it gains; an empty text
-        where all of it would have to go.
+        where all of it would have to go; None where every edit that is worth making leaves a broken sentence.
 
     Raises:
         FloatingPointError: a score is not a finite number.
@@ -117,6 +124,8 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
     scores = scorer.score(sentence)
     if scores.toxic < plan.toxic_from or not scores.words:
         return sentence
+    is_free_W = ~np.array(find_protected(sentence, scores.words), dtype=bool)
+    scores = replace(scores, edited_W=np.where(is_free_W, scores.edited_W, 0.0))
     penalty_K = np.array(
         [
             plan.deletion_penalty if name == DELETE else math.inf if name in plan.blocked_tags else 0.0
@@ -124,16 +133,24 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
         ]
     )
     decoder = _Decoder(sentence, scores, scores.tag_logits_WK - penalty_K, scorer, tag_names, plan)
-    best = decoder.weigh((KEEP,) * len(scores.words), 0.0)
+    unedited = decoder.weigh((KEEP,) * len(scores.words), 0.0)
+    candidates = [unedited]
     for tags in decoder.steps():
-        candidate = decoder.weigh(tags, 0.0)
-        if candidate.worth > best.worth:
-            best = candidate
-        if candidate.toxic < plan.toxic_enough:
+        candidates.append(decoder.weigh(tags, 0.0))
+        if candidates[-1].toxic < plan.toxic_enough:
             break
-    if best.text and best.text != sentence and best.fluent < plan.fluent_from:
-        best = max([best, *decoder.repairs(best)], key=lambda candidate: candidate.worth)
-    return best.text
+    best = _most_worth(candidates)
+    if best.text and best is not unedited and (best.is_broken or best.fluent < plan.fluent_from):
+        candidates += decoder.repairs(best)
+        best = _most_worth(candidates)
+    if not best.is_broken:
+        return best.text
+    whole = _most_worth([candidate for candidate in candidates if not candidate.is_broken])
+    return None if whole is unedited else whole.text
+
+
+def _most_worth(candidates: Sequence[_Candidate]) -> _Candidate:
+    return max(candidates, key=lambda candidate: candidate.worth)
 
 
 class _Decoder:
@@ -206,7 +223,20 @@ class _Decoder:
             - plan.unlikely_weight * sum(max(0.0, -_log_odds(probability)) for probability in edited)
             - plan.repair_weight * repair_loss
         )
-        return _Candidate(text=text, tags=tags, worth=worth, toxic=scores.toxic, fluent=scores.fluent)
+        is_edited = text != self._sentence
+        return _Candidate(
+            text=text,
+            tags=tags,
+            worth=worth,
+            toxic=scores.toxic,
+            fluent=scores.fluent,
+            is_broken=is_edited and bool(text) and self._is_broken(tags, text, scores.fluent),
+        )
+
+    def _is_broken(self, tags: tuple[str, ...], text: str, fluent: float) -> bool:
+        if fluent < self._plan.fluent_least:
+            return True
+        return find_fault(self._sentence, self._scores.words, tags, text, self._plan.least_left) is not None
 
 
 def _once(tags: Sequence[str]) -> tuple[str, ...]:

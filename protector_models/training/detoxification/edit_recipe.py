@@ -23,18 +23,18 @@ class EditRecipe:
     """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
 
     seed: int = 17
-    num_steps: int = 3_000
-    """Optimiser steps of one batch each: three and a half passes over the toxic sentences."""
+    num_steps: int = 1_800
+    """Optimiser steps of one batch each: two and a half passes over the toxic sentences."""
     batch_size: int = 32
-    num_neutral: int = 3_000
+    num_neutral: int = 1_800
     """Rewrites by people that stand in each pass as sentences to be kept."""
-    num_safe: int = 3_000
+    num_safe: int = 1_500
     """Sentences of safe answers in each pass, likewise."""
-    num_judged: int = 1_500
+    num_judged: int = 1_000
     """Posts in each pass that are known to be toxic or not, and no more."""
-    num_spoilt: int = 6_000
+    num_spoilt: int = 3_600
     """Sentences in each pass that edits left half done, or broke."""
-    num_kept: int = 1_500
+    num_kept: int = 1_200
     """Harmless sentences with names, groups of people and alarming words in each pass."""
     innocent_repeats: int = 2
     """How often each innocent sentence stands in a pass."""

@@ -68,7 +68,7 @@ def test_an_edit_that_costs_more_than_it_gains_is_not_made() -> None:
 def test_another_word_is_tried_where_the_first_choice_does_not_read_well() -> None:
     scorer = ScriptedScorer({"moron": 0.95}, broken=frozenset({"he is a"}))
     assert edit_sentence("he is a moron", scorer, TAGS, PLAN) == "he is a person"
-    assert edit_sentence("he is a moron", scorer, TAGS, PLAN.model_copy(update={"num_repairs": 0})) == "he is a"
+    assert edit_sentence("he is a moron", scorer, TAGS, PLAN.model_copy(update={"num_repairs": 0})) is None
 
 
 def test_no_candidate_is_read_more_often_than_the_plan_allows() -> None:
@@ -90,7 +90,8 @@ def test_what_holds_no_words_to_edit_comes_back_as_it_was(sentence: str) -> None
 def test_praise_never_takes_an_insults_place() -> None:
     tags = (DELETE, replace_tag(["good"]))
     scorer = ScriptedScorer({"moron": 0.95}, replaced=frozenset({"moron"}), broken=frozenset({"he is a"}))
-    assert edit_sentence("he is a moron", scorer, tags, PLAN) == "he is a"
+    assert edit_sentence("he is a moron", scorer, tags, PLAN) is None
+    assert edit_sentence("he came, the moron", scorer, tags, PLAN) is None
 
 
 def test_the_same_word_does_not_take_two_places_side_by_side() -> None:
