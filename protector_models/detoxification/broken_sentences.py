@@ -94,9 +94,7 @@ def _is_hanging(word: str, right: str | None, *, is_question: bool) -> bool:
     """Tells whether a word lacks what has to follow it; `right` is None where a sign or nothing does."""
     if word in read_words("articles"):
         return right is None or right in read_words("no_noun_begins_with")
-    if word in read_words("before_a_noun_phrase"):
-        return right is None or right in read_words("no_predicate_begins_with")
-    if word in read_words("intensifiers"):
+    if word in read_words("before_a_noun_phrase") | read_words("intensifiers"):
         return right is None or right in read_words("no_predicate_begins_with")
     if word in read_words("conjunctions"):
         return right is None
