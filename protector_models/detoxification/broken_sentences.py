@@ -65,11 +65,7 @@ def find_fault(
 
 
 def _find_beside_edits(pieces: Sequence[_Piece], tags: Sequence[str]) -> Fault | None:
-    if (
-        pieces[0].place > 0
-        and DELETE in tags[: pieces[0].place]
-        and pieces[0].text in read_words("before_a_noun_phrase")
-    ):
+    if pieces[0].place > 0 and DELETE in tags[: pieces[0].place] and pieces[0].text in {"of", "than", "sake"}:
         return Fault.HANGING_WORD
     for number, piece in enumerate(pieces):
         after = pieces[number + 1] if number + 1 < len(pieces) else None
@@ -77,29 +73,42 @@ def _find_beside_edits(pieces: Sequence[_Piece], tags: Sequence[str]) -> Fault |
         is_beside = DELETE in tags[piece.place + 1 : end] or piece.is_new or (after is not None and after.is_new)
         if not is_beside:
             continue
-        right = after.text if after is not None and after.text[:1].isalnum() else None
         if (
             after is not None
             and piece.text == after.text
             and piece.text not in {"that", "had", ".", "!", "?", "-", "*"}
         ):
             return Fault.DOUBLED
-        is_question = any(before.text in read_words("questions") for before in pieces[:number])
-        if _is_hanging(piece.text, right, is_question=is_question):
+        if _is_hanging(
+            piece,
+            after.text if after is not None and after.text[:1].isalnum() else None,
+            before=[earlier.text for earlier in pieces[:number]],
+        ):
             return Fault.HANGING_WORD
     return None
 
 
-def _is_hanging(word: str, right: str | None, *, is_question: bool) -> bool:
+def _is_hanging(piece: _Piece, right: str | None, *, before: Sequence[str]) -> bool:
     """Tells whether a word lacks what has to follow it; `right` is None where a sign or nothing does."""
-    if word in read_words("articles"):
-        return right is None or right in read_words("no_noun_begins_with")
-    if word in read_words("before_a_noun_phrase") | read_words("intensifiers"):
-        return right is None or right in read_words("no_predicate_begins_with")
-    if word in read_words("conjunctions"):
-        return right is None
-    if word in read_words("transitive"):
-        return right in read_words("no_predicate_begins_with") or (right is None and not is_question)
-    if word in read_words("copulas") or word in read_words("prepositions"):
-        return not is_question and (right is None or right in read_words("no_predicate_begins_with"))
-    return False
+    word, left = piece.text, before[-1] if before else ""
+    is_question = not read_words("questions").isdisjoint(before)
+    ends = right is None or right in read_words("no_predicate_begins_with")
+    is_new_adjective = piece.is_new and word in read_words("adjectives") and left in read_words("articles") | {"of"}
+    return (
+        right == "sake"
+        or (word in read_words("articles") and (right is None or right in read_words("no_noun_begins_with")))
+        or (is_new_adjective and (right is None or right in read_words("no_noun_begins_with")))
+        or (word in read_words("before_a_noun_phrase") | read_words("intensifiers") and ends)
+        or (word == "of" and right in read_words("subjects") | read_words("finite_verbs"))
+        or (word in read_words("conjunctions") and right is None)
+        or (word in read_words("transitive") and _lacks_object(right, ends=ends, is_question=is_question))
+        or (word in read_words("copulas") | read_words("prepositions") and ends and not is_question)
+        or (word.endswith("ly") and left in read_words("copulas") and ends and not is_question)
+        or (word in read_words("modals") and (right is None or right in read_words("finite_verbs")) and not is_question)
+        or (word in read_words("subjects") and right in read_words("no_verb_begins_with"))
+        or (piece.is_new and word in {"care", "cares"} and (left in read_words("transitive") or left.isdigit()))
+    )
+
+
+def _lacks_object(right: str | None, *, ends: bool, is_question: bool) -> bool:
+    return right == "about" or (ends and (right is not None or not is_question))

@@ -88,7 +88,14 @@ def _train(
     recipe: EditRecipe = RECIPE,
     report: Callable[[TrainingProgress], None] = _ignore,
 ) -> EditNetwork:
-    return train_edit_network(edits, encoder_directory=encoder, checkpoint_directory=out, recipe=recipe, report=report)
+    return train_edit_network(
+        edits,
+        encoder_directory=encoder,
+        start_directory=None,
+        checkpoint_directory=out,
+        recipe=recipe,
+        report=report,
+    )
 
 
 def test_tags_that_enough_rewrites_ask_for_are_learned_the_commonest_first(edits: EncodedEdits) -> None:
