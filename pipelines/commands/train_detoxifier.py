@@ -64,8 +64,8 @@ def train_detoxifier(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="edit: weights directory of an edit model; a shorter run goes on from it, with its own choices. Default:"
-            " the run begins with the encoder."
+            help="edit: weights directory of an edit model; a shorter run goes on from it, with its own choices."
+            " Default: the run begins with the encoder."
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
@@ -118,7 +118,7 @@ def _train_edit(
     encoder: Path, start: Path | None, data: Path, out: Path, *, num_threads: int, num_steps: int | None
 ) -> "WeightsCard":
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
-    from protector_models.detoxification.edit_model import EditModelCard  # noqa: PLC0415
+    from protector_models.detoxification.edit_model import EDIT_MODEL_FILE, EditModelCard  # noqa: PLC0415
     from protector_models.training.detector.detector_recipe import load_training_tokenizer  # noqa: PLC0415
     from protector_models.training.detoxification.edit_batches import encode_edits  # noqa: PLC0415
     from protector_models.training.detoxification.edit_examples import load_edit_examples  # noqa: PLC0415
@@ -126,7 +126,7 @@ def _train_edit(
     from protector_models.training.detoxification.edit_recipe import EditRecipe, go_on_from, train_edit_network  # noqa: PLC0415
     from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
 
-    recipe = EditRecipe() if start is None else go_on_from(EditModelCard.load(start).make_revision())
+    recipe = EditRecipe() if start is None else go_on_from(EditModelCard.load(start).files[EDIT_MODEL_FILE])
     recipe = recipe if num_steps is None else replace(recipe, num_steps=num_steps)
     set_threads(num_threads)
     examples = load_edit_examples(

@@ -25,7 +25,7 @@ class EditRecipe:
 
     seed: int = 17
     start: str = ""
-    """Revision of the served model whose weights the run goes on from; empty: it begins with the encoder's."""
+    """Hash of the served model that the run goes on from; empty: it begins with the encoder."""
     num_steps: int = 3_700
     """Optimiser steps of one batch each: five passes over the toxic sentences."""
     batch_size: int = 32
@@ -63,13 +63,13 @@ class EditRecipe:
     """Steps between resumable checkpoints."""
 
 
-def go_on_from(revision: str) -> EditRecipe:
+def go_on_from(start: str) -> EditRecipe:
     """Returns the recipe of a short run that goes on from a served model: to teach it what few sentences show.
 
     These sentences stand in it more often than they do in a run from the encoder, which sees each more often.
     """
     return EditRecipe(
-        start=revision,
+        start=start,
         num_steps=800,
         encoder_lr=1e-4,
         head_lr=5e-4,

@@ -1,7 +1,7 @@
 """Weights to go on from: a served edit model, put back into the network that it was exported from.
 
-Its int8 weights become the floating-point numbers that they stand for. Word embeddings are not read: training never moved
-them, and the encoder's own are exact.
+Its int8 weights become the floating-point numbers that they stand for. Word embeddings are not read: training never
+moved them, and the encoder's own are exact.
 """
 
 from collections.abc import Sequence
