@@ -31,6 +31,8 @@ _HALF_A_PHRASE = (
     *(append_tag([word]) for word in _NEGATIONS),
 )
 _TINY = 1e-4
+_DISCOURAGED = 5.0
+"""Taken off a logit: what is left of it is still there for repairs."""
 _LEAST_KEPT = 0.1
 """Less counts as this much: what is insult from end to end may go, if the model is sure of it."""
 
@@ -48,6 +50,9 @@ class DecodingPlan(BaseModel):
     """Falling: each candidate edits the words that are at least so likely to be edited."""
     deletion_penalty: Weight = 0.75
     """Taken off the logit of leaving a word out, which would otherwise be preferred to any one of its replacements."""
+    deletion_from: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.4
+    """A word that is edited may be left out where so large a share of edits would do that: where most people put
+    something in its place, a sentence without it is rarely one."""
     blocked_tags: tuple[str, ...] = _HALF_A_PHRASE
     """Never taken: where people write "not good" for an insult, half of it says the opposite, and twice half of it
     neither."""
@@ -132,7 +137,8 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
             for name in tag_names
         ]
     )
-    decoder = _Decoder(sentence, scores, scores.tag_logits_WK - penalty_K, scorer, tag_names, plan)
+    logits_WK = _discourage(scores.tag_logits_WK - penalty_K, scores.tag_logits_WK, tag_names, plan)
+    decoder = _Decoder(sentence, scores, logits_WK, scorer, tag_names, plan)
     unedited = decoder.weigh((KEEP,) * len(scores.words), 0.0)
     candidates = [unedited]
     for tags in decoder.steps():
@@ -147,6 +153,19 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
         return best.text
     whole = _most_worth([candidate for candidate in candidates if not candidate.is_broken])
     return None if whole is unedited else whole.text
+
+
+def _discourage(
+    logits_WK: npt.NDArray[np.float64], raw_WK: npt.NDArray[np.float32], tag_names: Sequence[str], plan: DecodingPlan
+) -> npt.NDArray[np.float64]:
+    """Puts leaving a word out behind all that may take its place, where too few would leave it out."""
+    if DELETE not in tag_names:
+        return logits_WK
+    deletion = tag_names.index(DELETE)
+    exp_WK = np.exp(raw_WK - raw_WK.max(axis=1, keepdims=True))
+    is_rare_W = exp_WK[:, deletion] < plan.deletion_from * exp_WK.sum(axis=1)
+    logits_WK[is_rare_W, deletion] -= _DISCOURAGED
+    return logits_WK
 
 
 def _most_worth(candidates: Sequence[_Candidate]) -> _Candidate:

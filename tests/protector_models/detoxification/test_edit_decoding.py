@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,3 +98,18 @@ def test_praise_never_takes_an_insults_place() -> None:
 def test_the_same_word_does_not_take_two_places_side_by_side() -> None:
     scorer = ScriptedScorer({"feckless": 0.95, "fools": 0.95}, replaced=frozenset({"feckless", "fools"}))
     assert edit_sentence("these feckless fools again", scorer, TAGS, PLAN) == "these person again"
+
+
+def test_what_most_people_replace_is_not_left_out() -> None:
+    """Leaving out is the likeliest single edit, and less likely than the others together."""
+    tags = (DELETE, replace_tag(["person"]), replace_tag(["guy"]))
+
+    class Divided(ScriptedScorer):
+        def score(self, sentence: str) -> SentenceScores:
+            scores = super().score(sentence)
+            logits = np.tile(np.array([[1.4, 0.5, 0.4]], dtype=np.float32), (len(scores.words), 1))
+            return replace(scores, tag_logits_WK=logits)
+
+    assert edit_sentence("some moron came", Divided({"moron": 0.95}), tags, PLAN) == "some came"
+    cautious = PLAN.model_copy(update={"deletion_from": 0.6})
+    assert edit_sentence("some moron came", Divided({"moron": 0.95}), tags, cautious) == "some person came"
