@@ -93,14 +93,19 @@ def _is_hanging(piece: _Piece, right: str | None, *, before: Sequence[str]) -> b
     word, left = piece.text, before[-1] if before else ""
     is_question = not read_words("questions").isdisjoint(before)
     ends = right is None or right in read_words("no_predicate_begins_with")
-    is_new_adjective = piece.is_new and word in read_words("adjectives") and left in read_words("articles") | {"of"}
+    before_a_noun = left in read_words("articles") | {"of", "in", "on", "with", "for", "from", "at", "by"}
+    is_new_adjective = piece.is_new and word in read_words("adjectives") and before_a_noun
+    is_second_verb = piece.is_new and word in {"is", "are", "was", "were"}
     return (
         right == "sake"
         or (word in read_words("articles") and (right is None or right in read_words("no_noun_begins_with")))
         or (is_new_adjective and (right is None or right in read_words("no_noun_begins_with")))
         or (word in read_words("before_a_noun_phrase") | read_words("intensifiers") and ends)
         or (word == "of" and right in read_words("subjects") | read_words("finite_verbs"))
-        or (word in read_words("conjunctions") and right is None)
+        or (word in read_words("conjunctions") and (right is None or right in read_words("objects")))
+        or (word == "to" and right in read_words("finite_verbs"))
+        or (is_second_verb and left in read_words("copulas") | read_words("modals") | {"has", "have", "had", "bin"})
+        or (word.isdigit() and left in read_words("transitive") and (right is None or right == "about"))
         or (word in read_words("transitive") and _lacks_object(right, ends=ends, is_question=is_question))
         or (word in read_words("copulas") | read_words("prepositions") and ends and not is_question)
         or (word.endswith("ly") and left in read_words("copulas") and ends and not is_question)

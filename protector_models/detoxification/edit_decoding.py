@@ -64,11 +64,13 @@ class DecodingPlan(BaseModel):
     """Of the log odds against each edit that is less likely than not."""
     fluent_least: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     """A candidate less likely to be fluent is broken, whatever the rules of `find_fault` say."""
+    fluent_kept: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """So is one whose chance to be fluent falls below this share of the sentence's before it was edited."""
     least_left: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Share of a sentence's letters that has to be left; where it is not, the sentence is an insult as a whole."""
     fluent_from: Probability = 0.6
     """Where the best candidate is less likely to be fluent, other words are tried."""
-    num_repairs: Annotated[int, Field(ge=0)] = 4
+    num_repairs: Annotated[int, Field(ge=0)] = 8
     """How many other words are tried, one at a time."""
     repair_weight: Weight = 0.3
     """Of the logit that another word has less than the first choice."""
@@ -253,7 +255,7 @@ class _Decoder:
         )
 
     def _is_broken(self, tags: tuple[str, ...], text: str, fluent: float) -> bool:
-        if fluent < self._plan.fluent_least:
+        if fluent < max(self._plan.fluent_least, self._plan.fluent_kept * self._scores.fluent):
             return True
         return find_fault(self._sentence, self._scores.words, tags, text, self._plan.least_left) is not None
 
