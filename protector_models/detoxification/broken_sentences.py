@@ -14,7 +14,7 @@ from protector_models.detoxification.word_lists import read_words
 BROKEN_SENTENCE = "BrokenSentence"
 """The error of a text that an edit model read well, and could not edit without breaking a sentence."""
 
-SENTENCE_RULES = "whole-1"
+SENTENCE_RULES = "whole-2"
 """Name of these rules; part of the model's revision."""
 
 
@@ -61,7 +61,19 @@ def find_fault(
         for place, text in enumerate(edited_pieces(sentence, words, tags))
         for part in text.split()
     ]
+    if _is_address([piece.text for piece in pieces], num_before=sum(1 for number in letters if number)):
+        return Fault.STUMP
     return _find_beside_edits(pieces, tags)
+
+
+def _is_address(parts: Sequence[str], *, num_before: int) -> bool:
+    """Tells whether no more is left of a sentence than one word, or somebody who is addressed ("you fat")."""
+    left = [part for part in parts if part[:1].isalnum()]
+    if len(left) == 1:
+        return num_before > 2
+    if len(left) > 3:
+        return False
+    return (left[0] == "you" and left[1] not in read_words("after_you")) or left[:2] == ["go", "yourself"]
 
 
 def _find_beside_edits(pieces: Sequence[_Piece], tags: Sequence[str]) -> Fault | None:
@@ -108,7 +120,12 @@ def _is_hanging(piece: _Piece, right: str | None, *, before: Sequence[str]) -> b
         or (word.isdigit() and left in read_words("transitive") and (right is None or right == "about"))
         or (word in read_words("transitive") and _lacks_object(right, ends=ends, is_question=is_question))
         or (word in read_words("copulas") | read_words("prepositions") and ends and not is_question)
-        or (word.endswith("ly") and left in read_words("copulas") and ends and not is_question)
+        or (
+            (word.endswith("ly") or word in {"all", "just", "such"})
+            and left in read_words("copulas")
+            and ends
+            and not is_question
+        )
         or (word in read_words("modals") and (right is None or right in read_words("finite_verbs")) and not is_question)
         or (word in read_words("subjects") and right in read_words("no_verb_begins_with"))
         or (piece.is_new and word in {"care", "cares"} and (left in read_words("transitive") or left.isdigit()))

@@ -56,6 +56,11 @@ def test_a_word_twice_is_a_fault_where_an_edit_brought_it_about() -> None:
 
 def test_a_stump_is_a_fault_and_nothing_at_all_is_none() -> None:
     assert _fault("motherfucking bastards ate", {"motherfucking": DELETE, "bastards": DELETE}) is Fault.STUMP
+    assert _fault("You fucking moron!", {"fucking": DELETE}) is Fault.STUMP
+    assert _fault("Go fuck yourself.", {"fuck": DELETE}) is Fault.STUMP
+    assert _fault("Suck my dick.", {"my": DELETE, "dick": DELETE}) is Fault.STUMP
+    assert _fault("Shut the fuck up.", {"the": DELETE, "fuck": DELETE}) is None
+    assert _fault("You are a stupid idiot.", {"a": DELETE, "stupid": DELETE, "idiot": replace_tag(["naive"])}) is None
     assert _fault("damn !", {"damn": DELETE, "!": DELETE}) is None
 
 
