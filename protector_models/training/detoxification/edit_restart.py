@@ -48,10 +48,10 @@ def load_served_weights(network: EditNetwork, directory: Path, tag_names: Sequen
     with torch.no_grad():
         for name, values in found.items():
             state[name].copy_(torch.from_numpy(values))
-        for part, values in tags.items():
-            assert values is not None
+        for part, rows_of_tags in tags.items():
+            assert rows_of_tags is not None
             for ours, theirs in known:
-                state[f"{_TAGS}.{part}"][ours] = torch.from_numpy(values[theirs : theirs + 1])[0]
+                state[f"{_TAGS}.{part}"][ours] = torch.from_numpy(rows_of_tags[theirs : theirs + 1])[0]
 
 
 def _read_weights(graph: onnx.GraphProto) -> dict[str, npt.NDArray[np.float32]]:
