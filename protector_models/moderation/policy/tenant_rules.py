@@ -58,8 +58,10 @@ Margin = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A share of a rule's threshold."""
 
 
-_SURE_SHARE = 0.5
-"""Of the harmfulness that a category has to score for its texts to be used."""
+_CERTAIN_SHARE = 0.8
+"""Of the harmfulness from which on a category's score says that the harm is of that kind, whatever else it is."""
+_LIKELY_SHARE = 0.5
+"""Of the harmfulness that a category has to score in any case for its texts to be used."""
 _CLOSE_SHARE = 0.8
 """Of a category's score from which on another one is as likely."""
 
@@ -220,7 +222,8 @@ class TenantRules(PolicyModel):
     def text_category(self, category: str | None, assessment: Assessment | None) -> str | None:
         """Return whose texts fit a response that is harmful in `category`: None, the default ones, if that is not sure.
 
-        It is where a rule names the category, or no other one comes near it and it is what most of the harm is.
+        It is where a rule names the category, where nearly all of the harm is of its kind, or where most of it is and
+        no other category comes near.
 
         Args:
             category: what the rules say.
@@ -233,8 +236,9 @@ class TenantRules(PolicyModel):
         if score is None:
             return category
         rival = max((other for name, other in scores.items() if name != category), default=0.0)
-        is_sure = score >= _SURE_SHARE * assessment.harmfulness and rival <= _CLOSE_SHARE * score
-        return category if is_sure else None
+        harmfulness = assessment.harmfulness
+        is_likely = score >= _LIKELY_SHARE * harmfulness and rival <= _CLOSE_SHARE * score
+        return category if is_likely or score >= _CERTAIN_SHARE * harmfulness else None
 
     def omit_share(self, category: str | None) -> float:
         """Return the largest share of a response's characters, harmful in `category`, that `omit` leaves out."""
