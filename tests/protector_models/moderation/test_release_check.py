@@ -150,10 +150,10 @@ async def test_the_texts_are_those_of_the_category_that_is_sure_or_that_a_rule_n
         safe_completions={"harassment": "To a person.", "hate": "To a group.", "self_harm": "A crisis line."},
     )
     rig = build_rig(policy=rules)
-    both = await _moderate(rig, "harm=0.9 category=harassment category=hate")
+    nobody_knows = await _moderate(rig, "harm=0.9 category=harassment category=hate")
     sure = await _moderate(rig, "harm=0.9 category=hate")
     ruled = await _moderate(rig, "harm=0.96 category=hate category=self_harm")
-    assert [one.response for one in (both, sure, ruled)] == ["To a person.", "To a group.", "A crisis line."]
+    assert [one.response for one in (nobody_knows, sure, ruled)] == [SAFE_TEXT, "To a group.", "A crisis line."]
 
 
 @pytest.mark.parametrize(
