@@ -58,9 +58,9 @@ Margin = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A share of a rule's threshold."""
 
 
-_CERTAIN_SHARE = 0.8
+_CERTAIN_SHARE = 0.5
 """Of the harmfulness from which on a category's score says that the harm is of that kind, whatever else it is."""
-_LIKELY_SHARE = 0.5
+_LIKELY_SHARE = 0.3
 """Of the harmfulness that a category has to score in any case for its texts to be used."""
 _CLOSE_SHARE = 0.8
 """Of a category's score from which on another one is as likely."""
@@ -222,8 +222,8 @@ class TenantRules(PolicyModel):
     def text_category(self, category: str | None, assessment: Assessment | None) -> str | None:
         """Return whose texts fit a response that is harmful in `category`: None, the default ones, if that is not sure.
 
-        It is where a rule names the category, where nearly all of the harm is of its kind, or where most of it is and
-        no other category comes near.
+        It is where a rule names the category, where most of the harm is of its kind, or where some of it is and no
+        other category comes near.
 
         Args:
             category: what the rules say.

@@ -159,11 +159,11 @@ async def test_the_texts_are_those_of_the_category_that_is_sure_or_that_a_rule_n
 @pytest.mark.parametrize(
     ("scores", "text"),
     [
-        ({"hate": 0.8}, "hate"),
-        ({"hate": 0.8, "harassment": 0.8}, "hate"),
-        ({"hate": 0.6, "harassment": 0.4}, "hate"),
-        ({"hate": 0.6, "harassment": 0.5}, None),
-        ({"hate": 0.4, "harassment": 0.1}, None),
+        ({"hate": 0.5}, "hate"),
+        ({"hate": 0.5, "harassment": 0.5}, "hate"),
+        ({"hate": 0.3, "harassment": 0.2}, "hate"),
+        ({"hate": 0.3, "harassment": 0.25}, None),
+        ({"hate": 0.2, "harassment": 0.1}, None),
         ({}, "hate"),
     ],
 )
