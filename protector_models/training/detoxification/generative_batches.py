@@ -41,8 +41,17 @@ class AnswerBatch:
     weights_B: Tensor
 
 
-def encode_answers(answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_tokens: int) -> list[EncodedAnswer]:
-    """Encodes examples with the prompt that serving builds; those of more than `max_tokens` in all are left out."""
+def encode_answers(
+    answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_tokens: int, max_target_tokens: int
+) -> list[EncodedAnswer]:
+    """Encodes examples with the prompt that serving builds; those that are too long are left out, never cut.
+
+    Args:
+        answers: the examples.
+        base: whose tokenizer encodes.
+        max_tokens: of prompt and target together.
+        max_target_tokens: of the target, its end included.
+    """
     is_causal, end = not base.model.config.is_encoder_decoder, base.tokenizer.eos_token_id
     assert isinstance(end, int)
     encoded = [
@@ -54,7 +63,12 @@ def encode_answers(answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_t
         )
         for answer in answers
     ]
-    return [example for example in encoded if len(example.prompt_ids) + len(example.target_ids) <= max_tokens]
+    return [
+        example
+        for example in encoded
+        if len(example.target_ids) <= max_target_tokens
+        and len(example.prompt_ids) + len(example.target_ids) <= max_tokens
+    ]
 
 
 def collate(examples: Sequence[EncodedAnswer], *, is_causal: bool, pad_id: int) -> AnswerBatch:
