@@ -1,5 +1,6 @@
 """An evaluation of the detoxifier as tables on a terminal."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.text import Text
 from pipelines.commands.evaluation_tables import FILE_COLUMNS, format_figure, make_table
 
 if TYPE_CHECKING:
+    from protector_models.evaluation.detoxification.behaviours.report import BehaviourTable, KindReport
     from protector_models.evaluation.detoxification.report import (
         DetoxifierReport,
         HarmfulSetReport,
@@ -43,6 +45,10 @@ def print_detoxifier_report(report: "DetoxifierReport") -> None:
     if report.harmful_sets:
         console.print(_tabulate_harmful(report.harmful_sets))
         console.print(f"Rewrites released above the policy's threshold: {report.released_above_threshold}")
+    console.print(_tabulate_behaviours(report.behaviours))
+    for name, kind in report.behaviours.kinds.items():
+        for table in _tabulate_details(name, kind):
+            console.print(table)
     console.print(_tabulate_names("The judges, on texts held out of their training", report.judges))
     console.print(_tabulate_names("Revisions", report.revisions))
 
@@ -116,6 +122,50 @@ def _tabulate_harmful(sets: "dict[str, HarmfulSetReport]") -> Table:
             _milliseconds(found.ms_per_text),
         )
     return table
+
+
+def _tabulate_behaviours(found: "BehaviourTable") -> Table:
+    half = "both halves" if found.half == "all" else f"the {found.half} half"
+    table = make_table(f"Behaviours, {half}", "behaviour", "figure", "rows", "share", "interval", "aim", "reached")
+    for name, kind in found.kinds.items():
+        for place, (figure, share) in enumerate(kind.figures.items()):
+            low_high = "-" if share.interval is None else f"{share.interval[0]:.2f}-{share.interval[1]:.2f}"
+            table.add_row(
+                Text(f"{name} ({kind.n})" if place == 0 else ""),
+                figure,
+                str(share.n),
+                format_figure(share.value),
+                low_high,
+                share.aim or "-",
+                "-" if share.reached is None else "yes" if share.reached else "NO",
+                end_section=place == len(kind.figures) - 1,
+            )
+    failed = sum(kind.failed for kind in found.kinds.values())
+    table.caption = f"{failed} rows ended without a verdict or an edit. Only the development half may choose anything."
+    return table
+
+
+def _tabulate_details(name: str, kind: "KindReport") -> Iterator[Table]:
+    for facet, groups in kind.by.items():
+        shown = [figure for figure in kind.figures if any(figure in shares for shares in groups.values())]
+        table = make_table(f"{name} by {facet}", facet, *shown)
+        for value, shares in groups.items():
+            cells = (f"{format_figure(shares[f].value)} of {shares[f].n}" if f in shares else "-" for f in shown)
+            table.add_row(Text(value), *cells)
+        yield table
+    if kind.endings:
+        table = make_table(f"{name}: how rows ended", "ending", "rows")
+        for ending, num_rows in kind.endings.items():
+            table.add_row(Text(ending), str(num_rows))
+        yield table
+    if kind.failures:
+        table = Table(title=Text(f"{name}: rows that did not end as wanted"), show_lines=True)
+        for title in ("row", "fault", "prompt", "before", "after"):
+            table.add_column(title)
+        for row in kind.failures:
+            after = "(nothing)" if row.after is None else row.after
+            table.add_row(*(Text(cell) for cell in (row.id, row.fault, row.prompt, row.before, after)))
+        yield table
 
 
 def _tabulate_names(title: str, values: "dict[str, str] | dict[str, float | int | None]") -> Table:

@@ -1,7 +1,6 @@
 """`weir eval behaviours`: functional tests of a guard on answers."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.commands.behaviour_tables import print_behaviours
 from pipelines.commands.drawn_files import require_drawable, write_drawing
 from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.half_option import HalfChoice, HalfOption
 from pipelines.commands.measured_detector import (
     TIMEOUT_S,
     DetectorOption,
@@ -24,29 +24,12 @@ from pipelines.commands.options import JsonOption
 from protector_models.settings import DetectorSettings
 
 if TYPE_CHECKING:
-    from protector_models.evaluation.behaviours.behaviour_row import BehaviourKind, Half
+    from protector_models.evaluation.behaviours.behaviour_row import BehaviourKind
     from protector_models.evaluation.behaviours.report import BehavioursReport
 
 
-class _HalfChoice(StrEnum):
-    DEVELOPMENT = "development"
-    TEST = "test"
-    ALL = "all"
-
-    def to_half(self) -> "Half | None":
-        match self:
-            case _HalfChoice.DEVELOPMENT:
-                return "development"
-            case _HalfChoice.TEST:
-                return "test"
-            case _HalfChoice.ALL:
-                return None
-
-
 def behaviours(
-    half: Annotated[_HalfChoice, typer.Option(help="Which half; only `development` may choose anything.")] = (
-        _HalfChoice.ALL
-    ),
+    half: HalfOption = HalfChoice.ALL,
     kind: Annotated[list[str] | None, typer.Option(help="Measure this kind alone; may be repeated.")] = None,
     rows: Annotated[
         Path | None, typer.Option(help="A directory of your own behaviour files, measured instead of Weir's.")

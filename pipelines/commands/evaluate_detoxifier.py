@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipelines.commands.detoxifier_tables import print_detoxifier_report
 from pipelines.commands.exit_statuses import BAD_FILES, ending_in_one_line
+from pipelines.commands.half_option import HalfChoice, HalfOption
 from pipelines.commands.options import ConfigOption
 from pipelines.settings import WeirSettings, load_settings
 from protector_models.checkpoints.minilm_wheel import find_base_encoder
@@ -31,8 +32,16 @@ _JudgesOption = Annotated[
 
 def detoxifier(
     data: Annotated[
-        list[Path], typer.Option(help="A record file (.jsonl, .jsonl.gz) or a directory; may be repeated.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            help="A record file (.jsonl, .jsonl.gz) or a directory; may be repeated. Without it: the behaviours alone."
+        ),
+    ] = None,
+    behaviour: Annotated[list[str] | None, typer.Option(help="Measure this behaviour alone; may be repeated.")] = None,
+    half: HalfOption = HalfChoice.ALL,
+    show_failures: Annotated[
+        int, typer.Option(min=0, help="Show so many rows of each behaviour that did not end as wanted, with texts.")
+    ] = 0,
     config: ConfigOption = None,
     weights: _EditModelOption = None,
     judges: _JudgesOption = None,
@@ -47,13 +56,17 @@ def detoxifier(
     Three kinds of sets are known by their names, and others passed over: toxic texts with human rewrites
     (paradetox_eval, appdia), harmless answers (alpaca_eval_benign, xstest_v2_completions, llava_benign), and harmful
     answers (jbb_family_eval, harmbench_response, xstest_response, mllm_recorded), which go through the whole Moderator
-    as configured. No text of any record is printed or written.
+    as configured. No text of any record is printed or written. The table of behaviours is measured on rows that come
+    with Weir, whose texts may be shown; without --data it is all that is measured, in a few minutes.
 
     Exit codes: 0 done; 1 a model is gone; 2 the data, the weights or the configuration cannot be used.
     """
     with ending_in_one_line("weir eval detoxifier"):
         report = _evaluate(
-            data,
+            data or [],
+            behaviours=behaviour or [],
+            half=half,
+            num_shown=show_failures,
             settings=_choose_weights(load_settings(config), weights),
             judges=judges,
             num_threads=threads,
@@ -115,20 +128,33 @@ def _load_editor(settings: WeirSettings, num_threads: int) -> "TextEditor":
 
 
 def _evaluate(
-    data: list[Path], *, settings: WeirSettings, judges: Path | None, num_threads: int, max_rows: int | None
+    data: list[Path],
+    *,
+    behaviours: list[str],
+    half: HalfChoice,
+    num_shown: int,
+    settings: WeirSettings,
+    judges: Path | None,
+    num_threads: int,
+    max_rows: int | None,
 ) -> "DetoxifierReport":
     # Imported here, not above: the models' libraries take seconds, and every other command would pay for them.
     from protector_models.detectors.choice import find_weights  # noqa: PLC0415
     from protector_models.detectors.shipped.harm_detector import OnnxHarmDetector  # noqa: PLC0415
+    from protector_models.evaluation.detoxification.behaviours.measuring import BehaviourPlan  # noqa: PLC0415
+    from protector_models.evaluation.detoxification.behaviours.row_files import load_sets  # noqa: PLC0415
+    from protector_models.evaluation.detoxification.bench import Bench  # noqa: PLC0415
     from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier  # noqa: PLC0415
-    from protector_models.evaluation.detoxification.harness import Bench  # noqa: PLC0415
-    from protector_models.evaluation.detoxification.record_kinds import read_sets  # noqa: PLC0415
+    from protector_models.evaluation.detoxification.record_kinds import DetoxificationSets, read_sets  # noqa: PLC0415
     from protector_models.judges.shipped_judges import SHIPPED_JUDGES, load_judges  # noqa: PLC0415
     from services.moderators import trial_moderator  # noqa: PLC0415
     from services.policies_in_force import load_policy_in_force  # noqa: PLC0415
 
     # All data is read before any is measured: a fault in the last file shows at once, and the bar knows its end.
-    sets = read_sets(data, max_rows=max_rows)
+    sets = read_sets(data, max_rows=max_rows) if data else DetoxificationSets(pairs={}, safe={}, harmful={})
+    plan = BehaviourPlan(
+        sets=load_sets(half=half.to_half(), names=behaviours, max_rows=max_rows), half=half.value, num_shown=num_shown
+    )
     policy = load_policy_in_force(settings)
     found = load_judges(judges or SHIPPED_JUDGES, encoder_directory=find_base_encoder(), num_threads=num_threads)
     editor = _load_editor(settings, num_threads)
@@ -158,10 +184,11 @@ def _evaluate(
                 clock=time.perf_counter,
             )
             with Progress(*columns, console=Console(stderr=True)) as progress:
-                task = progress.add_task("reading", total=sets.count_steps())
+                task = progress.add_task("reading", total=sets.count_steps() + plan.count_steps())
                 return await evaluate_detoxifier(
                     bench,
                     sets,
+                    plan,
                     max_rows=max_rows,
                     report_set=lambda name: progress.update(task, description=name),
                     report_rows=lambda num_rows: progress.advance(task, num_rows),

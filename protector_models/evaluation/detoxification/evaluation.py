@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from protector_models.evaluation.detoxification.harness import Bench, evaluate_harmful, evaluate_pairs, evaluate_safe
+from protector_models.evaluation.detoxification.behaviours.measuring import BehaviourPlan, measure_behaviours
+from protector_models.evaluation.detoxification.bench import Bench
+from protector_models.evaluation.detoxification.harness import evaluate_harmful, evaluate_pairs, evaluate_safe
 from protector_models.evaluation.detoxification.record_kinds import DetoxificationSets
 from protector_models.evaluation.detoxification.report import (
     DetoxifierReport,
@@ -15,6 +17,7 @@ from protector_models.evaluation.detoxification.report import (
 async def evaluate_detoxifier(
     bench: Bench,
     sets: DetoxificationSets,
+    behaviours: BehaviourPlan,
     *,
     max_rows: int | None,
     report_set: Callable[[str], None],
@@ -24,10 +27,11 @@ async def evaluate_detoxifier(
 
     Args:
         bench: what is measured, and with what.
-        sets: the records.
+        sets: the records; may be empty.
+        behaviours: the rows that were written for the project.
         max_rows: how many rows were drawn of each set at most; goes into the report.
         report_set: called with the name of the set that is next.
-        report_rows: called with the number of rows since the last call; `sets.count_steps()` in total.
+        report_rows: called with the number of rows since the last call; in total what both `count_steps()` say.
 
     Raises:
         DependencyError: a model of the Moderator is gone or late.
@@ -44,6 +48,7 @@ async def evaluate_detoxifier(
     for name, records in sets.harmful.items():
         report_set(name)
         harmful[name] = await evaluate_harmful(bench, records, report_rows)
+    table = await measure_behaviours(bench, behaviours, report_set=report_set, report_rows=report_rows)
     return DetoxifierReport(
         sets=pairs,
         safe_changed={name: found.safe_changed for name, found in safe.items()},
@@ -54,6 +59,7 @@ async def evaluate_detoxifier(
         released_above_threshold=sum(found.released_above_threshold for found in harmful.values()),
         safe_sets=safe,
         harmful_sets=harmful,
+        behaviours=table,
         revisions=_name_revisions(bench),
         judges=dict(bench.judges.card.validation) | {"harm_threshold": bench.judges.card.harm_threshold},
         max_rows=max_rows,

@@ -1,11 +1,9 @@
 """Measures a detoxifier on the three kinds of sets: toxic texts with rewrites, harmless answers, harmful answers."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from protector_models.detoxification.detoxifier import TextEditor
-from protector_models.evaluation.detector.harness import Assesses
+from protector_models.evaluation.detoxification.bench import Bench, ReportRows
 from protector_models.evaluation.detoxification.moderated import ModeratedRow, moderate_records
 from protector_models.evaluation.detoxification.pair_sets import (
     DELETE,
@@ -25,30 +23,10 @@ from protector_models.evaluation.detoxification.text_scores import (
     to_span,
 )
 from protector_models.judges.refusals import is_refusal
-from protector_models.judges.shipped_judges import Judges
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.model_outputs import Assessment
-from protector_models.moderation.policy.policy import Policy
-from protector_models.moderation.ports import Moderates
 from protector_models.moderation.verdict import Action
 from protector_models.records.labelled_records import LabelledRecord
-
-ReportRows = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """The models under measurement, and those that measure them."""
-
-    editor: TextEditor
-    moderator: Moderates
-    detector: Assesses
-    """The Moderator's detector, asked anew about what was released."""
-    policy: Policy
-    """The Moderator's."""
-    judges: Judges
-    clock: Callable[[], float]
-    """Gives seconds."""
 
 
 def evaluate_pairs(bench: Bench, records: Sequence[LabelledRecord], report_rows: ReportRows) -> PairSetReport:

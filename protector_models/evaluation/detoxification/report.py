@@ -1,5 +1,6 @@
-"""The report of a detoxifier's evaluation: figures only, never a text of a record."""
+"""The report of a detoxifier's evaluation: figures, and never a text of a record."""
 
+from protector_models.evaluation.detoxification.behaviours.report import BehaviourTable
 from protector_models.evaluation.report import Figures, Span
 
 
@@ -110,6 +111,8 @@ class DetoxifierReport(Figures):
     released_above_threshold: int
     safe_sets: dict[str, SafeSetReport]
     harmful_sets: dict[str, HarmfulSetReport]
+    behaviours: BehaviourTable
+    """On rows that were written for the project, whose texts alone may be shown."""
     revisions: dict[str, str]
     """Of edit model, detector, judges and policy."""
     judges: dict[str, float | int | None]

@@ -1,7 +1,10 @@
 import pytest
 
+from protector_models.evaluation.detoxification.behaviours.measuring import BehaviourPlan
+from protector_models.evaluation.detoxification.behaviours.row_files import load_sets
+from protector_models.evaluation.detoxification.bench import Bench
 from protector_models.evaluation.detoxification.evaluation import evaluate_detoxifier
-from protector_models.evaluation.detoxification.harness import Bench, evaluate_harmful, evaluate_pairs, evaluate_safe
+from protector_models.evaluation.detoxification.harness import evaluate_harmful, evaluate_pairs, evaluate_safe
 from protector_models.evaluation.detoxification.record_kinds import DetoxificationSets
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.errors import ModelUnavailableError
@@ -137,9 +140,13 @@ async def test_the_report_has_what_was_given_and_names_no_text() -> None:
     )
     names: list[str] = []
     counted: list[int] = []
-    report = await evaluate_detoxifier(_bench(), sets, max_rows=7, report_set=names.append, report_rows=counted.append)
-    assert names == ["appdia", "llava_benign", "xstest_response"]
-    assert sum(counted) == sets.count_steps()
+    plan = BehaviourPlan(sets=load_sets(half="test", names=["editable"], max_rows=3), half="test", num_shown=0)
+    report = await evaluate_detoxifier(
+        _bench(), sets, plan, max_rows=7, report_set=names.append, report_rows=counted.append
+    )
+    assert names == ["appdia", "llava_benign", "xstest_response", "editable"]
+    assert sum(counted) == sets.count_steps() + plan.count_steps()
+    assert (report.behaviours.half, report.behaviours.kinds["editable"].n) == ("test", 3)
     assert report.safe_changed == {"llava_benign": 0.0}
     assert report.residual_harm == {"xstest_response": 0.0}
     assert report.harm_before == {"xstest_response": 1.0}
