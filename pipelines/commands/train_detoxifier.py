@@ -84,6 +84,9 @@ def train_detoxifier(
         int | None,
         typer.Option(min=1, help="generate: held-out examples that are measured before and after; default 1,000."),
     ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="generate: steps between resumable checkpoints; default 100.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
     dtype: Annotated[
         Dtype, typer.Option(help="generate: type of weights and products: float32 or bfloat16.")
@@ -110,6 +113,7 @@ def train_detoxifier(
         "max_tokens": max_tokens,
         "max_target_tokens": max_target_tokens,
         "max_held_out": max_held_out,
+        "checkpoint_every": checkpoint_every,
     }
     with ending_in_one_line("weir train detoxifier", also=FAILED_TRAINING):
         match recipe:

@@ -201,8 +201,8 @@ def test_logits_of_the_targets_alone_give_the_loss_and_the_gradients_of_all_of_t
     )
     expected = (losses_BT.sum(dim=1) * batch.weights_B).sum()
     expected.backward()
-    gradients = [parameter.grad for parameter in base.model.parameters()]
-    assert any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+    gradients = [parameter.grad for parameter in base.model.parameters() if parameter.grad is not None]
+    assert len(gradients) == len(list(base.model.parameters()))
     for each in (form, replace(form, keeps_logits=False)):
         base.model.zero_grad()
         loss = weighted_loss(base.model, batch, each)
@@ -210,7 +210,7 @@ def test_logits_of_the_targets_alone_give_the_loss_and_the_gradients_of_all_of_t
         # Sums in another order: some units in the last place of float32.
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
         for parameter, gradient in zip(base.model.parameters(), gradients, strict=True):
-            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
 
 
 def test_the_head_computes_no_places_that_nobody_needs(causal: Path) -> None:
