@@ -12,6 +12,7 @@ from torch import Tensor
 from protector_models.detoxification.rewrite_prompts import encode_prompt
 from protector_models.training.detoxification.rewritten_answers import RewrittenAnswer
 from protector_models.transformer_models.base_models import BaseModel
+from protector_models.transformer_models.control_tokens import find_control_tokens
 
 NO_LABEL = -100
 """What torch's cross-entropy passes over."""
@@ -54,9 +55,12 @@ def encode_answers(
     """
     is_causal, end = not base.model.config.is_encoder_decoder, base.tokenizer.eos_token_id
     assert isinstance(end, int)
+    control_tokens = find_control_tokens(base.tokenizer)
     encoded = [
         EncodedAnswer(
-            prompt_ids=encode_prompt(base.tokenizer, answer.prompt, answer.response, is_causal=is_causal),
+            prompt_ids=encode_prompt(
+                base.tokenizer, answer.prompt, answer.response, is_causal=is_causal, control_tokens=control_tokens
+            ),
             target_ids=[*base.tokenizer(answer.target, add_special_tokens=False)["input_ids"], end],
             weight=answer.weight,
             is_identity=answer.is_identity,
