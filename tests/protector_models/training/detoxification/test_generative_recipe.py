@@ -200,13 +200,13 @@ def test_logits_of_the_targets_alone_give_the_loss_and_the_gradients_of_all_of_t
         logits_BTV.transpose(1, 2), batch.labels_BT[:, 1:], ignore_index=NO_LABEL, reduction="none"
     )
     expected = (losses_BT.sum(dim=1) * batch.weights_B).sum()
-    expected.backward()
+    expected.backward()  # type: ignore[no-untyped-call]  # torch
     gradients = [parameter.grad for parameter in base.model.parameters() if parameter.grad is not None]
     assert len(gradients) == len(list(base.model.parameters()))
     for each in (form, replace(form, keeps_logits=False)):
         base.model.zero_grad()
         loss = weighted_loss(base.model, batch, each)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
         # Sums in another order: some units in the last place of float32.
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
         for parameter, gradient in zip(base.model.parameters(), gradients, strict=True):
