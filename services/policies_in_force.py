@@ -97,7 +97,8 @@ def _with_threshold_of(detector: DetectorFacts, policy: Policy) -> Policy:
 def _require_known_categories(policy: Policy, possible: Collection[str]) -> None:
     for field in ("safe_completions", "omissions", "rewrite_methods"):
         named = {*getattr(policy, field)}.union(*(getattr(tenant, field) for tenant in policy.tenants.values()))
-        if unknown := named - {DEFAULT, *possible}:
+        chosen = policy.completions_for_needs() if field == "safe_completions" else set()
+        if unknown := named - {DEFAULT, *possible, *chosen}:
             raise ConfigurationError(
                 f"policy {policy.version}: {field} of {', '.join(sorted(unknown))}: "
                 f"expected {DEFAULT!r} or a category: {', '.join(sorted(possible))}"

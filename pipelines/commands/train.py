@@ -13,6 +13,7 @@ from pipelines.commands.train_accurate_detector import train_accurate_detector
 from pipelines.commands.train_detoxifier import train_detoxifier
 from pipelines.commands.train_judges import train_judges
 from pipelines.commands.train_lora_detector import train_lora
+from pipelines.commands.train_needs import train_needs
 from pipelines.commands.train_pair import train_pair
 from pipelines.commands.train_shipped_detector import train_shipped_detector
 from pipelines.commands.train_teacher import train_teacher
@@ -25,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Train the models that ship with We
 app.command("detoxifier")(train_detoxifier)
 app.command("judges")(train_judges)
 app.command("pair")(train_pair)
+app.command("needs")(train_needs)
 
 
 @app.callback()

@@ -87,6 +87,13 @@ def train_detoxifier(
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="generate: steps between resumable checkpoints; default 100.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="edit: weights directory of an edit model; a shorter run goes on from it, with its own choices."
+            " Default: the run begins with the encoder."
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="generate: where to compute.")] = "cpu",
     dtype: Annotated[
         Dtype, typer.Option(help="generate: type of weights and products: float32 or bfloat16.")
@@ -122,8 +129,10 @@ def train_detoxifier(
                     raise ValueError(f"recipe edit: takes no --{unfit[0].replace('_', '-')}")
                 if device != "cpu" or dtype != "float32":
                     raise ValueError(f"recipe edit: expected --device cpu and --dtype float32, got {device}, {dtype}")
-                card = _train_edit(base or find_base_encoder(), data, out, num_threads=threads, num_steps=steps)
+                card = _train_edit(base or find_base_encoder(), start, data, out, num_threads=threads, num_steps=steps)
             case Recipe.GENERATE:
+                if start is not None:
+                    raise ValueError("recipe generate: takes no --start")
                 if base is None:
                     raise ValueError("recipe generate: expected --base, the folder of a language model")
                 card = _train_generate(
@@ -139,18 +148,27 @@ def train_detoxifier(
     Console().print(_tabulate(card, out))
 
 
-def _train_edit(encoder: Path, data: Path, out: Path, *, num_threads: int, num_steps: int | None) -> "WeightsCard":
+def _train_edit(
+    encoder: Path, start: Path | None, data: Path, out: Path, *, num_threads: int, num_steps: int | None
+) -> "WeightsCard":
     # Imported here, not above: torch takes seconds, and every other command would pay for it.
+    from protector_models.detoxification.edit_model import EDIT_MODEL_FILE, EditModelCard  # noqa: PLC0415
     from protector_models.training.detector.detector_recipe import load_training_tokenizer  # noqa: PLC0415
     from protector_models.training.detoxification.edit_batches import encode_edits  # noqa: PLC0415
     from protector_models.training.detoxification.edit_examples import load_edit_examples  # noqa: PLC0415
     from protector_models.training.detoxification.edit_packaging import count_measured_texts, package_edit_model  # noqa: PLC0415
-    from protector_models.training.detoxification.edit_recipe import EditRecipe, train_edit_network  # noqa: PLC0415
+    from protector_models.training.detoxification.edit_recipe import EditRecipe, go_on_from, train_edit_network  # noqa: PLC0415
     from protector_models.training.resumable import TrainingProgress, set_threads  # noqa: PLC0415
 
-    recipe = EditRecipe() if num_steps is None else EditRecipe(num_steps=num_steps)
+    recipe = EditRecipe() if start is None else go_on_from(EditModelCard.load(start).files[EDIT_MODEL_FILE])
+    recipe = recipe if num_steps is None else replace(recipe, num_steps=num_steps)
     set_threads(num_threads)
-    examples = load_edit_examples(data, validation_percent=recipe.validation_percent, seed=recipe.seed)
+    examples = load_edit_examples(
+        data,
+        validation_percent=recipe.validation_percent,
+        careful_validation_percent=recipe.careful_validation_percent,
+        seed=recipe.seed,
+    )
     edits = encode_edits(examples, load_training_tokenizer(encoder), min_tag_weight=recipe.min_tag_weight)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -161,7 +179,12 @@ def _train_edit(encoder: Path, data: Path, out: Path, *, num_threads: int, num_s
             progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
 
         network = train_edit_network(
-            edits, encoder_directory=encoder, checkpoint_directory=out / "checkpoint", recipe=recipe, report=report
+            edits,
+            encoder_directory=encoder,
+            start_directory=start,
+            checkpoint_directory=out / "checkpoint",
+            recipe=recipe,
+            report=report,
         )
         return package_edit_model(
             network,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protector_models.detoxification.broken_sentences import BROKEN_SENTENCE
 from protector_models.detoxification.generative_detoxifier import OpenDetoxifier, load_generator
 from protector_models.detoxification.replaced_ranges import replace_ranges
 from protector_models.detoxification.settings import DetoxifierSettings
@@ -13,7 +14,7 @@ from protector_models.moderation.verdict import RewriteMethod
 from protector_models.running.model_threads import ModelThreads
 from protector_models.running.split_runs import is_total_failure
 
-_OWN_TEXTS = ["You are a stupid idiot. " * length for length in (1, 4, 16, 64)]
+_OWN_TEXTS = ["The damn train to the coast is late again. " * length for length in (1, 4, 16, 64)]
 """Short and long ones: the first run on each length of input is the slow one."""
 
 
@@ -28,7 +29,7 @@ class TextEditor(Protocol):
         """Edit each text, whatever its neighbours are; same length and order.
 
         A text without toxic wording comes back as it was. May return an empty text where nothing else was in it. What
-        the model cannot handle is an `ItemFailure`.
+        the model cannot handle is an `ItemFailure`; so, with the error `BROKEN_SENTENCE`, is what no edit leaves whole.
         """
 
 
@@ -58,7 +59,8 @@ class ModelDetoxifier:
     async def rewrite(self, requests: Sequence[RewriteRequest]) -> list[Rewrite | ItemFailure]:
         """Rewrite each response.
 
-        A request whose method has no model is an `ItemFailure`; so is one to edit in which nothing was changed.
+        A request whose method has no model is an `ItemFailure`; so is one to edit in which nothing was changed, or of
+        which no edit leaves every sentence whole: the policy's next method is for it.
 
         Raises:
             ModelUnavailableError: a model is gone or late.
@@ -169,5 +171,5 @@ def _no_model(request: RewriteRequest) -> ItemFailure:
 
 def _require_texts(revision: str, edited: Sequence[str | ItemFailure]) -> None:
     for outcome in edited:
-        if isinstance(outcome, ItemFailure):
+        if isinstance(outcome, ItemFailure) and outcome.error != BROKEN_SENTENCE:
             raise ModelUnavailableError(f"{revision}: a text of ours, expected an edited one, got {outcome.error}")

@@ -10,13 +10,15 @@ Shapes: W words, K edit tags.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from protector_models.detoxification.broken_sentences import find_fault
+from protector_models.detoxification.protected_words import find_protected
 from protector_models.detoxification.tagged_words import DELETE, KEEP, Word, append_tag, apply_tags, replace_tag
 
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -29,6 +31,8 @@ _HALF_A_PHRASE = (
     *(append_tag([word]) for word in _NEGATIONS),
 )
 _TINY = 1e-4
+_DISCOURAGED = 5.0
+"""Taken off a logit: what is left of it is still there for repairs."""
 _LEAST_KEPT = 0.1
 """Less counts as this much: what is insult from end to end may go, if the model is sure of it."""
 
@@ -46,6 +50,9 @@ class DecodingPlan(BaseModel):
     """Falling: each candidate edits the words that are at least so likely to be edited."""
     deletion_penalty: Weight = 0.75
     """Taken off the logit of leaving a word out, which would otherwise be preferred to any one of its replacements."""
+    deletion_from: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.4
+    """A word that is edited may be left out where so large a share of edits would do that: where most people put
+    something in its place, a sentence without it is rarely one."""
     blocked_tags: tuple[str, ...] = _HALF_A_PHRASE
     """Never taken: where people write "not good" for an insult, half of it says the opposite, and twice half of it
     neither."""
@@ -55,9 +62,15 @@ class DecodingPlan(BaseModel):
     fluent_weight: Weight = 0.2
     unlikely_weight: Weight = 0.6
     """Of the log odds against each edit that is less likely than not."""
+    fluent_least: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    """A candidate less likely to be fluent is broken, whatever the rules of `find_fault` say."""
+    fluent_kept: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """So is one whose chance to be fluent falls below this share of the sentence's before it was edited."""
+    least_left: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Share of a sentence's letters that has to be left; where it is not, the sentence is an insult as a whole."""
     fluent_from: Probability = 0.6
     """Where the best candidate is less likely to be fluent, other words are tried."""
-    num_repairs: Annotated[int, Field(ge=0)] = 4
+    num_repairs: Annotated[int, Field(ge=0)] = 8
     """How many other words are tried, one at a time."""
     repair_weight: Weight = 0.3
     """Of the logit that another word has less than the first choice."""
@@ -96,9 +109,10 @@ class _Candidate:
     worth: float
     toxic: float
     fluent: float
+    is_broken: bool
 
 
-def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str], plan: DecodingPlan) -> str:
+def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str], plan: DecodingPlan) -> str | None:
     """Edits a sentence.
 
     Args:
@@ -109,7 +123,7 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
 
     Returns:
         The sentence itself where it is not toxic, or where every edit would cost more than it gains; an empty text
-        where all of it would have to go.
+        where all of it would have to go; None where every edit that is worth making leaves a broken sentence.
 
     Raises:
         FloatingPointError: a score is not a finite number.
@@ -117,23 +131,47 @@ def edit_sentence(sentence: str, scorer: SentenceScorer, tag_names: Sequence[str
     scores = scorer.score(sentence)
     if scores.toxic < plan.toxic_from or not scores.words:
         return sentence
+    is_free_W = ~np.array(find_protected(sentence, scores.words), dtype=bool)
+    scores = replace(scores, edited_W=np.where(is_free_W, scores.edited_W, 0.0))
     penalty_K = np.array(
         [
             plan.deletion_penalty if name == DELETE else math.inf if name in plan.blocked_tags else 0.0
             for name in tag_names
         ]
     )
-    decoder = _Decoder(sentence, scores, scores.tag_logits_WK - penalty_K, scorer, tag_names, plan)
-    best = decoder.weigh((KEEP,) * len(scores.words), 0.0)
+    logits_WK = _discourage(scores.tag_logits_WK - penalty_K, scores.tag_logits_WK, tag_names, plan)
+    decoder = _Decoder(sentence, scores, logits_WK, scorer, tag_names, plan)
+    unedited = decoder.weigh((KEEP,) * len(scores.words), 0.0)
+    candidates = [unedited]
     for tags in decoder.steps():
-        candidate = decoder.weigh(tags, 0.0)
-        if candidate.worth > best.worth:
-            best = candidate
-        if candidate.toxic < plan.toxic_enough:
+        candidates.append(decoder.weigh(tags, 0.0))
+        if candidates[-1].toxic < plan.toxic_enough:
             break
-    if best.text and best.text != sentence and best.fluent < plan.fluent_from:
-        best = max([best, *decoder.repairs(best)], key=lambda candidate: candidate.worth)
-    return best.text
+    best = _most_worth(candidates)
+    if best.text and best is not unedited and (best.is_broken or best.fluent < plan.fluent_from):
+        candidates += decoder.repairs(best)
+        best = _most_worth(candidates)
+    if not best.is_broken:
+        return best.text
+    whole = _most_worth([candidate for candidate in candidates if not candidate.is_broken])
+    return None if whole is unedited else whole.text
+
+
+def _discourage(
+    logits_WK: npt.NDArray[np.float64], raw_WK: npt.NDArray[np.float32], tag_names: Sequence[str], plan: DecodingPlan
+) -> npt.NDArray[np.float64]:
+    """Puts leaving a word out behind all that may take its place, where too few would leave it out."""
+    if DELETE not in tag_names:
+        return logits_WK
+    deletion = tag_names.index(DELETE)
+    exp_WK = np.exp(raw_WK - raw_WK.max(axis=1, keepdims=True))
+    is_rare_W = exp_WK[:, deletion] < plan.deletion_from * exp_WK.sum(axis=1)
+    logits_WK[is_rare_W, deletion] -= _DISCOURAGED
+    return logits_WK
+
+
+def _most_worth(candidates: Sequence[_Candidate]) -> _Candidate:
+    return max(candidates, key=lambda candidate: candidate.worth)
 
 
 class _Decoder:
@@ -206,7 +244,20 @@ class _Decoder:
             - plan.unlikely_weight * sum(max(0.0, -_log_odds(probability)) for probability in edited)
             - plan.repair_weight * repair_loss
         )
-        return _Candidate(text=text, tags=tags, worth=worth, toxic=scores.toxic, fluent=scores.fluent)
+        is_edited = text != self._sentence
+        return _Candidate(
+            text=text,
+            tags=tags,
+            worth=worth,
+            toxic=scores.toxic,
+            fluent=scores.fluent,
+            is_broken=is_edited and bool(text) and self._is_broken(tags, text, scores.fluent),
+        )
+
+    def _is_broken(self, tags: tuple[str, ...], text: str, fluent: float) -> bool:
+        if fluent < max(self._plan.fluent_least, self._plan.fluent_kept * self._scores.fluent):
+            return True
+        return find_fault(self._sentence, self._scores.words, tags, text, self._plan.least_left) is not None
 
 
 def _once(tags: Sequence[str]) -> tuple[str, ...]:

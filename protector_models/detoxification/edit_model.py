@@ -18,8 +18,10 @@ from pydantic import Field
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import CheckpointError, WeightsCard
+from protector_models.detoxification.broken_sentences import BROKEN_SENTENCE, SENTENCE_RULES
 from protector_models.detoxification.edit_decoding import DecodingPlan, SentenceScores, edit_sentence
 from protector_models.detoxification.edit_encoding import EDIT_LAYOUT, encode_words
+from protector_models.detoxification.protected_words import PROTECTION_RULES
 from protector_models.detoxification.replaced_ranges import replace_ranges
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.sentences import split_sentences
@@ -59,7 +61,8 @@ class EditModelCard(WeightsCard):
                 "layout": self.layout,
                 "tags": self.tags,
                 "decoding": self.decoding.model_dump(),
-                "reading": f"{_MAX_TOKENS} {NORMALISATION} {LANGUAGE_RULES} {' '.join(SLOW_FUSIONS)}",
+                "reading": f"{_MAX_TOKENS} {NORMALISATION} {LANGUAGE_RULES} {PROTECTION_RULES} {SENTENCE_RULES}"
+                f" {' '.join(SLOW_FUSIONS)}",
             }
         )
 
@@ -122,7 +125,8 @@ class EditModel:
 
         Returns:
             One value per text, in order: the text itself where nothing in it is toxic, an empty one where nothing else
-            is, an `ItemFailure` where the text has no UTF-8 form or the model gave no number.
+            is, an `ItemFailure` where the text has no UTF-8 form, the model gave no number, or every edit of a sentence
+            would leave a broken one ("BrokenSentence").
 
         Raises:
             RuntimeError: ONNX Runtime failed, for instance for want of memory.
@@ -140,9 +144,13 @@ class EditModel:
             return ItemFailure(error="NotFiniteScore", message=str(error))
         # Asked only now: naming a language takes longer than to find that nothing is toxic.
         is_foreign = edited != text and self._identifier.name_language(text) not in {None, _ENGLISH}
-        return text if is_foreign else edited
+        if is_foreign:
+            return text
+        if edited is None:
+            return ItemFailure(error=BROKEN_SENTENCE, message="expected an edit that leaves every sentence whole")
+        return edited
 
-    def _edit_sentences(self, text: str) -> str:
+    def _edit_sentences(self, text: str) -> str | None:
         blocks = find_code(text)
         places = [
             (sentence.start, sentence.end)
@@ -152,7 +160,8 @@ class EditModel:
         edited = [
             edit_sentence(text[start:end], self._scorer, self._card.tags, self._card.decoding) for start, end in places
         ]
-        return replace_ranges(text, places, edited)
+        whole = [sentence for sentence in edited if sentence is not None]
+        return replace_ranges(text, places, whole) if len(whole) == len(edited) else None
 
 
 class OnnxSentenceScorer:

@@ -86,10 +86,8 @@ def apply_tags(text: str, words: Sequence[Word], tags: Sequence[str]) -> str:
     """
     if all(tag == KEEP for tag in tags):
         return text
-    pieces = [_edit(text[word.start : word.end], tag) for word, tag in zip(words, tags, strict=True)]
+    pieces = edited_pieces(text, words, tags)
     gaps = [text[before : word.start] for before, word in zip([0, *(word.end for word in words)], words, strict=False)]
-    _drop_idle_separators(pieces, tags)
-    _agree_articles(pieces, tags)
     parts: list[str] = []
     is_start = wants_capital = False
     for position, (word, gap, piece) in enumerate(zip(words, gaps, pieces, strict=True)):
@@ -106,6 +104,14 @@ def apply_tags(text: str, words: Sequence[Word], tags: Sequence[str]) -> str:
         wants_capital = False
     tail = text[words[-1].end :] if words else text
     return "".join([text[: words[0].start] if words and not pieces[0] else "", *parts, tail]) if any(pieces) else ""
+
+
+def edited_pieces(text: str, words: Sequence[Word], tags: Sequence[str]) -> list[str]:
+    """Returns what becomes of each word, without the white space between; an empty text for one that goes."""
+    pieces = [_edit(text[word.start : word.end], tag) for word, tag in zip(words, tags, strict=True)]
+    _drop_idle_separators(pieces, tags)
+    _agree_articles(pieces, tags)
+    return pieces
 
 
 def _edit(word: str, tag: str) -> str:
@@ -125,7 +131,7 @@ def _cased_like(word: str, replacement: str) -> str:
 
 
 def _drop_idle_separators(pieces: list[str], tags: Sequence[str]) -> None:
-    """Empties a comma or dash that a deletion left at the beginning, or beside another sign."""
+    """Empties a comma or dash that a deletion left at the beginning, at the end, or beside another sign."""
     last = ""
     for position, piece in enumerate(pieces):
         if not piece:
@@ -135,6 +141,16 @@ def _drop_idle_separators(pieces: list[str], tags: Sequence[str]) -> None:
             pieces[position] = ""
         else:
             last = piece
+    after = ""
+    for position in range(len(pieces) - 1, -1, -1):
+        piece = pieces[position]
+        if not piece:
+            continue
+        is_cut = position + 1 < len(pieces) and tags[position + 1] == DELETE
+        if piece in _SEPARATORS and is_cut and (not after or after in _SENTENCE_SIGNS):
+            pieces[position] = ""
+        else:
+            after = piece
 
 
 def _agree_articles(pieces: list[str], tags: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The stage after the answers: the detector reads responses, and requests where a policy asks for it; rules decide."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from protector_models.moderation.answer_stage import Answered, AnswerStage
@@ -10,7 +11,9 @@ from protector_models.moderation.conclusions import Decided, decide
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.image_stage import EventImages
 from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.needs_reading import ReadNeeds, join_turns, list_turns
 from protector_models.moderation.outages import Outage, failing_closed, require_open, tell_open
+from protector_models.moderation.policy.needs import decide_for_person, may_matter
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import Metrics
@@ -49,6 +52,7 @@ class AssessStage:
         self._policy_revision = policy.revision
         self._shadow = shadow
         self._judges_prompts = judges_prompts and policy.judges_prompts()
+        self._looks_at_needs = policy.looks_at_needs() or (shadow is not None and shadow.policy.looks_at_needs())
 
     async def judge_requests(
         self, events: Sequence[ConversationEvent], images: Sequence[EventImages]
@@ -105,12 +109,57 @@ class AssessStage:
         assessed = {position: next(found) for position in responses}
         judged = {position: task.judge(next(found), asked=asked, may_enforce=False) for position, task in tasks.items()}
         judged |= prompts
+        decided = {
+            position: self._decided(end, judged.get(position), assessed.get(position), asked=asked)
+            for position, end in enumerate(ends)
+            if isinstance(end, Answered)
+        }
+        needs = await self._read_needs(
+            {
+                position: (events[position], item.answered.rules)
+                for position, item in decided.items()
+                if self._must_know_needs(events[position], item)
+            }
+        )
         return [
-            end
-            if isinstance(end, Failure)
-            else self._decided(event.tenant, end, judged.get(position), assessed.get(position), asked=asked)
+            end if isinstance(end, Failure) else self._decide_for_person(event, decided[position], needs.get(position))
             for position, (event, end) in enumerate(zip(events, ends, strict=True))
         ]
+
+    def _must_know_needs(self, event: ConversationEvent, item: Decided) -> bool:
+        """Tell whether what the person needs may change what follows, by the policy or by the one in shadow."""
+        output = item.assessed.output
+        if not self._looks_at_needs or not isinstance(output, Assessment):
+            return False
+        if may_matter(item.answered.rules.needs, item.decision, output):
+            return True
+        shadow = None if item.is_kept_from_mllm else self._shadow
+        return shadow is not None and shadow.must_know_needs(event.tenant, item.answered, output)
+
+    async def _read_needs(self, events: Mapping[int, tuple[ConversationEvent, TenantRules]]) -> dict[int, ReadNeeds]:
+        """Return what the persons need in whose turns something is said, by position.
+
+        A turn that the detector fails on says nothing of it; where it is away, what its outage entails is done.
+        """
+        turns = {position: list_turns(event) for position, (event, _) in events.items()}
+        to_read = [(turn, events[position][1]) for position, said in turns.items() for turn in said]
+        if not to_read:
+            return {}
+        found = iter(await self._assess(to_read, num_events=0))
+        return {position: join_turns([next(found) for _ in said]) for position, said in turns.items() if said}
+
+    def _decide_for_person(self, event: ConversationEvent, item: Decided, needs: ReadNeeds | None) -> Decided:
+        """Return what was decided, by what the person needs as well; only now the policy in shadow is asked."""
+        output, decision = item.assessed.output, item.decision
+        scores: Mapping[str, float] = {} if needs is None else needs.scores
+        if scores and isinstance(output, Assessment):
+            decision = decide_for_person(item.answered.rules.needs, decision, output, scores)
+        shadow: ShadowDecision | None = None
+        if self._shadow is not None and not item.is_kept_from_mllm:
+            shadow = self._shadow.decide(event.tenant, item.answered, output, scores)
+        if needs is None and shadow is None:
+            return item
+        return replace(item, decision=decision, needs=needs, shadow=shadow)
 
     async def _assess(
         self, to_read: Sequence[tuple[Exchange, TenantRules]], *, num_events: int
@@ -132,28 +181,23 @@ class AssessStage:
 
     def _decided(
         self,
-        tenant: str,
         item: Answered,
         prompt: JudgedPrompt | None,
         assessed: ObtainedOutput[Assessment] | None,
         *,
         asked: str,
     ) -> Decided:
-        shadow: ShadowDecision | None = None
         if assessed is None:
             assert prompt is not None  # it is why there is no response
             assessed, decision = prompt.assessed, prompt.decision
         else:
             decision = decide(item, assessed.output)
-            if self._shadow is not None:
-                shadow = self._shadow.decide(tenant, item, assessed.output)
         return Decided(
             answered=item,
             asked=asked,
             assessed=assessed,
             decision=decision,
             prompt=prompt,
-            shadow=shadow,
             policy_revision=self._policy_revision,
         )
 

@@ -6,6 +6,7 @@ from functools import cache
 from protector_models.moderation.answer_stage import Answered
 from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
+from protector_models.moderation.needs_reading import ReadNeeds
 from protector_models.moderation.outages import Outage
 from protector_models.moderation.policy.rules import Decision
 from protector_models.moderation.policy.tenant_rules import TenantRules
@@ -37,6 +38,8 @@ class Decided:
     decision: Decision
     prompt: JudgedPrompt | None = None
     """The request, where it was judged as well."""
+    needs: ReadNeeds | None = None
+    """What the person needs, where it had to be known."""
     shadow: ShadowDecision | None = None
     """What the shadow policy says of it."""
     policy_revision: str
@@ -98,8 +101,10 @@ def conclude(item: Decided, rewriting: Rewriting, *, include_original: bool) -> 
         and rewriting.cached
         and item.answered.images.cached
         and item.answered.generation is StageStatus.SKIPPED
-        and (item.prompt is None or item.prompt.assessed.cached),
+        and (item.prompt is None or item.prompt.assessed.cached)
+        and (item.needs is None or item.needs.cached),
         prompt=None if item.prompt is None else item.prompt.finding(),
+        needs=None if item.needs is None else item.needs.finding(item.decision),
         shadow_policy=item.shadow,
     )
 
@@ -132,6 +137,8 @@ def _revisions_of(item: Decided, rewriting: Rewriting) -> dict[str, str]:
     if item.prompt is not None:
         read = item.prompt.assessed.output
         detectors.insert(0, read.detector if isinstance(read, Assessment) else item.prompt.asked)
+    if item.needs is not None:
+        detectors += item.needs.detectors
     if delivered is not None:
         detectors.append(delivered.detector)
     made_by = {

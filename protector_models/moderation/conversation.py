@@ -269,11 +269,17 @@ class ConversationEvent(WireModel):
             return ""
         return "\n".join(said for said in (message.said() for message in reversed(turn)) if said)
 
-    def _last_user_turn(self) -> str:
-        turn: list[str] = []
+    def last_user_turns(self, number: int) -> list[str]:
+        """Return the text of the last user turns, the newest first; fewer where there are no more."""
+        turns: list[list[str]] = [[]]
         for message in reversed(self.messages):
             if message.role == "user":
-                turn.append(message.said())
-            elif message.role == "assistant" and turn:
-                break
-        return "\n".join(reversed(turn))
+                turns[-1].append(message.said())
+            elif message.role == "assistant" and turns[-1]:
+                if len(turns) == number:
+                    break
+                turns.append([])
+        return ["\n".join(reversed(turn)) for turn in turns if turn]
+
+    def _last_user_turn(self) -> str:
+        return next(iter(self.last_user_turns(1)), "")

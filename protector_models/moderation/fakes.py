@@ -19,8 +19,9 @@ POISON = "POISON"
 class FakeHarmDetector:
     """Finds a response as harmful as the largest number that stands after "harm=" in it; 0 without one.
 
-    A category named as "category=NAME" gets the same score. A response with `POISON` is an `ItemFailure`; one in which
-    no number follows "harm=" is a fault of the detector and raises `ValueError`.
+    A category named as "category=NAME" gets the same score. A text without a prompt that says "need=NAME" is of a
+    person with that need; an answer with "careless" in it is careless. A response with `POISON` is an `ItemFailure`;
+    one in which no number follows "harm=" is a fault of the detector and raises `ValueError`.
     """
 
     def __init__(self, *, revision: str = "fake-detector@1", max_characters: int | None = None) -> None:
@@ -58,6 +59,8 @@ class FakeHarmDetector:
             detector=self.revision,
             truncated=read < characters,
             coverage=Coverage.of(exchange, characters_evaluated=read, characters_total=characters),
+            needs={} if exchange.prompt else {word[5:]: 1.0 for word in words if word.startswith("need=")},
+            carelessness=1.0 if exchange.prompt and "careless" in words else None,
         )
 
 

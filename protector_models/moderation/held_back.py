@@ -194,8 +194,7 @@ class HeldBackAnswer:
                 texts.append((verdict.response, verdict.rewrite_method))
             language = self._find_language(passage)
             texts += [
-                (self._rules.safe_completion(category, language), RewriteMethod.COMPLETE)
-                for category in (verdict.category, None)
+                (self._rules.safe_completion(name, language), RewriteMethod.COMPLETE) for name in _name_texts(verdict)
             ]
         for text, method in texts:
             assessment = await self._assess_behind(gap + text)
@@ -208,9 +207,14 @@ class HeldBackAnswer:
         self._go_on(end, "", is_over=True, is_withheld=True)
 
     async def _assess_behind(self, text: str) -> Assessment | None:
-        """Return the assessment of a text behind what went out; None where it may not be read there."""
+        """Return the assessment of a text behind what went out; None where it may not be read there.
+
+        It may where the rules would put the very text in place of both: what went out then asks for it.
+        """
         passage = _context(self._progress.delivered) + text
         verdict = _require_verdict((await self._judge([passage]))[0])
+        if verdict.needs is not None and verdict.response == text.strip():
+            return verdict.rewrite_assessment
         return verdict.assessment if verdict.response == passage else None
 
     def _find_language(self, passage: str) -> str | None:
@@ -230,6 +234,17 @@ class HeldBackAnswer:
         self._progress = replace(
             self._progress, num_judged=end, delivered=delivered, is_over=is_over, is_withheld=is_withheld
         )
+
+
+def _name_texts(verdict: Verdict) -> tuple[str | None, ...]:
+    """Return which of the policy's texts may stand in, in order; None is the default one.
+
+    One that replaces the category's, because the person is in danger, is the only one.
+    """
+    chosen = None if verdict.needs is None else verdict.needs.completion
+    if chosen is not None and chosen == verdict.category:
+        return (chosen,)
+    return (chosen or verdict.category, None)
 
 
 def _require_verdict(outcome: Outcome) -> Verdict:

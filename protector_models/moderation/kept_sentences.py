@@ -79,6 +79,14 @@ def find_kept_pieces(response: str, left_out: Sequence[HarmfulSpan]) -> list[Sen
     return [place for found in places for place in found if _WORD.search(response, place.start, place.end)]
 
 
+def read_by_itself(exchange: Exchange, piece: str) -> tuple[Exchange, Exchange]:
+    """Return what a detector reads to judge a piece by itself: as an answer to the question, and as a text alone.
+
+    Some harm shows in the light of the question alone. Other harm hides behind one: to it a threat is an odd answer.
+    """
+    return exchange.model_copy(update={"response": piece}), Exchange(prompt="", response=piece)
+
+
 async def find_doubtful_spans(searches: Sequence[KeptSearch], assess: Assess) -> list[DoubtfulSpans]:
     """Finds the sentences beside the harmful ones of which the detector is not sure, or that it cannot score.
 
@@ -101,22 +109,28 @@ async def find_doubtful_spans(searches: Sequence[KeptSearch], assess: Assess) ->
         ),
     )
     exchanges = [
-        search.exchange.model_copy(update={"response": search.exchange.response[place.start : place.end]})
+        reading
         for search, found in zip(searches, places, strict=True)
         for place in found
+        for reading in read_by_itself(search.exchange, search.exchange.response[place.start : place.end])
     ]
     assessed = iter(await assess(exchanges) if exchanges else [])
     results: list[DoubtfulSpans] = []
     for search, found, margin in zip(searches, places, margins, strict=True):
-        scored = [(place, next(assessed)) for place in found]
+        scored = [(place, (next(assessed), next(assessed))) for place in found]
         doubtful = tuple(
             HarmfulSpan(
                 start=place.start,
                 end=place.end,
-                harmfulness=one.output.harmfulness if isinstance(one.output, Assessment) else 1.0,
+                harmfulness=max(
+                    one.output.harmfulness if isinstance(one.output, Assessment) else 1.0 for one in readings
+                ),
             )
-            for place, one in scored
-            if not (isinstance(one.output, Assessment) and search.rules.is_clear(one.output, margin))
+            for place, readings in scored
+            if not all(
+                isinstance(one.output, Assessment) and search.rules.is_clear(one.output, margin) for one in readings
+            )
         )
-        results.append(DoubtfulSpans(spans=doubtful, cached=all(one.cached for _, one in scored)))
+        cached = all(one.cached for _, readings in scored for one in readings)
+        results.append(DoubtfulSpans(spans=doubtful, cached=cached))
     return results

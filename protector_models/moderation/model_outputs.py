@@ -15,6 +15,11 @@ UNSPECIFIED = "unspecified"
 detector knows none. It has the policy's default texts and methods unless the policy has some of its own for it."""
 
 
+def is_empty(value: object) -> bool:
+    """Tell whether a field has nothing to say: it is then left out, so that what has none keeps its bytes."""
+    return value is None or value == {}
+
+
 class ValueModel(BaseModel):
     """Something that models or Weir put out: a value, without unknown keys."""
 
@@ -130,6 +135,16 @@ class Assessment(ValueModel):
     pieces: tuple[ScoredPiece, ...] | None = None
     """The pieces of the response that make it harmful, in their order: the worst one, and others that come near; at
     most 16. None: the detector judges responses as a whole."""
+    needs: Annotated[dict[str, Score], Field(exclude_if=is_empty)] = Field(default_factory=dict)
+    """Of a text alone, how surely the person who wrote it, or speaks of somebody in it, needs help of a kind: "danger",
+    "abuse", "grief", "eating_disorder". Empty, and absent, of answers, and where the detector knows no needs."""
+    carelessness: Annotated[Score | None, Field(exclude_if=is_empty)] = None
+    """Of an answer, how surely it passes over a person in need or makes light of it; beside anything else it says
+    nothing. Absent below 0.1, and where the detector does not judge it."""
+
+    def failing(self) -> float:
+        """Return how surely the response would fail a person in danger: it is harmful, or careless."""
+        return max(self.harmfulness, self.carelessness or 0.0)
 
     @model_validator(mode="after")
     def _require_agreement(self) -> Self:

@@ -237,6 +237,8 @@ class Moderator:
             category=item.decision.category,
             rules=answered.rules,
             has_response=not item.is_kept_from_mllm,
+            completion=item.decision.completion,
+            only_completes=item.decision.only_completes,
             language=name_language and (name_language(exchange.prompt) or name_language(exchange.response)),
         )
 

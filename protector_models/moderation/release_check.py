@@ -1,8 +1,8 @@
 """The check before a rewrite is released: as strong as the finding of harm, for what was kept and what was written.
 
 The detector reads the text as it would be delivered, then without the policy's own sentences, which make what stands
-beside them look harmless, and then each sentence by itself. A text of the policy alone is read as it is. What passes is
-shown to a second detector of another kind where there is one.
+beside them look harmless, and then each sentence by itself, with the question and without. A text of the policy alone
+is read as it is. What passes is shown to a second detector of another kind where there is one.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from protector_models.moderation.cached_detector import CachedDetector
 from protector_models.moderation.cached_outputs import ObtainedOutput
 from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.harmful_spans import HarmfulSpan
-from protector_models.moderation.kept_sentences import find_kept_passages, find_kept_pieces
+from protector_models.moderation.kept_sentences import find_kept_passages, find_kept_pieces, read_by_itself
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.policy.rules import Decision
 from protector_models.moderation.policy.tenant_rules import TenantRules
@@ -68,10 +68,10 @@ class Candidate:
         )
 
     def texts(self) -> list[Exchange]:
-        """Return what the detector reads: the whole, the whole without the policy's sentences, each piece."""
+        """Return what the detector reads: the whole, the whole without the policy's sentences, each piece by itself."""
         if self.kept is None:
             return [self.exchange]
-        pieces = [self.kept.model_copy(update={"response": piece}) for piece in self.pieces]
+        pieces = [reading for piece in self.pieces for reading in read_by_itself(self.kept, piece)]
         return [self.exchange, self.kept, *pieces]
 
 

@@ -36,7 +36,14 @@ def is_editable(spans: Sequence[HarmfulSpan], rules: TenantRules) -> bool:
     return all(RewriteMethod.EDIT in rules.methods(category) for category in kinds)
 
 
-def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, has_response: bool = True) -> list[Try]:
+def plan_tries(
+    rules: TenantRules,
+    category: str | None,
+    *,
+    has_models: bool,
+    has_response: bool = True,
+    completion: str | None = None,
+) -> list[Try]:
     """Return what to try for a response that is harmful in `category`, in order.
 
     At most `rules.max_rewrite_attempts` tries stand before the policy's own texts, which end the list: the category's,
@@ -47,6 +54,7 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, ha
         category: selects them.
         has_models: whether there is a detoxifier; what needs one is left out where not.
         has_response: whether there is something to rewrite; where not, only the policy's own texts are left.
+        completion: the policy's text that was chosen in place of the category's; None: none was.
     """
     methods = rules.methods(category) if has_response else (RewriteMethod.COMPLETE,)
     usable = [
@@ -60,6 +68,6 @@ def plan_tries(rules: TenantRules, category: str | None, *, has_models: bool, ha
             Try(RewriteMethod.GENERATE, attempt) for attempt in range(1, rules.max_rewrite_attempts - len(tries) + 1)
         ]
     completions = [Try(RewriteMethod.COMPLETE)]
-    if category in rules.safe_completions:
+    if (completion or category) in rules.safe_completions:
         completions.append(Try(RewriteMethod.COMPLETE, 1))
     return [*tries, *completions]

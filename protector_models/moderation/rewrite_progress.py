@@ -32,6 +32,10 @@ class RewritingTask:
     """Of the policy's texts, an ISO 639 code; None where it is not known."""
     has_response: bool = True
     """False where the MLLM was not asked; the assessment is then the request's."""
+    completion: str | None = None
+    """The policy's text to end with, where what the person needs chose it; None: the category's."""
+    only_completes: bool = False
+    """Whether that text alone may stand in for the response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +92,17 @@ class RewriteProgress:
         if not isinstance(spans, tuple):
             return False
         methods = rules.methods(self.task.category)
-        can_omit = RewriteMethod.OMIT in methods and share_of(spans, self.task.exchange.response) <= rules.omit_up_to
+        can_omit = RewriteMethod.OMIT in methods and share_of(spans, self.task.exchange.response) <= rules.omit_share(
+            self.task.category
+        )
         return can_omit or (RewriteMethod.EDIT in methods and is_editable(spans, rules))
 
     def write(self, trial: Try) -> str | ItemFailure | RewriteRequest:
         """Return the text of a try that needs no model, else what to ask the detoxifier for."""
         task, rules = self.task, self.task.rules
         if trial.method is RewriteMethod.COMPLETE:
-            return rules.safe_completion(None if trial.attempt else self._text_category(), task.language)
+            text = task.completion or self._text_category()
+            return rules.safe_completion(None if trial.attempt else text, task.language)
         if trial.method is RewriteMethod.GENERATE:
             return RewriteRequest(
                 exchange=task.exchange, method=RewriteMethod.GENERATE, category=task.category, attempt=trial.attempt
@@ -106,7 +113,9 @@ class RewriteProgress:
             return spans
         if trial.method is RewriteMethod.OMIT:
             omission = rules.omission(self._text_category(), task.language)
-            return omit(task.exchange.response, self._left_out(), omission=omission, up_to=rules.omit_up_to)
+            return omit(
+                task.exchange.response, self._left_out(), omission=omission, up_to=rules.omit_share(task.category)
+            )
         return self._ask_to_edit(spans)
 
     def as_candidate(self, trial: Try, text: str) -> Candidate:

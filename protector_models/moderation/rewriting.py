@@ -18,7 +18,7 @@ from protector_models.moderation.release_check import ReleaseCheck
 from protector_models.moderation.rewrite_plan import Try, plan_tries
 from protector_models.moderation.rewrite_progress import RewriteProgress, Rewriting, RewritingTask
 from protector_models.moderation.stages import Stage
-from protector_models.moderation.verdict import Action
+from protector_models.moderation.verdict import Action, RewriteMethod
 from protector_models.moderation.wire.halving import in_stage
 
 
@@ -61,7 +61,15 @@ class Rewriter:
         progress = [
             RewriteProgress(
                 task=task,
-                tries=plan_tries(task.rules, task.category, has_models=has_models, has_response=task.has_response),
+                tries=[Try(RewriteMethod.COMPLETE)]
+                if task.only_completes
+                else plan_tries(
+                    task.rules,
+                    task.category,
+                    has_models=has_models,
+                    has_response=task.has_response,
+                    completion=task.completion,
+                ),
             )
             for task in tasks
         ]

@@ -74,6 +74,19 @@ class PromptFinding(ValueModel):
     """Whether the MLLM was not asked because of it; the action of the verdict is then the one that follows."""
 
 
+class NeedsFinding(ValueModel):
+    """What was found of the person's needs in the last user turns, each read as a text by itself."""
+
+    scores: dict[str, Score]
+    """By need, the highest of any of the turns. Empty where the detector failed on all of them."""
+    found: str | None
+    """The need that chose the text; None where none did."""
+    completion: str | None
+    """The text of the policy that stands for it, by its name in `safe_completions`; None where no need chose one."""
+    status: StageStatus
+    """How far the turns were read."""
+
+
 class ShadowDecision(ValueModel):
     """What another policy, in shadow, says of the same assessment. Nothing follows from it."""
 
@@ -141,6 +154,10 @@ class Verdict(ValueModel):
     prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
     """What was found in the request; absent where the policy does not ask for it (`judge_prompt`), or nobody asked
     anything."""
+    needs: Annotated[NeedsFinding | None, Field(exclude_if=is_none)] = None
+    """What the person may need; absent where nothing could follow from it, because the response is neither harmful nor
+    careless, where the policy does not look at it (`needs`), and where nobody said anything or the detector knows no
+    needs."""
     shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
     """What the shadow policy says; absent where none is configured, or there is no response to judge."""
 

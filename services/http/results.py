@@ -14,6 +14,7 @@ from protector_models.moderation.verdict import (
     EvaluationStatus,
     ImageFinding,
     ImageStatus,
+    NeedsFinding,
     PromptFinding,
     ShadowDecision,
     Verdict,
@@ -49,6 +50,8 @@ class WeirResult(_Answer):
     cached: bool
     prompt: Annotated[PromptFinding | None, Field(exclude_if=is_none)] = None
     """What was found in the request before it; absent where the policy does not ask for it, or there is none."""
+    needs: Annotated[NeedsFinding | None, Field(exclude_if=is_none)] = None
+    """What the person may need; absent where nothing could follow from it."""
     shadow_policy: Annotated[ShadowDecision | None, Field(exclude_if=is_none)] = None
     """What the shadow policy says; absent where none is configured."""
 
@@ -120,6 +123,7 @@ def to_result(verdict: Verdict, rules: TenantRules) -> ModerationResult:
             model_revisions=verdict.model_revisions,
             cached=verdict.cached,
             prompt=verdict.prompt,
+            needs=verdict.needs,
             shadow_policy=verdict.shadow_policy,
         ),
     )

@@ -43,8 +43,9 @@ COMPLETED_WHOLE = ("self_harm", "sexual_minors")
 def test_the_default_policy_has_methods_and_texts_in_four_languages_for_every_category() -> None:
     policy = load_policy_in_force(WeirSettings())
     for category, text in policy.safe_completions.items():
+        # What is for a need alone ends whatever way of rewriting the answer's category has.
         omitted = policy.omissions.get(category, text)
-        assert category not in policy.rewrite_methods or category in {*policy.omissions, *COMPLETED_WHOLE}
+        assert category in {*policy.omissions, *COMPLETED_WHOLE, *policy.completions_for_needs(), "unspecified"}
         for versions in (text, omitted):
             assert isinstance(versions, dict)
             assert set(versions) == {"en", "de", "fr", "es"}
@@ -181,6 +182,18 @@ def test_a_method_for_which_no_model_is_configured_is_refused(
     )
     with pytest.raises(ConfigurationError, match=expected):
         load_policy_in_force(WeirSettings(policy=policy, detoxifier=DetoxifierSettings.model_validate(detoxifier)))
+
+
+def test_a_text_may_be_for_a_need(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    texts = (
+        "version: x\nrules: [{threshold: 0.5, action: block}]\nsafe_completions: {default: No., abuse: Talk to us.}\n"
+    )
+    policy.write_text(f"{texts}needs: [{{need: abuse, threshold: 0.5, completion: abuse}}]\n")
+    assert "abuse" in load_policy_in_force(WeirSettings(policy=policy)).safe_completions
+    policy.write_text(texts)
+    with pytest.raises(ConfigurationError, match="safe_completions of abuse"):
+        load_policy_in_force(WeirSettings(policy=policy))
 
 
 def test_a_text_may_be_for_a_category_of_the_project_that_the_detector_does_not_know(tmp_path: Path) -> None:

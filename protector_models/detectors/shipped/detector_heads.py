@@ -32,6 +32,9 @@ class WindowLogits:
     pieces_SK: Array
     whole_K: Array
     """Of the response as a whole, for what only the whole shows."""
+    pooled_SP: Array | None = None
+    """The pooled vectors of the pieces, behind them that of the whole, for heads that read them apart. None: the engine
+    has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +89,7 @@ class DetectorHeads:
         return WindowLogits(
             pieces_SK=pieces_SP @ self.piece_weight_KP.T + self.piece_bias_K,
             whole_K=self.whole_weight_KP @ whole_P + self.whole_bias_K,
+            pooled_SP=np.vstack([pieces_SP, whole_P]),
         )
 
 

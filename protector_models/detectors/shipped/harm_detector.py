@@ -14,7 +14,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from protector_models.checkpoints.cards import CheckpointCard, CheckpointError
+from protector_models.detectors.shipped.detector_heads import Array as PooledVectors
+from protector_models.detectors.shipped.detector_heads import WindowLogits
 from protector_models.detectors.shipped.minors_rule import MINORS_RULE, apply_minors_rule
+from protector_models.detectors.shipped.needs_head import NeedsHead
 from protector_models.detectors.shipped.scorer_loading import load_scorer
 from protector_models.detectors.shipped.weights_in_use import TOKENIZER_FILE, find_weights_in_use
 from protector_models.detectors.shipped.window_aggregation import (
@@ -58,6 +61,7 @@ SCORE_DECIMALS = 4
 _SELF_HARM: Final = "self_harm"
 # Pieces are reported that are at least so harmful, and the worst one.
 _REPORTED_PIECES = 0.1
+_REPORTED_CARELESSNESS = 0.1
 # Changed with every change of what counts as read, so that assessments cached under another rule are not used again.
 _COUNTING = "unknown and dropped words unread"
 
@@ -78,6 +82,17 @@ class _Reading:
     """Of each piece, whether it does by its words."""
     mentions_minor: bool
     """Whether what was tokenised of prompt or response does."""
+
+    def passages(self) -> list[str]:
+        """Return what a text alone says, piece by piece, behind those of each window all of them together."""
+        found: list[str] = []
+        pieces = iter(self.pieces)
+        for window in self.windows:
+            texts = [
+                "" if piece is None else piece.normal_form for _, piece in zip(window.pieces, pieces, strict=False)
+            ]
+            found += [*texts, " ".join(texts)]
+        return found
 
     @property
     def has_prompt(self) -> bool:
@@ -109,6 +124,8 @@ class OnnxHarmDetector:
       in characters without tokens even then count as not read; `unread_characters` has the rule. Emoji and other
       characters without words count as read.
     - Passages in another language than English count as not read, and `languages` names theirs.
+    - Of a text alone `needs` says what the person who wrote it may need, and of an answer `carelessness` how surely it
+      passes over such a person, where the weights have a head for it (`needs_head`). Neither changes a score.
     - Of images the text that was read in them is judged, as part of the prompt; `coverage` says which have none because
       they were not read.
 
@@ -123,19 +140,21 @@ class OnnxHarmDetector:
         scorer: WindowScorer,
         *,
         max_windows: int,
+        needs: NeedsHead | None = None,
     ) -> None:
         self._card = card
         self._scales_K, self._biases_K = np.array([(one.scale, one.bias) for one in card.calibrations]).T
         self._tokenizer = tokenizer
         self._identifier = identifier
         self._scorer = scorer
+        self._needs = needs
         self._layout = PairLayout.for_vocabulary(tokenizer)
         self._max_windows = max_windows
         # Other windows give long texts other scores, other counting another coverage: caches must keep them apart.
         self._revision = card.make_revision(
             f"{_PROMPT_WINDOW} {_RESPONSE_WINDOW} max {max_windows} {_COUNTING} {scorer.engine} {NORMALISATION} "
             f"{LANGUAGE_RULES} {PIECES} {AGGREGATION} {MINORS_RULE} "
-            f"{SELF_HARM_MENTIONS}"
+            f"{SELF_HARM_MENTIONS}{'' if needs is None else f' {needs.revision}'}"
         )
 
     @classmethod
@@ -153,7 +172,7 @@ class OnnxHarmDetector:
 
         Args:
             directory: holds card.json, model.onnx, heads.safetensors and tokenizer.json; the same of an accurate
-                detector in its folder `accurate`, where there is one.
+                detector in its folder `accurate`, and a head for needs in `needs`, where there are such.
             num_threads: CPU threads that compute; the ONNX engine scores a window on each.
             weights: which of both.
             max_windows: the most windows read of one exchange, at least 1.
@@ -167,13 +186,20 @@ class OnnxHarmDetector:
         """
         found = find_weights_in_use(directory, weights)
         scorer = load_scorer(found, num_threads=num_threads, engine=engine, device=device)
-        return cls.compose(found.directory, found.card, scorer, max_windows=max_windows)
+        needs = None if weights == "accurate" else NeedsHead.load(directory, found.fast)
+        return cls.compose(found.directory, found.card, scorer, max_windows=max_windows, needs=needs)
 
     @classmethod
     def compose(
-        cls, directory: Path, card: CheckpointCard, scorer: WindowScorer, *, max_windows: int = DEFAULT_MAX_WINDOWS
+        cls,
+        directory: Path,
+        card: CheckpointCard,
+        scorer: WindowScorer,
+        *,
+        max_windows: int = DEFAULT_MAX_WINDOWS,
+        needs: NeedsHead | None = None,
     ) -> Self:
-        """Puts a detector together from the tokenizer of a directory, a card and a scorer.
+        """Puts a detector together from the tokenizer of a directory, a card, a scorer and a head for needs.
 
         Raises:
             CheckpointError: the card does not fit the detector.
@@ -188,7 +214,7 @@ class OnnxHarmDetector:
         tokenizer: Tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, max_windows=max_windows)
+        return cls(card, tokenizer, LanguageIdentifier.load(), scorer, max_windows=max_windows, needs=needs)
 
     @property
     def revision(self) -> str:
@@ -209,7 +235,7 @@ class OnnxHarmDetector:
         Raises:
             RuntimeError: ONNX Runtime failed.
         """
-        return [self._conclude(reading, logits_SK) for reading, logits_SK in self._score(exchanges)]
+        return [self._conclude(reading, windows) for reading, windows in self._score(exchanges)]
 
     def find_logits(self, exchanges: Sequence[Exchange]) -> list[Numbers]:
         """Returns for each exchange the logits [S, K] of its pieces before calibration, which is fitted on them.
@@ -219,9 +245,25 @@ class OnnxHarmDetector:
         Raises:
             RuntimeError: ONNX Runtime failed.
         """
-        return [logits_SK for _, logits_SK in self._score(exchanges)]
+        return [join_windows(windows, reading.response_indices) for reading, windows in self._score(exchanges)]
 
-    def _score(self, exchanges: Sequence[Exchange]) -> list[tuple[_Reading, Numbers]]:
+    def find_pooled(self, exchanges: Sequence[Exchange]) -> list[tuple[list[str], PooledVectors]]:
+        """Returns for each exchange the passages of its response and their pooled vectors [S, P], to learn from.
+
+        Of a text alone passages are its pieces, behind those of each window all of them together; of an answer to a
+        prompt they are its windows.
+
+        Raises:
+            RuntimeError: ONNX Runtime failed.
+        """
+        found: list[tuple[list[str], PooledVectors]] = []
+        for reading, windows in self._score(exchanges):
+            pooled_SP = _pool(windows, whole=reading.has_prompt)
+            assert pooled_SP is not None  # every engine with an encoder gives them
+            found.append(([""] * len(pooled_SP) if reading.has_prompt else reading.passages(), pooled_SP))
+        return found
+
+    def _score(self, exchanges: Sequence[Exchange]) -> list[tuple[_Reading, list[WindowLogits]]]:
         readings: list[_Reading] = []
 
         def read_all() -> Iterator[TokenPair]:
@@ -231,10 +273,7 @@ class OnnxHarmDetector:
                 yield from reading.windows
 
         scored = iter(self._scorer.score(read_all()))
-        return [
-            (reading, join_windows([next(scored) for _ in reading.windows], reading.response_indices))
-            for reading in readings
-        ]
+        return [(reading, [next(scored) for _ in reading.windows]) for reading in readings]
 
     def _read(self, exchange: Exchange) -> _Reading:
         prompt, response = (
@@ -275,8 +314,8 @@ class OnnxHarmDetector:
             for index, response_index in enumerate(response_indices)
         ]
 
-    def _conclude(self, reading: _Reading, raw_SK: Numbers) -> Assessment | ItemFailure:
-        logits_SK = raw_SK * self._scales_K + self._biases_K
+    def _conclude(self, reading: _Reading, windows: Sequence[WindowLogits]) -> Assessment | ItemFailure:
+        logits_SK = join_windows(windows, reading.response_indices) * self._scales_K + self._biases_K
         if not np.isfinite(logits_SK).all():
             return ItemFailure(error="NotFiniteScore", message="the model's output was not a finite number")
         harm_S, categories_SC = judge_pieces(logits_SK, ANSWER if reading.has_prompt else ALONE)
@@ -292,7 +331,23 @@ class OnnxHarmDetector:
             coverage=reading.coverage,
             languages=reading.languages,
             pieces=self._report(reading, harm_S, categories_SC) if self._scorer.tells_pieces_apart else None,
+            needs=self._find_needs(reading, windows),
+            carelessness=self._find_carelessness(reading, windows),
         )
+
+    def _find_needs(self, reading: _Reading, windows: Sequence[WindowLogits]) -> dict[str, float]:
+        pooled_SP = None if self._needs is None or reading.has_prompt else _pool(windows, whole=False)
+        if self._needs is None or pooled_SP is None:
+            return {}
+        needs = self._needs.find_needs(reading.passages(), pooled_SP)
+        return {need: round(score, SCORE_DECIMALS) for need, score in needs.items()}
+
+    def _find_carelessness(self, reading: _Reading, windows: Sequence[WindowLogits]) -> float | None:
+        pooled_SP = _pool(windows, whole=True) if self._needs is not None and reading.has_prompt else None
+        if self._needs is None or pooled_SP is None:
+            return None
+        carelessness = round(self._needs.find_carelessness(pooled_SP), SCORE_DECIMALS)
+        return carelessness if carelessness >= _REPORTED_CARELESSNESS else None
 
     def _report(self, reading: _Reading, harm_S: Numbers, categories_SC: Numbers) -> tuple[ScoredPiece, ...]:
         worst = np.argsort(-harm_S, kind="stable")[:MAX_SCORED_PIECES]
@@ -314,3 +369,9 @@ class OnnxHarmDetector:
             for name, score in zip(self._card.categories, scores_C, strict=True)
         }
         return apply_minors_rule(scores, mentions_minor=reading.mentions_minor)
+
+
+def _pool(windows: Sequence[WindowLogits], *, whole: bool) -> PooledVectors | None:
+    """Return the vectors of all passages of some windows, or of each window as a whole; None where there are none."""
+    pooled = [window.pooled_SP for window in windows if window.pooled_SP is not None]
+    return np.concatenate([vectors[-1:] if whole else vectors for vectors in pooled]) if pooled else None

@@ -8,7 +8,7 @@ Shapes: K logits, S pieces of one window.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class CalibratedScorer:
         """
         scales_K, biases_K = np.array([(one.scale, one.bias) for one in self.calibrations], dtype=np.float32).T
         return [
-            WindowLogits(pieces_SK=found.pieces_SK * scales_K + biases_K, whole_K=found.whole_K * scales_K + biases_K)
+            replace(found, pieces_SK=found.pieces_SK * scales_K + biases_K, whole_K=found.whole_K * scales_K + biases_K)
             for found in self.scorer.score(windows)
         ]
 
@@ -104,8 +104,9 @@ class PairScorer:
 
 
 def join(fast: WindowLogits, accurate: WindowLogits, accurate_share: float) -> WindowLogits:
-    """Returns the weighted mean of what two engines say of one window."""
-    return WindowLogits(
+    """Returns the weighted mean of what two engines say of one window; vectors are the fast one's."""
+    return replace(
+        fast,
         pieces_SK=(1.0 - accurate_share) * fast.pieces_SK + accurate_share * accurate.pieces_SK,
         whole_K=(1.0 - accurate_share) * fast.whole_K + accurate_share * accurate.whole_K,
     )

@@ -40,6 +40,11 @@ class WeightsInUse:
     """Of what is served: revision, calibrations, thresholds."""
     pair: PairInUse | None = None
 
+    @property
+    def fast(self) -> CheckpointCard:
+        """The card of the detector in the folder: of a pair the fast one's."""
+        return self.card if self.pair is None else self.pair.fast
+
 
 def find_weights_in_use(directory: Path, which: Weights) -> WeightsInUse:
     """Read the cards of a weights directory, and check every file that they name.

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from protector_models.moderation.conversation import MAX_IDENTIFIER_CHARACTERS
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule
+from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.rules import GENERAL_CATEGORIES, PolicyModel, Rule
 from protector_models.moderation.policy.tenant_rules import (
     Margin,
@@ -26,10 +27,12 @@ DEFAULT_TENANT = "default"
 
 
 _LATER_FIELDS = (
+    "needs",
     "judge_prompt",
     "on_detector_outage",
     "on_detoxifier_outage",
     "on_mllm_outage",
+    "omit_up_to_by_category",
     "deliver_partial",
     "release_margin",
     "suspect_margin",
@@ -46,12 +49,14 @@ class TenantOverrides(PolicyModel):
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)] | None = None
     rewrite_methods: dict[str, RewriteMethods] = Field(default_factory=dict)
     omit_up_to: OmitShare | None = None
+    omit_up_to_by_category: dict[str, OmitShare] = Field(default_factory=dict)
     deliver_partial: bool | None = None
     release_margin: Margin | None = None
     suspect_margin: Margin | None = None
     on_second_opinion: Literal["refuse", "deliver"] | None = None
     omissions: dict[str, PolicyText] = Field(default_factory=dict)
     safe_completions: dict[str, PolicyText] = Field(default_factory=dict)
+    needs: tuple[NeedRule, ...] | None = None
     slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
     default_language: Language | None = None
     on_unread_text: Literal[Action.ALLOW, Action.REVIEW, Action.BLOCK] | None = None
@@ -116,10 +121,10 @@ class Policy(TenantRules):
         content = self.model_dump(mode="json")
         # Of fields that came later a default says nothing, so that the policies that are in use keep their revisions.
         for name in _LATER_FIELDS:
-            if content[name] == TenantRules.model_fields[name].default:
+            if content[name] in (TenantRules.model_fields[name].get_default(call_default_factory=True), []):
                 del content[name]
             for overrides in content["tenants"].values():
-                if overrides[name] is None:
+                if overrides[name] in (None, {}):
                     del overrides[name]
         return make_revision(self.version, content)
 
@@ -150,6 +155,14 @@ class Policy(TenantRules):
 
     def _every_rules(self) -> list[TenantRules]:
         return [self, *self._rules_of_tenants.values()]
+
+    def completions_for_needs(self) -> set[str]:
+        """Return the texts that somebody's needs choose, by their names in `safe_completions`."""
+        return {rule.completion for rules in self._every_rules() for rule in rules.needs}
+
+    def looks_at_needs(self) -> bool:
+        """Tell whether what a person needs matters to somebody."""
+        return any(rules.needs for rules in self._every_rules())
 
     def judges_prompts(self) -> bool:
         """Tell whether the requests of some tenant are judged."""

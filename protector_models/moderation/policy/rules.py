@@ -50,6 +50,12 @@ class Decision:
     withheld: bool = False
     """Whether the response is held back under review, whatever `deliver_under_review` says: some rule wants it
     rewritten or blocked, though another asks for more, or it was not judged as a whole."""
+    need: str | None = None
+    """What the person who writes needs, where that chose the text."""
+    completion: str | None = None
+    """The text of the policy that was chosen for it; None: that of the category."""
+    only_completes: bool = False
+    """Whether that text alone may stand in for the response."""
 
 
 def judge(assessment: Assessment, rules: Sequence[Rule]) -> Decision:

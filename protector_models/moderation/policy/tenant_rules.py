@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from protector_models.moderation.model_outputs import Assessment
 from protector_models.moderation.outages import OnOutage
 from protector_models.moderation.policy.image_rules import ImageRule, find_image_rule, has_known, has_unread
+from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.rules import (
     Decision,
     PolicyModel,
@@ -57,8 +58,10 @@ Margin = Annotated[float, Field(strict=True, ge=0, lt=1)]
 """A share of a rule's threshold."""
 
 
-_SURE_SHARE = 0.5
-"""Of the harmfulness that a category has to score for its texts to be used."""
+_CERTAIN_SHARE = 0.5
+"""Of the harmfulness from which on a category's score says that the harm is of that kind, whatever else it is."""
+_LIKELY_SHARE = 0.3
+"""Of the harmfulness that a category has to score in any case for its texts to be used."""
 _CLOSE_SHARE = 0.8
 """Of a category's score from which on another one is as likely."""
 
@@ -78,6 +81,8 @@ class TenantRules(PolicyModel):
     nothing of a harmful response is kept."""
     omit_up_to: OmitShare = 0.5
     """`omit` applies where harmful sentences are at most this share of a response's characters."""
+    omit_up_to_by_category: dict[str, OmitShare] = Field(default_factory=dict)
+    """The same for single categories: beside an insult more may be worth keeping than beside a recipe for harm."""
     deliver_partial: bool = True
     """Whether anything of a harmful response may be delivered: without it `edit` and `omit` are passed over."""
     release_margin: Margin = 0.5
@@ -93,6 +98,9 @@ class TenantRules(PolicyModel):
     """What stands for sentences that were left out, by category; "default" must be there if `omit` is a method."""
     safe_completions: dict[str, PolicyText]
     """Texts delivered in place of a harmful response, by category; "default" must be there."""
+    needs: tuple[NeedRule, ...] = ()
+    """Whose words a person gets in whose last turns the detector finds a need; of those that apply the first counts.
+    What an answer was found harmful as then no longer chooses the text."""
     slots: dict[SlotName, PolicyText] = Field(default_factory=dict)
     """What `{name}` in any of those texts stands for, by name."""
     default_language: Language = "en"
@@ -142,6 +150,11 @@ class TenantRules(PolicyModel):
         if self.where_method_stands(RewriteMethod.OMIT):
             _require_default(self.omissions, "omissions")
         _require_tries_for_all(self.rewrite_methods, self.max_rewrite_attempts)
+        for rule in self.needs:
+            if rule.completion not in self.safe_completions:
+                raise ValueError(
+                    f"needs: expected a completion among {sorted(self.safe_completions)}, got {rule.completion!r}"
+                )
         texts = {"safe_completions": self.safe_completions, "omissions": self.omissions}
         require_usable_texts(texts, self.slots, default_language=self.default_language)
         return self
@@ -209,7 +222,8 @@ class TenantRules(PolicyModel):
     def text_category(self, category: str | None, assessment: Assessment | None) -> str | None:
         """Return whose texts fit a response that is harmful in `category`: None, the default ones, if that is not sure.
 
-        It is where a rule names the category, or no other one comes near it and it is what most of the harm is.
+        It is where a rule names the category, where most of the harm is of its kind, or where some of it is and no
+        other category comes near.
 
         Args:
             category: what the rules say.
@@ -222,8 +236,13 @@ class TenantRules(PolicyModel):
         if score is None:
             return category
         rival = max((other for name, other in scores.items() if name != category), default=0.0)
-        is_sure = score >= _SURE_SHARE * assessment.harmfulness and rival <= _CLOSE_SHARE * score
-        return category if is_sure else None
+        harmfulness = assessment.harmfulness
+        is_likely = score >= _LIKELY_SHARE * harmfulness and rival <= _CLOSE_SHARE * score
+        return category if is_likely or score >= _CERTAIN_SHARE * harmfulness else None
+
+    def omit_share(self, category: str | None) -> float:
+        """Return the largest share of a response's characters, harmful in `category`, that `omit` leaves out."""
+        return self.omit_up_to_by_category.get(category or DEFAULT, self.omit_up_to)
 
     def where_method_stands(self, method: RewriteMethod) -> list[str]:
         """Return the categories whose methods have this one among them, sorted."""

@@ -75,6 +75,12 @@ class EpochDraw:
     num_judged: int
     num_spoilt: int
     """A third each: edited in part, edited wrongly, broken."""
+    num_kept: int
+    """Harmless sentences with names, groups of people and alarming words."""
+    innocent_repeats: int
+    """How often each innocent sentence stands in a pass."""
+    careful_repeats: int
+    """How often each toxic sentence does that was edited for this project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +92,16 @@ class EncodedEdits:
     safe: list[EncodedSentence]
     judged: list[EncodedSentence]
     """Texts that are known to be toxic or not as a whole."""
+    innocent: list[EncodedSentence]
+    careful: list[EncodedSentence]
+    kept: list[EncodedSentence]
     tokenizer: Tokenizer
     sources: list[str]
-    """The toxic sentences, in their normal form, and for each of their words the share of each tag."""
+    """The toxic sentences, with the careful ones at the end, in their normal form, and for each of their words the
+    share of each tag."""
     shares: list[list[Mapping[str, float]]]
     harmless: list[str]
-    """The neutral and the safe sentences as texts."""
+    """All sentences that are to stay as they are, as texts."""
     tag_names: tuple[str, ...]
     """The tags that the model knows, without `KEEP`, the most frequent first."""
 
@@ -105,30 +115,35 @@ def encode_edits(examples: EditExamples, tokenizer: Tokenizer, *, min_tag_weight
         min_tag_weight: sum of shares, over all words, from which on a tag is one that the model learns.
     """
     # In its normal form, which is its own normal form: the words tagged are then those that are encoded.
-    sources = [normalise(sentence.source, tokenizer.token_to_id).text for sentence in examples.training]
-    shared = [
-        share_tags(source, sentence.rewrites) for source, sentence in zip(sources, examples.training, strict=True)
-    ]
+    rewritten = [*examples.training, *examples.careful]
+    sources = [normalise(sentence.source, tokenizer.token_to_id).text for sentence in rewritten]
+    shared = [share_tags(source, sentence.rewrites) for source, sentence in zip(sources, rewritten, strict=True)]
     tag_names = _choose_tags(shared, min_tag_weight)
     numbers = {name: number for number, name in enumerate(tag_names)}
     toxic = [_encode(source, tokenizer, shares, numbers) for source, shares in zip(sources, shared, strict=True)]
     return EncodedEdits(
-        toxic=toxic,
+        toxic=toxic[: len(examples.training)],
+        careful=toxic[len(examples.training) :],
         neutral=[_encode(text, tokenizer) for text in examples.neutral],
         safe=[_encode(text, tokenizer) for text in examples.safe],
         judged=[_encode_judged(judged, tokenizer) for judged in examples.judged],
+        innocent=[_encode(text, tokenizer) for text in examples.innocent],
+        kept=[_encode(text, tokenizer) for text in examples.kept],
         tokenizer=tokenizer,
         sources=sources,
         shares=shared,
-        harmless=[*examples.neutral, *examples.safe],
+        harmless=[*examples.neutral, *examples.safe, *examples.innocent, *examples.kept],
         tag_names=tag_names,
     )
 
 
 def draw_epoch(edits: EncodedEdits, draw: EpochDraw, *, batch_size: int, rng: random.Random) -> Iterator[EditBatch]:
-    """Yields all toxic sentences once, with some of the others and some spoilt ones among them, in random order."""
+    """Yields all toxic sentences once, with the careful and some of the other ones and some spoilt ones among them."""
     drawn = [
         *edits.toxic,
+        *edits.careful * draw.careful_repeats,
+        *edits.innocent * draw.innocent_repeats,
+        *rng.sample(edits.kept, min(draw.num_kept, len(edits.kept))),
         *rng.sample(edits.neutral, min(draw.num_neutral, len(edits.neutral))),
         *rng.sample(edits.safe, min(draw.num_safe, len(edits.safe))),
         *rng.sample(edits.judged, min(draw.num_judged, len(edits.judged))),

@@ -10,6 +10,7 @@ from protector_models.moderation.sentences import split_sentences
 from protector_models.records.examples import is_held_out, read_training_set
 from protector_models.records.excluded_texts import is_excluded_text
 from protector_models.records.mix import BENIGN_SETS
+from protector_models.training.detoxification.careful_rows import RewrittenSentence, load_careful_rows
 from protector_models.training.detoxification.edit_alignment import WeightedRewrite
 from protector_models.training.detoxification.edit_corruption import JudgedSentence
 
@@ -20,19 +21,20 @@ machine's, which change more words than people do."""
 JUDGED_SETS = ("paradetox/cannot_rewrite", "toxichat_reddit/turns")
 """Not davidson, sbic and decodingtrust: the judge that evaluation uses learned from those."""
 
+KEPT_SETS = (
+    "bold_neutral/train",
+    "identity_groups/train",
+    "identity_templates/train",
+    "persona_statements/train",
+    "seegull_frames/train",
+    "written/safe",
+)
+"""Sets of which the harmless rows are kept as they are: sentences with names, titles and words for groups of people,
+and answers that sound alarming and are not."""
+
 _HUMAN_SET = "paradetox/train"
 _MAX_PER_BENIGN_SET = 2_500
 _MIN_WORDS, _MAX_WORDS = 4, 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewrittenSentence:
-    """A toxic sentence and how it was rewritten."""
-
-    source: str
-    rewrites: tuple[WeightedRewrite, ...]
-    human_rewrites: tuple[str, ...]
-    """Those of people, in the order of the data; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +52,26 @@ class EditExamples:
     """Others of them, from answers that no training sentence is of."""
     judged: list[JudgedSentence]
     """Posts that people judged toxic or not, without a rewrite."""
+    innocent: list[str]
+    """Sentences written for this project with words that elsewhere are insults: nothing in them is to be edited."""
+    held_out_innocent: list[str]
+    careful: list[RewrittenSentence]
+    """Toxic sentences with the same words, and edits written for this project."""
+    held_out_careful: list[RewrittenSentence]
+    kept: list[str]
+    """Harmless sentences of `KEPT_SETS`."""
+    held_out_kept: list[str]
 
 
-def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -> EditExamples:
+def load_edit_examples(
+    directory: Path, *, validation_percent: int, careful_validation_percent: int, seed: int
+) -> EditExamples:
     """Reads the pairs and the safe sentences that lie under `directory`.
 
     Args:
         directory: holds one directory per set.
         validation_percent: share of toxic sentences held out, decided by a hash of the sentence alone.
+        careful_validation_percent: likewise of the rows that were written for this project.
         seed: of the draw of safe sentences.
 
     Sentences that occur in a public benchmark are left out (`excluded_texts`).
@@ -84,6 +98,8 @@ def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -
         elif by_people:
             held_out.append(sentence)
     safe = _draw_safe_sentences(directory, random.Random(seed))
+    kept = _read_kept_sentences(directory)
+    rows = load_careful_rows(held_out_percent=careful_validation_percent)
     return EditExamples(
         training=training,
         held_out=held_out,
@@ -91,6 +107,12 @@ def load_edit_examples(directory: Path, *, validation_percent: int, seed: int) -
         safe=[sentence for sentence in safe if not is_held_out(sentence, percent=validation_percent)],
         held_out_safe=[sentence for sentence in safe if is_held_out(sentence, percent=validation_percent)],
         judged=_read_judged(directory),
+        innocent=rows.innocent,
+        held_out_innocent=rows.held_out_innocent,
+        careful=rows.pairs,
+        held_out_careful=rows.held_out_pairs,
+        kept=[sentence for sentence in kept if not is_held_out(sentence, percent=validation_percent)],
+        held_out_kept=[sentence for sentence in kept if is_held_out(sentence, percent=validation_percent)],
     )
 
 
@@ -104,6 +126,17 @@ def _draw_safe_sentences(directory: Path, rng: random.Random) -> list[str]:
             if fitting:
                 drawn.append(rng.choice(fitting))
     return drawn
+
+
+def _read_kept_sentences(directory: Path) -> list[str]:
+    """Reads every sentence of the harmless rows, whichever field they have."""
+    texts = [
+        record.text or record.response
+        for name in KEPT_SETS
+        for record in read_training_set(directory, name)
+        if record.label == 0
+    ]
+    return list(dict.fromkeys(sentence for text in texts for sentence in _fitting_sentences(text)))
 
 
 def _read_judged(directory: Path) -> list[JudgedSentence]:

@@ -11,6 +11,7 @@ from protector_models.detoxification.edit_model import EditModel, EditModelCard
 from protector_models.evaluation.detoxification.text_scores import chrf
 from protector_models.moderation.batch_cuts import split_by_count
 from protector_models.moderation.model_outputs import ItemFailure
+from protector_models.training.detoxification.careful_rows import RewrittenSentence
 from protector_models.training.detoxification.edit_examples import EditExamples
 from protector_models.training.detoxification.edit_export import export_edit_fp32
 from protector_models.training.detoxification.edit_network import EditNetwork
@@ -72,7 +73,14 @@ def package_edit_model(
 
 def count_measured_texts(examples: EditExamples) -> int:
     """Returns how many texts packaging edits."""
-    return len(examples.held_out) + len(_unseen_safe(examples))
+    groups = (
+        examples.held_out,
+        _unseen_safe(examples),
+        examples.held_out_innocent,
+        examples.held_out_careful,
+        examples.held_out_kept,
+    )
+    return sum(len(group) for group in groups)
 
 
 def _unseen_safe(examples: EditExamples) -> Sequence[str]:
@@ -87,14 +95,29 @@ def _measure(
     edited = _edit(model, sources, report_texts)
     safe = _unseen_safe(examples)
     kept = _edit(model, safe, report_texts)
-    overlaps = [chrf(text, sentence.human_rewrites) for text, sentence in zip(edited, examples.held_out, strict=True)]
+    innocent = _edit(model, examples.held_out_innocent, report_texts)
+    careful_sources = [sentence.source for sentence in examples.held_out_careful]
+    careful = _edit(model, careful_sources, report_texts)
+    kept_sentences = _edit(model, examples.held_out_kept, report_texts)
     return {
         "num_toxic": len(sources),
         "toxic_edited": _share(sources, edited),
-        "chrf": round(sum(overlaps) / max(1, len(overlaps)), 4),
+        "chrf": _overlap(edited, examples.held_out),
         "num_safe": len(safe),
         "safe_changed": _share(safe, kept),
+        "num_innocent": len(innocent),
+        "innocent_changed": _share(examples.held_out_innocent, innocent),
+        "num_careful": len(careful),
+        "careful_edited": _share(careful_sources, careful),
+        "careful_chrf": _overlap(careful, examples.held_out_careful),
+        "num_kept": len(kept_sentences),
+        "kept_changed": _share(examples.held_out_kept, kept_sentences),
     }
+
+
+def _overlap(edited: Sequence[str], sentences: Sequence[RewrittenSentence]) -> float:
+    overlaps = [chrf(text, sentence.human_rewrites) for text, sentence in zip(edited, sentences, strict=True)]
+    return round(sum(overlaps) / max(1, len(overlaps)), 4)
 
 
 def _edit(model: EditModel, texts: Sequence[str], report_texts: Callable[[int], None]) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from protector_models.training.detoxification.edit_batches import EditBatch, EncodedEdits, EpochDraw, draw_epoch
 from protector_models.training.detoxification.edit_network import EditLogits, EditNetwork
+from protector_models.training.detoxification.edit_restart import load_served_weights
 from protector_models.training.optimisation import LoopPlan, StepCost, run_steps
 from protector_models.training.resumable import Run, TrainingProgress, learning_rate_factor
 
@@ -23,8 +24,10 @@ class EditRecipe:
     """Every choice of a run; two runs with equal recipes and data see the same batches in the same order."""
 
     seed: int = 17
+    start: str = ""
+    """Hash of the served model that the run goes on from; empty: it begins with the encoder."""
     num_steps: int = 3_700
-    """Optimiser steps of one batch each: about five passes over the toxic sentences."""
+    """Optimiser steps of one batch each: five passes over the toxic sentences."""
     batch_size: int = 32
     num_neutral: int = 3_000
     """Rewrites by people that stand in each pass as sentences to be kept."""
@@ -34,6 +37,12 @@ class EditRecipe:
     """Posts in each pass that are known to be toxic or not, and no more."""
     num_spoilt: int = 6_000
     """Sentences in each pass that edits left half done, or broke."""
+    num_kept: int = 1_500
+    """Harmless sentences with names, groups of people and alarming words in each pass."""
+    innocent_repeats: int = 2
+    """How often each innocent sentence stands in a pass."""
+    careful_repeats: int = 3
+    """How often each toxic sentence does that was edited for this project."""
     min_tag_weight: float = 1.5
     """Rewrites that have to ask for a tag before it is learned; those of a machine count less."""
     encoder_lr: float = 2e-4
@@ -48,14 +57,37 @@ class EditRecipe:
     toxic_loss_weight: float = 0.3
     fluent_loss_weight: float = 0.3
     validation_percent: int = 5
+    careful_validation_percent: int = 20
+    """Of the sentences written for this project: there are fewer of them."""
     checkpoint_every: int = 100
     """Steps between resumable checkpoints."""
+
+
+def go_on_from(start: str) -> EditRecipe:
+    """Returns the recipe of a short run that goes on from a served model: to teach it what few sentences show.
+
+    These sentences stand in it more often than they do in a run from the encoder, which sees each more often.
+    """
+    return EditRecipe(
+        start=start,
+        num_steps=800,
+        encoder_lr=1e-4,
+        head_lr=5e-4,
+        num_neutral=1_800,
+        num_safe=1_500,
+        num_judged=1_000,
+        num_spoilt=3_600,
+        num_kept=1_200,
+        innocent_repeats=6,
+        careful_repeats=8,
+    )
 
 
 def train_edit_network(
     edits: EncodedEdits,
     *,
     encoder_directory: Path,
+    start_directory: Path | None,
     checkpoint_directory: Path,
     recipe: EditRecipe,
     report: Callable[[TrainingProgress], None],
@@ -65,6 +97,7 @@ def train_edit_network(
     Args:
         edits: the encoded sentences.
         encoder_directory: the pretrained encoder in Hugging Face form.
+        start_directory: the served model that the run goes on from, if there is one.
         checkpoint_directory: where `checkpoint.pt` is kept.
         recipe: the choices of the run.
         report: called after each step; may not block for long.
@@ -73,6 +106,7 @@ def train_edit_network(
         The trained network in evaluation mode.
 
     Raises:
+        CheckpointError: the served model is damaged, or of another form.
         ValueError: the directory holds a checkpoint of another recipe.
         FloatingPointError: the loss became NaN or infinite.
     """
@@ -80,6 +114,8 @@ def train_edit_network(
     network = EditNetwork.from_pretrained(
         encoder_directory, num_tags=len(edits.tag_names), dropout=recipe.dropout
     ).train()
+    if start_directory is not None:
+        load_served_weights(network, start_directory, edits.tag_names)
     optimizer = _make_optimizer(network, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -144,6 +180,9 @@ def _draw_batches(edits: EncodedEdits, recipe: EditRecipe) -> Iterator[EditBatch
         num_safe=recipe.num_safe,
         num_judged=recipe.num_judged,
         num_spoilt=recipe.num_spoilt,
+        num_kept=recipe.num_kept,
+        innocent_repeats=recipe.innocent_repeats,
+        careful_repeats=recipe.careful_repeats,
     )
     while True:
         yield from draw_epoch(edits, draw, batch_size=recipe.batch_size, rng=rng)

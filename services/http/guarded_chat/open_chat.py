@@ -10,6 +10,7 @@ from protector_models.moderation.held_back import HeldBackAnswer, Progress
 from protector_models.moderation.messages.blanks import is_blank
 from protector_models.moderation.messages.message import ImagePart, Message, UnreadContent
 from protector_models.moderation.off_loop import off_loop
+from protector_models.moderation.policy.needs import choose_completion
 from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import ChatModel, Metrics, Moderates
@@ -175,9 +176,9 @@ async def _judge_input(
     if rules.judge_prompt != "enforce" or rules.shadow:
         return JudgedInput(judged=judged)
     replaces = action is Action.REWRITE and not asked.is_of_form
-    return JudgedInput(
-        judged=judged, action=action, instead=rules.safe_completion(verdict.category) if replaces else None
-    )
+    needs = {} if verdict.assessment is None else verdict.assessment.needs
+    completion = choose_completion(rules.needs, verdict.category, needs)
+    return JudgedInput(judged=judged, action=action, instead=rules.safe_completion(completion) if replaces else None)
 
 
 def _to_input(event: ConversationEvent) -> ConversationEvent | None:

@@ -1,14 +1,16 @@
 """Texts through the Moderator, or straight through the edit model, over fakes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from pipelines.commands.rewritten import allow_only, edit_texts, moderate_texts
+from protector_models.detoxification.broken_sentences import BROKEN_SENTENCE
 from protector_models.detoxification.detoxifier import ModelDetoxifier
 from protector_models.moderation.errors import ConfigurationError
 from protector_models.moderation.fakes import POISON, FakeHarmDetector, FakeTextEditor, RecordedMetrics
 from protector_models.moderation.memory_cache import MemoryVerdictCache
+from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.policy.policy import TenantOverrides
 from protector_models.moderation.verdict import Action, RewriteMethod
@@ -51,6 +53,22 @@ async def test_the_edit_model_has_every_text_and_what_it_made_is_delivered_only_
         one and one.harmfulness for one in (rewritten["edited"].assessment, rewritten["edited"].rewrite_assessment)
     ]
     assert scores == [0.9, 0.0]
+
+
+class BreakingEditor(FakeTextEditor):
+    def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:
+        return [ItemFailure(error=BROKEN_SENTENCE, message="expected whole sentences") for _ in texts]
+
+
+async def test_where_no_edit_leaves_a_sentence_whole_the_text_stays_or_nothing_is_delivered_and_it_says_why() -> None:
+    detoxifier = ModelDetoxifier(editor=BreakingEditor(), generator=None, timeout_s=10)
+    texts = ["Take the bus.", "You harm=0.9 driver."]
+    found = await edit_texts(FakeHarmDetector(), detoxifier, builders.policy(), texts, prompt="How do I get home?")
+    await detoxifier.close()
+    assert [(one.action, one.after, one.refused_reason) for one in found] == [
+        (Action.ALLOW, texts[0], BROKEN_SENTENCE),
+        (Action.REVIEW, None, BROKEN_SENTENCE),
+    ]
 
 
 async def test_a_text_takes_the_path_of_an_event_of_its_tenant() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protector_models.detoxification.broken_sentences import BROKEN_SENTENCE
 from protector_models.detoxification.detoxifier import ModelDetoxifier, TextEditor, load_detoxifier
 from protector_models.detoxification.settings import DetoxifierSettings
 from protector_models.moderation.errors import DependencyError, ModelUnavailableError
@@ -65,6 +66,23 @@ async def test_a_span_that_goes_leaves_no_gap(response: str, places: list[tuple[
 async def test_where_nothing_was_changed_there_is_no_rewrite() -> None:
     assert await _text(_edit("All is well.", (0, 12))) == "NothingToEdit"
     assert await _text(_edit("All is well.")) == "NothingToEdit"
+
+
+class BreakingEditor(FakeTextEditor):
+    """Can edit nothing without breaking a sentence."""
+
+    def edit(self, texts: Sequence[str]) -> list[str | ItemFailure]:
+        return [ItemFailure(error=BROKEN_SENTENCE, message="expected whole sentences") for _ in texts]
+
+
+async def test_what_no_edit_leaves_whole_fails_alone_and_says_nothing_against_the_model() -> None:
+    detoxifier = _detoxifier(BreakingEditor(), OpenFakeDetoxifier())
+    broken, generated = await detoxifier.rewrite([_edit(TOXIC, (0, 8)), _generate()])
+    assert isinstance(broken, ItemFailure)
+    assert broken.error == BROKEN_SENTENCE
+    assert isinstance(generated, Rewrite)
+    detoxifier.warm_up()
+    await _detoxifier(BreakingEditor()).check_health(timeout_s=10)
 
 
 async def test_a_method_without_a_model_is_a_failure_of_that_request_alone() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_an_edit_that_costs_more_than_it_gains_is_not_made() -> None:
 def test_another_word_is_tried_where_the_first_choice_does_not_read_well() -> None:
     scorer = ScriptedScorer({"moron": 0.95}, broken=frozenset({"he is a"}))
     assert edit_sentence("he is a moron", scorer, TAGS, PLAN) == "he is a person"
-    assert edit_sentence("he is a moron", scorer, TAGS, PLAN.model_copy(update={"num_repairs": 0})) == "he is a"
+    assert edit_sentence("he is a moron", scorer, TAGS, PLAN.model_copy(update={"num_repairs": 0})) is None
 
 
 def test_no_candidate_is_read_more_often_than_the_plan_allows() -> None:
@@ -90,9 +91,25 @@ def test_what_holds_no_words_to_edit_comes_back_as_it_was(sentence: str) -> None
 def test_praise_never_takes_an_insults_place() -> None:
     tags = (DELETE, replace_tag(["good"]))
     scorer = ScriptedScorer({"moron": 0.95}, replaced=frozenset({"moron"}), broken=frozenset({"he is a"}))
-    assert edit_sentence("he is a moron", scorer, tags, PLAN) == "he is a"
+    assert edit_sentence("he is a moron", scorer, tags, PLAN) is None
+    assert edit_sentence("he came, the moron", scorer, tags, PLAN) is None
 
 
 def test_the_same_word_does_not_take_two_places_side_by_side() -> None:
     scorer = ScriptedScorer({"feckless": 0.95, "fools": 0.95}, replaced=frozenset({"feckless", "fools"}))
     assert edit_sentence("these feckless fools again", scorer, TAGS, PLAN) == "these person again"
+
+
+def test_what_most_people_replace_is_not_left_out() -> None:
+    """Leaving out is the likeliest single edit, and less likely than the others together."""
+    tags = (DELETE, replace_tag(["person"]), replace_tag(["guy"]))
+
+    class Divided(ScriptedScorer):
+        def score(self, sentence: str) -> SentenceScores:
+            scores = super().score(sentence)
+            logits = np.tile(np.array([[1.4, 0.5, 0.4]], dtype=np.float32), (len(scores.words), 1))
+            return replace(scores, tag_logits_WK=logits)
+
+    assert edit_sentence("some moron came", Divided({"moron": 0.95}), tags, PLAN) == "some came"
+    cautious = PLAN.model_copy(update={"deletion_from": 0.6})
+    assert edit_sentence("some moron came", Divided({"moron": 0.95}), tags, cautious) == "some person came"

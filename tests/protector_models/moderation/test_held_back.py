@@ -13,6 +13,7 @@ from protector_models.moderation.held_back import HeldBackAnswer, PieceNotJudged
 from protector_models.moderation.memory_cache import MemoryVerdictCache
 from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.moderator import Moderator
+from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.verdict import Action, Outcome, RewriteMethod
 from tests.builders import SAFE_TEXT, event, policy
@@ -263,3 +264,29 @@ async def test_what_passed_before_a_piece_that_cannot_be_judged_can_still_go_out
         await held_back.read(f"{PLAIN * 3}{POISON} {PLAIN * 3}", is_whole=True)
     again = answer(progress=held_back.progress)
     assert await again.read(PLAIN * 2) == (PLAIN * 3).rstrip()
+
+
+async def read_beside_danger(texts: dict[str, str], said: str) -> tuple[str, HeldBackAnswer]:
+    """Return what goes out to somebody in danger, and what judged it."""
+    danger = NeedRule(need="danger", threshold=0.5, completion="self_harm", answer_threshold=0.3)
+    rules = policy().model_copy(update={"needs": (danger,), "safe_completions": {"default": SAFE_TEXT, **texts}})
+    moderator = Moderator(
+        policy=rules,
+        detector=FakeHarmDetector(),
+        cache=MemoryVerdictCache(max_entries=1_000),
+        metrics=RecordedMetrics(),
+    )
+    held_back = HeldBackAnswer(event(None, prompt="need=danger"), moderator, rules, name_language=None)
+    return await held_back.read(said, is_whole=True), held_back
+
+
+async def test_somebody_in_danger_is_told_so_after_what_went_out_already() -> None:
+    said = f"{PLAIN}This part is harm=0.35 and no other rule minds such a thing here. "
+    out, _ = await read_beside_danger({"self_harm": "Please talk to somebody."}, said)
+    assert out == f"{PLAIN.rstrip()}\n\nPlease talk to somebody."
+
+
+async def test_somebody_in_danger_gets_no_other_text_where_theirs_may_not_be_released() -> None:
+    out, held_back = await read_beside_danger({"self_harm": "harm=0.9"}, HARM)
+    assert SAFE_TEXT not in out
+    assert held_back.progress.is_withheld

@@ -9,7 +9,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeDetoxifier
 from protector_models.moderation.policy.policy import Policy
 from protector_models.moderation.verdict import RewriteMethod, Verdict
-from tests.builders import SAFE_TEXT, event, policy, rule
+from tests.builders import SAFE_TEXT, assessment, event, policy, rule
 from tests.protector_models.moderation.rig import Rig, build_rig, verdicts
 
 INSULT = "You are harm=0.9 category=harassment and everybody knows it."
@@ -143,14 +143,29 @@ async def test_a_second_opinion_is_not_asked_about_the_policys_own_texts() -> No
     assert "second_opinion" not in verdict.model_revisions
 
 
-async def test_where_two_categories_are_about_as_likely_the_neutral_texts_are_used() -> None:
+async def test_the_texts_are_those_of_the_category_that_is_sure_or_that_a_rule_names() -> None:
     rules = policy(
         rules=[rule(), rule(0.95, category="self_harm")],
         rewrite_methods={"default": ["complete"]},
         safe_completions={"harassment": "To a person.", "hate": "To a group.", "self_harm": "A crisis line."},
     )
     rig = build_rig(policy=rules)
-    close = await _moderate(rig, "harm=0.9 category=harassment category=hate")
+    nobody_knows = await _moderate(rig, "harm=0.9 category=harassment category=hate")
     sure = await _moderate(rig, "harm=0.9 category=hate")
     ruled = await _moderate(rig, "harm=0.96 category=hate category=self_harm")
-    assert [one.response for one in (close, sure, ruled)] == [SAFE_TEXT, "To a group.", "A crisis line."]
+    assert [one.response for one in (nobody_knows, sure, ruled)] == [SAFE_TEXT, "To a group.", "A crisis line."]
+
+
+@pytest.mark.parametrize(
+    ("scores", "text"),
+    [
+        ({"hate": 0.5}, "hate"),
+        ({"hate": 0.5, "harassment": 0.5}, "hate"),
+        ({"hate": 0.3, "harassment": 0.2}, "hate"),
+        ({"hate": 0.3, "harassment": 0.25}, None),
+        ({"hate": 0.2, "harassment": 0.1}, None),
+        ({}, "hate"),
+    ],
+)
+def test_the_text_is_that_of_a_category_that_is_sure(scores: dict[str, float], text: str | None) -> None:
+    assert policy().text_category("hate", assessment(0.9, categories=scores)) == text

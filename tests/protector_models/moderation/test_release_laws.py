@@ -9,7 +9,7 @@ from protector_models.moderation.conversation import Exchange
 from protector_models.moderation.fakes import FakeDetoxifier, RecordedMetrics
 from protector_models.moderation.kept_sentences import MAX_KEPT_PIECES, find_kept_pieces
 from protector_models.moderation.memory_cache import MemoryVerdictCache
-from protector_models.moderation.model_outputs import Assessment, Coverage, ScoredPiece
+from protector_models.moderation.model_outputs import Assessment, Coverage, ItemFailure, ScoredPiece
 from protector_models.moderation.moderator import Moderator
 from protector_models.moderation.omission import FURTHER_OMISSION
 from protector_models.moderation.policy.policy import Policy
@@ -32,7 +32,7 @@ class CompanyDetector:
         self._takes_mean = takes_mean
         self._tells_pieces = tells_pieces
 
-    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment]:
+    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
         return [self.say(exchange.response) for exchange in exchanges]
 
     def say(self, text: str) -> Assessment:

@@ -66,8 +66,13 @@ async def moderate_talks(
 
 
 def text_category(verdict: Verdict) -> str | None:
-    """Returns the category whose safe completion was delivered; None where something else was, or nothing."""
-    return verdict.category if verdict.rewrite_method is RewriteMethod.COMPLETE else None
+    """Returns the name of the safe completion that was delivered; None where something else was, or nothing.
+
+    It is that of the category, or of the person's need where that chose it. The neutral text goes by the category.
+    """
+    if verdict.rewrite_method is not RewriteMethod.COMPLETE:
+        return None
+    return (verdict.needs and verdict.needs.completion) or verdict.category
 
 
 def name_ending(verdict: Verdict) -> str:

@@ -90,6 +90,20 @@ def test_texts_that_speak_of_it(text: str) -> None:
     assert speaks_of_self_harm(text)
 
 
-@pytest.mark.parametrize("text", ["", "Kill the process.", "Cut the bread yourself.", "The end of a life at sea"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Kill the process.",
+        "Cut the bread yourself.",
+        "The end of a life at sea",
+        "Suicide Squad is a film about criminals on a suicide mission.",
+        "The old car has suicide doors.",
+        "A suicide bomber in a crowd",
+        "That would be career suicide, and political suicide.",
+        "Kamikaze pilots flew suicide attacks.",
+        "The suicide king is the king of hearts.",
+    ],
+)
 def test_texts_that_do_not(text: str) -> None:
     assert not speaks_of_self_harm(text)

@@ -9,6 +9,7 @@ import torch
 from protector_models.detoxification.tagged_words import DELETE, KEEP, replace_tag
 from protector_models.records.labelled_records import RecordError
 from protector_models.training.detector.detector_recipe import load_training_tokenizer
+from protector_models.training.detoxification.careful_rows import RewrittenSentence
 from protector_models.training.detoxification.edit_alignment import WeightedRewrite
 from protector_models.training.detoxification.edit_batches import EncodedEdits, EpochDraw, draw_epoch, encode_edits
 from protector_models.training.detoxification.edit_corruption import (
@@ -17,7 +18,7 @@ from protector_models.training.detoxification.edit_corruption import (
     edit_in_part,
     edit_wrongly,
 )
-from protector_models.training.detoxification.edit_examples import EditExamples, RewrittenSentence, load_edit_examples
+from protector_models.training.detoxification.edit_examples import EditExamples, load_edit_examples
 from protector_models.training.detoxification.edit_network import EditNetwork
 from protector_models.training.detoxification.edit_packaging import package_edit_model
 from protector_models.training.detoxification.edit_recipe import EditRecipe, train_edit_network
@@ -26,10 +27,21 @@ from protector_models.training.resumable import TrainingProgress
 pytestmark = pytest.mark.training
 
 RECIPE = EditRecipe(
-    num_steps=6, batch_size=4, checkpoint_every=2, num_neutral=4, num_safe=4, num_judged=2, num_spoilt=6
+    num_steps=6,
+    batch_size=4,
+    checkpoint_every=2,
+    num_neutral=4,
+    num_safe=4,
+    num_judged=2,
+    num_spoilt=6,
+    num_kept=2,
+    innocent_repeats=1,
+    careful_repeats=1,
 )
-FAST = replace(RECIPE, num_steps=60, batch_size=16, encoder_lr=1e-2, head_lr=3e-2)
-DRAW = EpochDraw(num_neutral=4, num_safe=4, num_judged=2, num_spoilt=6)
+FAST = replace(RECIPE, num_steps=120, batch_size=16, encoder_lr=1e-2, head_lr=3e-2)
+DRAW = EpochDraw(
+    num_neutral=4, num_safe=4, num_judged=2, num_spoilt=6, num_kept=2, innocent_repeats=2, careful_repeats=3
+)
 
 
 def _sentence(source: str, *rewrites: str) -> RewrittenSentence:
@@ -47,6 +59,12 @@ def examples() -> EditExamples:
         safe=[f"a kind neighbour bakes {i} loaves" for i in range(16)],
         held_out_safe=["the sun shines today"],
         judged=[JudgedSentence(text="what a damn day", toxic=1.0, fluent=None)] * 4,
+        innocent=["the dam holds the river"],
+        held_out_innocent=["the dam holds the lake"],
+        careful=[_sentence("this damn idiot has a dog", "this person has a dog")],
+        held_out_careful=[],
+        kept=["three kind people met"],
+        held_out_kept=["the moon shines tonight"],
     )
 
 
@@ -70,7 +88,14 @@ def _train(
     recipe: EditRecipe = RECIPE,
     report: Callable[[TrainingProgress], None] = _ignore,
 ) -> EditNetwork:
-    return train_edit_network(edits, encoder_directory=encoder, checkpoint_directory=out, recipe=recipe, report=report)
+    return train_edit_network(
+        edits,
+        encoder_directory=encoder,
+        start_directory=None,
+        checkpoint_directory=out,
+        recipe=recipe,
+        report=report,
+    )
 
 
 def test_tags_that_enough_rewrites_ask_for_are_learned_the_commonest_first(edits: EncodedEdits) -> None:
@@ -80,7 +105,8 @@ def test_tags_that_enough_rewrites_ask_for_are_learned_the_commonest_first(edits
 def test_every_pass_holds_all_toxic_sentences_and_what_was_asked_for_of_the_others(edits: EncodedEdits) -> None:
     batches = list(draw_epoch(edits, DRAW, batch_size=4, rng=random.Random(1)))
     toxic = torch.cat([batch.toxic_B for batch in batches])
-    assert 16 + 4 + 4 + 2 <= len(toxic) <= 16 + 4 + 4 + 2 + 6
+    num_whole = 16 + 4 + 4 + 2 + 2 + 2 * 1 + 3 * 1
+    assert num_whole <= len(toxic) <= num_whole + 6
     # A word begins at a real token, and nothing else is edited.
     for batch in batches:
         assert bool((batch.mask_BT[batch.words_BT > 0] == 1).all())
@@ -159,4 +185,4 @@ def test_evaluation_data_is_refused(tmp_path: Path) -> None:
     directory.mkdir(parents=True)
     (directory / "train.jsonl").write_text('{"id": "1", "text": "a", "pair": "b", "label": 1}\n')
     with pytest.raises(RecordError, match="never trained on"):
-        load_edit_examples(tmp_path / "eval", validation_percent=5, seed=1)
+        load_edit_examples(tmp_path / "eval", validation_percent=5, careful_validation_percent=20, seed=1)
