@@ -1,23 +1,21 @@
 """`weir demo chat`: a talk in the terminal with a real language model behind the guard."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.gemma_terms import AcceptTermsOption, require_accepted
 from pipelines.commands.interrupts import read_interruptibly
 from pipelines.commands.options import ConfigOption
 from pipelines.settings import WeirSettings, load_settings
 from pipelines.terminal.texts import printable
-from protector_models.mllms.gemma_wheels import TERMS, GemmaFile
-from protector_models.moderation.errors import ConfigurationError
+from protector_models.mllms.gemma_wheels import GemmaFile
 from protector_models.moderation.policy.policy import DEFAULT_TENANT
 from services.configuration import LogSettings
 from services.logs import configure_logs
@@ -31,9 +29,7 @@ _DEADLINE_S = 120.0
 
 def chat(
     config: ConfigOption = None,
-    accept_gemma_terms: Annotated[
-        bool, typer.Option("--accept-gemma-terms", help="Accept the terms of the language model, which are shown.")
-    ] = False,
+    accept_gemma_terms: AcceptTermsOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each turn.")] = False,
 ) -> None:
     """Talk with a language model; each sentence is judged before it is shown, and its verdicts stand below.
@@ -54,7 +50,7 @@ def chat(
 
 
 async def _chat(settings: WeirSettings, *, accepts_terms: bool, as_json: bool) -> None:
-    file = None if settings.mllm.kind != "off" else _require_accepted(accepts_terms=accepts_terms)
+    file = None if settings.mllm.kind != "off" else require_accepted(accepts_terms=accepts_terms)
     console = Console(file=sys.stdout, highlight=False)
     typer.echo("loading the models", err=True)
     # Imported here, not above: models and their libraries take seconds.
@@ -78,24 +74,6 @@ async def _chat(settings: WeirSettings, *, accepts_terms: bool, as_json: bool) -
                 turn = await talk.say(line, _show)
                 _print_verdicts(turn, console)
             sys.stdout.flush()
-
-
-def _require_accepted(*, accepts_terms: bool) -> GemmaFile:
-    """Return the model's file, once it is installed and its terms are accepted.
-
-    Raises:
-        ConfigurationError: they are not.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = GemmaFile(folder=cache / "weir" / "gemma3-270m")
-    file.require_installed()
-    if file.is_accepted():
-        return file
-    typer.echo(TERMS, err=True)
-    if not accepts_terms and not (sys.stdin.isatty() and typer.confirm("Do you accept them?", err=True)):
-        raise ConfigurationError("expected the terms to be accepted: --accept-gemma-terms")
-    file.accept()
-    return file
 
 
 def _load(settings: WeirSettings, file: GemmaFile | None) -> "LoadedGenerator":

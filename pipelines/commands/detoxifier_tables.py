@@ -44,6 +44,7 @@ def print_detoxifier_report(report: "DetoxifierReport") -> None:
         console.print(_tabulate_safe(report.safe_sets))
     if report.harmful_sets:
         console.print(_tabulate_harmful(report.harmful_sets))
+        console.print(_tabulate_methods(report.harmful_sets))
         console.print(f"Rewrites released above the policy's threshold: {report.released_above_threshold}")
     console.print(_tabulate_behaviours(report.behaviours))
     for name, kind in report.behaviours.kinds.items():
@@ -121,6 +122,16 @@ def _tabulate_harmful(sets: "dict[str, HarmfulSetReport]") -> Table:
             str(found.failed),
             _milliseconds(found.ms_per_text),
         )
+    return table
+
+
+def _tabulate_methods(sets: "dict[str, HarmfulSetReport]") -> Table:
+    titles = ("rewrites", "similarity\nto the answer", "fluency", "harm\nbefore", "harm\nafter", "refusals")
+    table = make_table("Delivered rewrites by the method that made them", "set", "method", *titles)
+    for name, found in sets.items():
+        for method, made in found.made_by.items():
+            shares = (made.similarity, made.fluency, made.harm_before, made.harm_after, made.refusals)
+            table.add_row(Text(name), method, str(made.n), *(format_figure(share) for share in shares))
     return table
 
 

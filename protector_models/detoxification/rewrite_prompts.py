@@ -43,7 +43,14 @@ def build_content(prompt: str, response: str, *, control_tokens: Iterable[str] =
     return f"{_INSTRUCTION}\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str, *, is_causal: bool) -> list[int]:
+def encode_prompt(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompt: str,
+    response: str,
+    *,
+    is_causal: bool,
+    control_tokens: Iterable[str] | None = None,
+) -> list[int]:
     """Return the token ids after which a model writes the harmless answer, by its chat template where it has one.
 
     Args:
@@ -51,8 +58,11 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: s
         prompt: the question.
         response: the answer.
         is_causal: the model goes on from these ids, so they must not end with the token that ends a text.
+        control_tokens: of the tokenizer, where `find_control_tokens` has found them before: with thousands of them it
+            takes 9 ms, more than all the rest.
     """
-    content = build_content(prompt, response, control_tokens=find_control_tokens(tokenizer))
+    tokens = find_control_tokens(tokenizer) if control_tokens is None else control_tokens
+    content = build_content(prompt, response, control_tokens=tokens)
     if tokenizer.chat_template:
         # One user turn and no system turn: some templates know none. Those of reasoning models read `enable_thinking`.
         text = tokenizer.apply_chat_template(

@@ -15,6 +15,10 @@ def find_control_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
 
 def break_up(text: str, tokens: Iterable[str]) -> str:
     """Return a text with a space inside of each of some strings, the longest first."""
-    for token in sorted(set(tokens), key=lambda token: (-len(token), token)):
+    tokens = set(tokens)
+    # Some models have thousands of them, and hardly any text has one: to sort them costs more than to look.
+    if not any(token in text for token in tokens):
+        return text
+    for token in sorted(tokens, key=lambda token: (-len(token), token)):
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

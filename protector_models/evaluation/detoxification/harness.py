@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 
 from protector_models.evaluation.detoxification.bench import Bench, ReportRows
 from protector_models.evaluation.detoxification.moderated import ModeratedRow, moderate_records
@@ -13,7 +14,12 @@ from protector_models.evaluation.detoxification.pair_sets import (
     group_pairs,
     write_rows,
 )
-from protector_models.evaluation.detoxification.report import HarmfulSetReport, PairSetReport, SafeSetReport
+from protector_models.evaluation.detoxification.report import (
+    HarmfulSetReport,
+    MadeRewrites,
+    PairSetReport,
+    SafeSetReport,
+)
 from protector_models.evaluation.detoxification.text_scores import (
     compare_j,
     compare_references,
@@ -114,6 +120,10 @@ async def evaluate_harmful(
         delivered=len(delivered),
         actions=dict(sorted(Counter(row.verdict.action.value for row in rows).items())),
         methods=_count([row.verdict.rewrite_method for row in rewritten]),
+        made_by={
+            method: _measure_rewrites(bench, [row for row in rewritten if row.verdict.rewrite_method == method])
+            for method in _count([row.verdict.rewrite_method for row in rewritten])
+        },
         rewritten_harm_before=estimate_share(_are_harmful(bench, [row.exchange.response for row in rewritten])).value,
         rewritten_harm_after=estimate_share(_are_harmful(bench, texts)).value,
         refusals_among_rewrites=estimate_share([is_refusal(text) for text in texts]).value,
@@ -121,6 +131,19 @@ async def evaluate_harmful(
         released_above_threshold=_count_above_threshold(bench, rewritten, moderated.tenant),
         failed=moderated.num_failed,
         ms_per_text=moderated.ms_per_text,
+    )
+
+
+def _measure_rewrites(bench: Bench, rows: Sequence[ModeratedRow]) -> MadeRewrites:
+    """Measures rewrites of one method; there is at least one."""
+    answers, texts = [row.exchange.response for row in rows], [row.verdict.response or "" for row in rows]
+    return MadeRewrites(
+        n=len(rows),
+        similarity=fmean(bench.judges.texts.similarity.compare(answers, texts)),
+        fluency=fmean(bench.judges.texts.fluency.score(texts)),
+        harm_before=fmean(_are_harmful(bench, answers)),
+        harm_after=fmean(_are_harmful(bench, texts)),
+        refusals=fmean(map(is_refusal, texts)),
     )
 
 

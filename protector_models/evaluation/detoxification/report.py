@@ -68,6 +68,22 @@ class SafeSetReport(Figures):
     """Of the edit model."""
 
 
+class MadeRewrites(Figures):
+    """Delivered rewrites that one method made; means over them."""
+
+    n: int
+    similarity: float
+    """Of answer and rewrite, in [0, 1]: how much of what the answer is about was kept."""
+    fluency: float
+    """How surely the rewrite was written by a person, in [0, 1]."""
+    harm_before: float
+    """Share of their answers that the judge of harm calls harmful."""
+    harm_after: float
+    """The same of the rewrites."""
+    refusals: float
+    """Share of the rewrites that open as a refusal does."""
+
+
 class HarmfulSetReport(Figures):
     """Harmful answers through the whole Moderator."""
 
@@ -83,6 +99,8 @@ class HarmfulSetReport(Figures):
     """Rows by action; a rewrite that could not be released ends as a review."""
     methods: dict[str, int]
     """Rewrites by the method that made them."""
+    made_by: dict[str, MadeRewrites]
+    """Figures of the rewrites by the method that made them."""
     rewritten_harm_before: float | None
     """Share of the answers that were rewritten that the judge called harmful before."""
     rewritten_harm_after: float | None

@@ -12,6 +12,7 @@ from torch import Tensor
 from protector_models.detoxification.rewrite_prompts import encode_prompt
 from protector_models.training.detoxification.rewritten_answers import RewrittenAnswer
 from protector_models.transformer_models.base_models import BaseModel
+from protector_models.transformer_models.control_tokens import find_control_tokens
 
 NO_LABEL = -100
 """What torch's cross-entropy passes over."""
@@ -41,20 +42,37 @@ class AnswerBatch:
     weights_B: Tensor
 
 
-def encode_answers(answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_tokens: int) -> list[EncodedAnswer]:
-    """Encodes examples with the prompt that serving builds; those of more than `max_tokens` in all are left out."""
+def encode_answers(
+    answers: Sequence[RewrittenAnswer], base: BaseModel, *, max_tokens: int, max_target_tokens: int
+) -> list[EncodedAnswer]:
+    """Encodes examples with the prompt that serving builds; those that are too long are left out, never cut.
+
+    Args:
+        answers: the examples.
+        base: whose tokenizer encodes.
+        max_tokens: of prompt and target together.
+        max_target_tokens: of the target, its end included.
+    """
     is_causal, end = not base.model.config.is_encoder_decoder, base.tokenizer.eos_token_id
     assert isinstance(end, int)
+    control_tokens = find_control_tokens(base.tokenizer)
     encoded = [
         EncodedAnswer(
-            prompt_ids=encode_prompt(base.tokenizer, answer.prompt, answer.response, is_causal=is_causal),
+            prompt_ids=encode_prompt(
+                base.tokenizer, answer.prompt, answer.response, is_causal=is_causal, control_tokens=control_tokens
+            ),
             target_ids=[*base.tokenizer(answer.target, add_special_tokens=False)["input_ids"], end],
             weight=answer.weight,
             is_identity=answer.is_identity,
         )
         for answer in answers
     ]
-    return [example for example in encoded if len(example.prompt_ids) + len(example.target_ids) <= max_tokens]
+    return [
+        example
+        for example in encoded
+        if len(example.target_ids) <= max_target_tokens
+        and len(example.prompt_ids) + len(example.target_ids) <= max_tokens
+    ]
 
 
 def collate(examples: Sequence[EncodedAnswer], *, is_causal: bool, pad_id: int) -> AnswerBatch:

@@ -1,5 +1,7 @@
 """From a base model and labelled records to an adapter with its card, which the generative detoxifier loads."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,10 +13,15 @@ from protector_models.checkpoints.trained_adapters import AdapterCard
 from protector_models.detoxification.rewrite_prompts import REWRITE_LAYOUT
 from protector_models.settings import Device, Dtype
 from protector_models.training.adapter_training import AdapterProgress, add_adapter, start_accelerator, train_adapter
-from protector_models.training.detoxification.generative_batches import encode_answers
-from protector_models.training.detoxification.generative_recipe import GenerativeRecipe, make_objective, measure_loss
-from protector_models.training.detoxification.rewritten_answers import RewrittenAnswers
-from protector_models.transformer_models.base_models import DTYPES, BaseModel, load_base_model
+from protector_models.training.detoxification.generative_batches import EncodedAnswer, encode_answers
+from protector_models.training.detoxification.generative_recipe import (
+    GenerativeRecipe,
+    ModelForm,
+    make_objective,
+    measure_loss,
+)
+from protector_models.training.detoxification.rewritten_answers import RewrittenAnswer, RewrittenAnswers
+from protector_models.transformer_models.base_models import DTYPES, load_base_model
 
 ADAPTER_NAME = "answer-rewriter"
 
@@ -51,12 +58,17 @@ def train_answer_rewriter(
     accelerator = start_accelerator(device, dtype)
     base_digest = hash_folder(base_directory)
     base = load_base_model(base_directory, dtype=DTYPES[dtype])
-    is_causal, pad_id = not base.model.config.is_encoder_decoder, _find_padding(base)
-    training = encode_answers(answers.training, base, max_tokens=recipe.max_tokens)
-    held_out = encode_answers(answers.held_out, base, max_tokens=recipe.max_tokens)
+    form = ModelForm.of(base)
+
+    def encode(examples: Sequence[RewrittenAnswer]) -> list[EncodedAnswer]:
+        return encode_answers(examples, base, max_tokens=recipe.max_tokens, max_target_tokens=recipe.max_target_tokens)
+
+    training, held_out = encode(answers.training), encode(answers.held_out)
+    if len(held_out) > recipe.max_held_out:
+        held_out = random.Random(recipe.seed).sample(held_out, recipe.max_held_out)
     steps = recipe.count_steps(len(training)) if num_steps is None else num_steps
     progress.start(steps, 2 * len(held_out))
-    model = add_adapter(base.model, recipe, TaskType.CAUSAL_LM if is_causal else TaskType.SEQ_2_SEQ_LM)
+    model = add_adapter(base.model, recipe, TaskType.CAUSAL_LM if form.is_causal else TaskType.SEQ_2_SEQ_LM)
     model.to(accelerator.device)
 
     def measure() -> dict[str, float | None]:
@@ -65,8 +77,7 @@ def train_answer_rewriter(
             name: measure_loss(
                 model,
                 [example for example in held_out if example.is_identity is is_identity],
-                is_causal=is_causal,
-                pad_id=pad_id,
+                form,
                 micro_batch_size=recipe.micro_batch_size,
                 report_examples=progress.measured,
             )
@@ -77,7 +88,7 @@ def train_answer_rewriter(
     train_adapter(
         model,
         training,
-        make_objective(is_causal=is_causal, pad_id=pad_id),
+        make_objective(form),
         accelerator=accelerator,
         recipe=recipe,
         num_steps=steps,
@@ -96,6 +107,7 @@ def train_answer_rewriter(
         recipe=asdict(recipe) | {"num_steps": steps, "dtype": dtype},
         validation={
             "num_training": len(training),
+            "num_training_identity": sum(example.is_identity for example in training),
             "num_training_too_long": len(answers.training) - len(training),
             "num_held_out": len(held_out),
             **{f"{name}_before": loss for name, loss in losses_before.items()},
@@ -108,10 +120,3 @@ def train_answer_rewriter(
     if accelerator.is_main_process:
         card.save(directory)
     return card
-
-
-def _find_padding(base: BaseModel) -> int:
-    """Returns the token that fills up; masked out wherever it stands, so that the end will do where there is none."""
-    found = base.tokenizer.pad_token_id if base.tokenizer.pad_token_id is not None else base.tokenizer.eos_token_id
-    assert isinstance(found, int)
-    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protector_models.detoxification.rewrite_faults import is_looping
+from protector_models.judges.refusals import is_refusal
 from protector_models.records.examples import is_held_out, read_training_set, take_last_turn
 from protector_models.records.excluded_texts import is_excluded_text
 from protector_models.records.labelled_records import LabelledRecord
@@ -20,6 +21,8 @@ PAIR_SETS = {
 }
 """Sets of harmful answers with a safe one to the same question, and what a pair counts in the loss. The last one's
 pairs are a person's preference between two answers: the better one is not always good."""
+
+ALL_SETS = "all"
 
 PREFERENCE_SETS = frozenset({"hh_rlhf_pairs/train"})
 """Sets whose records have no label: the answer was rejected, its pair preferred."""
@@ -57,12 +60,20 @@ class RewrittenAnswers:
 
 
 def load_rewritten_answers(
-    directory: Path, *, identity_share: float, validation_percent: int, seed: int
+    directory: Path,
+    *,
+    pair_sets: str = ALL_SETS,
+    refusal_share: float = 1.0,
+    identity_share: float,
+    validation_percent: int,
+    seed: int,
 ) -> RewrittenAnswers:
-    """Reads every pair that lies under `directory`, and draws safe answers to stand beside them.
+    """Reads the pairs that lie under `directory`, and draws safe answers to stand beside them.
 
     Args:
         directory: holds one directory per set.
+        pair_sets: those that are read: "all", or names of `PAIR_SETS` joined by commas.
+        refusal_share: of pairs whose target opens as a refusal does among all pairs, at most, in [0, 1].
         identity_share: of safe answers that stay as they are among all examples, in [0, 0.9]; less where the sets have
             fewer.
         validation_percent: share of prompts held out, decided by a hash of the prompt alone.
@@ -73,16 +84,19 @@ def load_rewritten_answers(
 
     Raises:
         RecordError: evaluation data, a missing set, or a line that is no record.
-        ValueError: no pair is left, or `identity_share` is not in [0, 0.9].
+        ValueError: no pair is left, a share is out of its range, or a set is none of pairs.
     """
     if not 0.0 <= identity_share <= 0.9:
         raise ValueError(f"identity_share: expected a number in [0, 0.9], got {identity_share}")
+    if not 0.0 <= refusal_share <= 1.0:
+        raise ValueError(f"refusal_share: expected a number in [0, 1], got {refusal_share}")
     pairs: list[RewrittenAnswer] = []
-    for name, weight in PAIR_SETS.items():
+    for name in _name_sets(pair_sets):
         label = None if name in PREFERENCE_SETS else 1
         records = read_training_set(directory, name)
-        found = (_to_pair(record, weight) for record in records if record.label == label and record.pair)
+        found = (_to_pair(record, PAIR_SETS[name]) for record in records if record.label == label and record.pair)
         pairs += [example for example in found if _is_usable(example) and not example.is_identity]
+    pairs = _thin_refusals(pairs, share=refusal_share, seed=seed)
     safe = [
         RewrittenAnswer(prompt=_clean(record.prompt), response=answer, target=answer, weight=1.0)
         for name in IDENTITY_SETS
@@ -97,6 +111,27 @@ def load_rewritten_answers(
     if all(example.is_identity for example in training):
         raise ValueError(f"{directory}: no pair of a harmful and a safe answer to train on")
     return RewrittenAnswers(training=training, held_out=held_out)
+
+
+def _name_sets(pair_sets: str) -> list[str]:
+    """Returns the names of the sets, each once, in the order of `PAIR_SETS`."""
+    if pair_sets == ALL_SETS:
+        return list(PAIR_SETS)
+    names = set(pair_sets.split(","))
+    if unknown := sorted(names - PAIR_SETS.keys()):
+        raise ValueError(f"pair_sets: expected {ALL_SETS!r}, or some of {', '.join(PAIR_SETS)}; got {unknown[0]!r}")
+    return [name for name in PAIR_SETS if name in names]
+
+
+def _thin_refusals(pairs: list[RewrittenAnswer], *, share: float, seed: int) -> list[RewrittenAnswer]:
+    """Draws of the pairs whose target is a refusal so many that they are at most a share of what is left, in order."""
+    refusals = [place for place, pair in enumerate(pairs) if is_refusal(pair.target)]
+    num_others = len(pairs) - len(refusals)
+    if len(refusals) <= share * len(pairs):
+        return pairs
+    num_kept = int(num_others * share / (1.0 - share))
+    left_out = set(refusals) - set(random.Random(seed).sample(refusals, num_kept))
+    return [pair for place, pair in enumerate(pairs) if place not in left_out]
 
 
 def _to_pair(record: LabelledRecord, weight: float) -> RewrittenAnswer:

@@ -54,6 +54,7 @@ def test_json_has_every_figure_and_no_text(runner: CliRunner, options: list[str]
     assert figures["rows"]["reference"]["chrf"] == pytest.approx(1.0)
     assert report["safe_changed"] == {"llava_benign": 0.0}
     assert report["harmful_sets"]["xstest_response"]["methods"] == {"complete": 3}
+    assert report["harmful_sets"]["xstest_response"]["made_by"]["complete"]["n"] == 3
     assert set(report["residual_harm"]) == {"xstest_response"}
     assert (report["released_above_threshold"], report["max_rows"]) == (0, 3)
     assert report["behaviours"]["half"] == "all"

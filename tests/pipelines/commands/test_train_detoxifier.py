@@ -43,6 +43,26 @@ def test_an_adapter_is_written_with_its_card_and_the_losses_are_shown(
     assert (out / "adapter_model.safetensors").is_file()
 
 
+def test_the_choices_of_a_short_run_stand_in_its_card(runner: CliRunner, data: Path, tmp_path: Path) -> None:
+    base, out = write_causal_model(tmp_path / "base"), tmp_path / "out"
+    options = ["--recipe", "generate", "--base", str(base), "--data", str(data), "--out", str(out), "--steps", "2"]
+    options += ["--lr", "2e-4", "--batch-size", "2", "--micro-batch-size", "1", "--max-held-out", "1"]
+    options += ["--pair-sets", "safetext/train", "--refusal-share", "0.5", "--max-target-tokens", "40"]
+    result = runner.invoke(app, ["detoxifier", *options])
+    assert result.exit_code == 0, result.stderr
+    recipe = json.loads((out / "card.json").read_text())["recipe"]
+    assert (recipe["lr"], recipe["batch_size"], recipe["micro_batch_size"]) == (2e-4, 2, 1)
+    assert (recipe["pair_sets"], recipe["refusal_share"]) == ("safetext/train", 0.5)
+    assert (recipe["max_target_tokens"], recipe["max_held_out"]) == (40, 1)
+
+
+def test_a_set_that_is_none_ends_with_status_2(runner: CliRunner, data: Path, tmp_path: Path) -> None:
+    options = ["--recipe", "generate", "--base", str(tmp_path), "--data", str(data), "--out", str(tmp_path / "out")]
+    result = runner.invoke(app, ["detoxifier", *options, "--pair-sets", "nobody"])
+    assert result.exit_code == 2
+    assert "got 'nobody'" in " ".join(result.stderr.split())
+
+
 def test_evaluation_data_is_refused_with_status_2(runner: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "eval").mkdir()
     options = ["--recipe", "generate", "--base", str(tmp_path), "--data", str(tmp_path / "eval"), "--out", "out"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from protector_models.evaluation.detoxification.behaviours.measuring import BehaviourPlan
@@ -84,6 +86,25 @@ async def test_harm_is_measured_before_and_after_over_what_is_delivered() -> Non
     assert (report.rewritten_harm_before, report.rewritten_harm_after) == (1.0, 0.0)
     assert (report.methods, report.refusals_among_rewrites) == ({"generate": 2}, 1.0)
     assert report.released_above_threshold == 0
+
+
+async def test_rewrites_are_measured_by_the_method_that_made_them() -> None:
+    rules = policy(rewrite_methods={"default": ["generate", "complete"]}, max_rewrite_attempts=1)
+    written = {"harm=0.9 bad": "It is a bad idea.", "harm=0.8 bad": "harm=0.9 again", "harm=0.7": "I can't say that."}
+    rig = build_rig(policy=rules, detoxifier=FakeDetoxifier(lambda request: written[request.exchange.response]))
+    bench = replace(_bench(rules=rules), moderator=rig.moderator)
+    report = await evaluate_harmful(bench, [_answer(text) for text in written], lambda _: None)
+    assert report.methods == {name: made.n for name, made in report.made_by.items()} == {"complete": 1, "generate": 2}
+    judges, answers, texts = (
+        bench.judges.texts,
+        ["harm=0.9 bad", "harm=0.7"],
+        ["It is a bad idea.", "I can't say that."],
+    )
+    made = report.made_by["generate"]
+    assert made.similarity == pytest.approx(sum(judges.similarity.compare(answers, texts)) / 2)
+    assert made.fluency == pytest.approx(sum(judges.fluency.score(texts)) / 2)
+    assert (made.harm_before, made.harm_after, made.refusals) == (1.0, 0.5, 0.5)
+    assert report.refused_reasons == {"StillHarmful": 1}
 
 
 class _Releases:

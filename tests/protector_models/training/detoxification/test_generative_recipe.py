@@ -18,7 +18,12 @@ from protector_models.moderation.verdict import RewriteMethod
 from protector_models.training.adapter_training import AdapterProgress
 from protector_models.training.detoxification.generative_batches import NO_LABEL, collate, encode_answers
 from protector_models.training.detoxification.generative_packaging import train_answer_rewriter
-from protector_models.training.detoxification.generative_recipe import GenerativeRecipe
+from protector_models.training.detoxification.generative_recipe import (
+    GenerativeRecipe,
+    ModelForm,
+    measure_loss,
+    weighted_loss,
+)
 from protector_models.training.detoxification.rewritten_answers import RewrittenAnswer, RewrittenAnswers
 from protector_models.training.resumable import TrainingProgress
 from protector_models.transformer_models.base_models import load_base_model
@@ -155,7 +160,7 @@ def test_an_adapter_for_another_base_or_prompt_is_refused(causal: Path, tmp_path
 def test_the_loss_is_on_the_target_alone(causal: Path, sequence: Path) -> None:
     for directory in (causal, sequence):
         base = load_base_model(directory, dtype=torch.float32)
-        examples = encode_answers(PAIRS, base, max_tokens=500)
+        examples = encode_answers(PAIRS, base, max_tokens=500, max_target_tokens=500)
         is_causal = not base.model.config.is_encoder_decoder
         batch = collate(examples, is_causal=is_causal, pad_id=0)
         for row, example in enumerate(examples):
@@ -173,3 +178,63 @@ def test_examples_that_are_too_long_are_counted_and_none_left_is_an_error(causal
     assert (figures["num_training"], figures["num_training_too_long"]) == (3, 1)
     with pytest.raises(ValueError, match="no example has at most 512 tokens"):
         train(causal, tmp_path / "none", SHORT, pairs=[long], num_steps=1)
+
+
+@pytest.mark.parametrize("targets", [("go home and rest", "yes"), ("a", "he is a good man, and so is she", "now")])
+def test_logits_of_the_targets_alone_give_the_loss_and_the_gradients_of_all_of_them(
+    causal: Path, targets: tuple[str, ...]
+) -> None:
+    base = load_base_model(causal, dtype=torch.float32)
+    answers = [
+        RewrittenAnswer(prompt="who " * number, response="he is a dead man", target=target, weight=1.0 / (number + 1))
+        for number, target in enumerate(targets)
+    ]
+    examples = encode_answers(answers, base, max_tokens=500, max_target_tokens=500)
+    form = ModelForm.of(base)
+    assert form.keeps_logits
+    batch = collate(examples, is_causal=True, pad_id=form.pad_id)
+
+    # As it is written in every textbook: all logits, those of the last place aside, against the tokens after them.
+    logits_BTV = base.model(input_ids=batch.ids_BT, attention_mask=batch.mask_BT).logits[:, :-1]
+    losses_BT = torch.nn.functional.cross_entropy(
+        logits_BTV.transpose(1, 2), batch.labels_BT[:, 1:], ignore_index=NO_LABEL, reduction="none"
+    )
+    expected = (losses_BT.sum(dim=1) * batch.weights_B).sum()
+    expected.backward()  # type: ignore[no-untyped-call]  # torch
+    gradients = [parameter.grad for parameter in base.model.parameters() if parameter.grad is not None]
+    assert len(gradients) == len(list(base.model.parameters()))
+    for each in (form, replace(form, keeps_logits=False)):
+        base.model.zero_grad()
+        loss = weighted_loss(base.model, batch, each)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
+        # Sums in another order: some units in the last place of float32.
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+        for parameter, gradient in zip(base.model.parameters(), gradients, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_the_head_computes_no_places_that_nobody_needs(causal: Path) -> None:
+    base = load_base_model(causal, dtype=torch.float32)
+    examples = encode_answers(PAIRS, base, max_tokens=500, max_target_tokens=500)
+    shapes: list[torch.Size] = []
+    base.model.lm_head.register_forward_hook(lambda _, inputs, output: shapes.append(output.shape))
+    measure_loss(base.model, examples[:1], ModelForm.of(base), micro_batch_size=1, report_examples=lambda _: None)
+    assert shapes == [(1, len(examples[0].target_ids), base.model.config.vocab_size)]
+
+
+def test_a_sequence_model_and_one_that_computes_all_logits_are_told(causal: Path, sequence: Path) -> None:
+    assert not ModelForm.of(load_base_model(sequence, dtype=torch.float32)).keeps_logits
+    base = load_base_model(causal, dtype=torch.float32)
+    forward = base.model.forward
+    base.model.forward = lambda input_ids, attention_mask: forward(input_ids=input_ids, attention_mask=attention_mask)
+    assert not ModelForm.of(base).keeps_logits
+
+
+def test_long_targets_are_left_out_and_of_many_held_out_examples_some_are_measured(
+    causal: Path, tmp_path: Path
+) -> None:
+    long = replace(PAIRS[0], target="he is good " * 30)
+    recipe = replace(SHORT, max_target_tokens=20, max_held_out=2)
+    figures = train(causal, tmp_path, recipe, pairs=[*PAIRS, long], num_steps=1)
+    assert (figures["num_training"], figures["num_training_too_long"], figures["num_held_out"]) == (3, 1, 2)
+    assert figures["num_training_identity"] == 1

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protector_models.records.labelled_records import RecordError
 from protector_models.training.detoxification.rewritten_answers import (
@@ -90,3 +92,63 @@ def test_evaluation_data_a_missing_set_and_a_share_out_of_range_are_refused(tmp_
         load(tmp_path)
     with pytest.raises(ValueError, match=r"expected a number in \[0, 0\.9\], got 0\.95"):
         load(write_sets(tmp_path), identity_share=0.95)
+
+
+def test_sets_can_be_chosen_and_those_that_are_none_are_named(tmp_path: Path) -> None:
+    directory = write_sets(tmp_path)
+
+    def choose(pair_sets: str) -> set[str]:
+        found = load_rewritten_answers(directory, pair_sets=pair_sets, identity_share=0.0, validation_percent=5, seed=1)
+        return {example.prompt.rpartition(" ")[0] for example in found.training}
+
+    assert choose("all") == set(PAIR_SETS)
+    assert choose("safetext/train,gptfuzz/train") == {"safetext/train", "gptfuzz/train"}
+    with pytest.raises(ValueError, match=r"pair_sets: expected 'all', or some of gptfuzz/train, .*; got 'safetext'"):
+        choose("gptfuzz/train,safetext")
+
+
+@given(share=st.floats(0.0, 1.0), num_refusals=st.integers(0, 30), seed=st.integers(0, 3))
+def test_refusals_are_at_most_their_share_and_nothing_else_is_left_out(
+    tmp_path_factory: pytest.TempPathFactory, share: float, num_refusals: int, seed: int
+) -> None:
+    rows = [
+        make_record(
+            prompt=f"ask {number}",
+            response="harm",
+            pair=f"I'm sorry, no. {number}" if number < num_refusals else f"Try the stairs {number}.",
+            label=1,
+        )
+        for number in range(30)
+    ]
+    directory = write_sets(tmp_path_factory.mktemp("sets"), rows)
+
+    def pick(refusal_share: float) -> list[RewrittenAnswer]:
+        found = load_rewritten_answers(
+            directory,
+            pair_sets="gptfuzz/train",
+            refusal_share=refusal_share,
+            identity_share=0.0,
+            validation_percent=0,
+            seed=seed,
+        )
+        return found.training
+
+    if num_refusals == 30 and share < 1.0:
+        with pytest.raises(ValueError, match="no pair"):
+            pick(share)
+        return
+    kept = pick(share)
+    refusals = [example for example in kept if example.target.startswith("I'm sorry")]
+    assert len(refusals) <= max(0.0, share * len(kept))
+    assert len(kept) - len(refusals) == 30 - num_refusals
+    # As many as may be: one more would be too many, where there is one more.
+    assert len(refusals) == num_refusals or len(refusals) + 1 > share * (len(kept) + 1)
+    assert kept == [example for example in pick(1.0) if example in kept]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_refusals_that_is_none_is_refused(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ValueError, match=r"refusal_share: expected a number in \[0, 1\]"):
+        load_rewritten_answers(
+            write_sets(tmp_path), refusal_share=share, identity_share=0.2, validation_percent=5, seed=1
+        )
