@@ -1,10 +1,11 @@
-"""Any detector as a second opinion on rewrites: it objects where it finds harm, and where it cannot tell."""
+"""Any detector as a second opinion on rewrites: it says where it finds harm, and where it cannot tell."""
 
 from collections.abc import Sequence
 
 from protector_models.detectors.loaded_detector import LoadedDetector
 from protector_models.moderation.conversation import Exchange
-from protector_models.moderation.model_outputs import Assessment
+from protector_models.moderation.errors import DependencyError
+from protector_models.moderation.model_outputs import Assessment, ItemFailure
 
 
 class DetectorOpinion:
@@ -18,14 +19,17 @@ class DetectorOpinion:
         """The detector's "name@revision"."""
         return self._detector.revision
 
-    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool]:
-        """Tell of each response whether it is harmful, or could not be judged.
+    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool | None]:
+        """Tell of each response whether it is harmful; None where the detector failed, is away, or read a part."""
+        try:
+            assessed = await self._detector.assess(exchanges)
+        except DependencyError:
+            return [None] * len(exchanges)
+        return [self._objects_to(found) for found in assessed]
 
-        Raises:
-            DependencyError: the detector is gone or late.
-        """
-        threshold = self._detector.threshold
-        return [
-            not isinstance(found, Assessment) or found.harmfulness >= threshold
-            for found in await self._detector.assess(exchanges)
-        ]
+    def _objects_to(self, found: Assessment | ItemFailure) -> bool | None:
+        if isinstance(found, ItemFailure):
+            return None
+        if found.harmfulness >= self._detector.threshold:
+            return True
+        return None if found.truncated else False

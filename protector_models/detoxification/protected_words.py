@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 
 from protector_models.detoxification.tagged_words import Word
-from protector_models.detoxification.word_lists import read_phrases, read_words
+from protector_models.detoxification.word_lists import digest_lists, read_phrases, read_words
 
-PROTECTION_RULES = "protected-1"
-"""Name of these rules and lists; part of the model's revision."""
+PROTECTION_RULES = f"protected-1 {digest_lists()}"
+"""Name of these rules, and a digest of all lists; part of the model's revision."""
 
 
 _VERB_END = re.compile(r"[a-z]{2,}ed")

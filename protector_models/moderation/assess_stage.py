@@ -11,7 +11,7 @@ from protector_models.moderation.conclusions import Decided, decide
 from protector_models.moderation.conversation import ConversationEvent, Exchange
 from protector_models.moderation.image_stage import EventImages
 from protector_models.moderation.model_outputs import Assessment
-from protector_models.moderation.needs_reading import ReadNeeds, join_turns, list_turns
+from protector_models.moderation.needs_reading import ReadNeeds, has_cut_turns, join_turns, list_turns
 from protector_models.moderation.outages import Outage, failing_closed, require_open, tell_open
 from protector_models.moderation.policy.needs import decide_for_person, may_matter
 from protector_models.moderation.policy.policy import Policy
@@ -146,7 +146,11 @@ class AssessStage:
         if not to_read:
             return {}
         found = iter(await self._assess(to_read, num_events=0))
-        return {position: join_turns([next(found) for _ in said]) for position, said in turns.items() if said}
+        return {
+            position: join_turns([next(found) for _ in said], is_cut=has_cut_turns(events[position][0]))
+            for position, said in turns.items()
+            if said
+        }
 
     def _decide_for_person(self, event: ConversationEvent, item: Decided, needs: ReadNeeds | None) -> Decided:
         """Return what was decided, by what the person needs as well; only now the policy in shadow is asked."""
@@ -159,7 +163,9 @@ class AssessStage:
             shadow = self._shadow.decide(event.tenant, item.answered, output, scores)
         if needs is None and shadow is None:
             return item
-        return replace(item, decision=decision, needs=needs, shadow=shadow)
+        # What is read for the policy in shadow alone is nothing that this one says.
+        is_told = isinstance(output, Assessment) and may_matter(item.answered.rules.needs, item.decision, output)
+        return replace(item, decision=decision, needs=needs if is_told else None, shadow=shadow)
 
     async def _assess(
         self, to_read: Sequence[tuple[Exchange, TenantRules]], *, num_events: int

@@ -213,7 +213,7 @@ class HeldBackAnswer:
         """
         passage = _context(self._progress.delivered) + text
         verdict = _require_verdict((await self._judge([passage]))[0])
-        if verdict.needs is not None and verdict.response == text.strip():
+        if verdict.needs is not None and verdict.needs.completion is not None and verdict.response == text.strip():
             return verdict.rewrite_assessment
         return verdict.assessment if verdict.response == passage else None
 

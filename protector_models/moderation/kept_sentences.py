@@ -24,6 +24,8 @@ _SHORT_ANSWER = 5
 """Sentences of an answer in which one that is an insult, a threat or hate makes the others suspect."""
 _SUSPICIOUS = frozenset({"harassment", "hate", "violence"})
 _WORD = re.compile(r"\w")
+_QUESTION_CHARACTERS = 400
+"""Of a question that stand beside each piece: a window or two of the shipped detector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,14 @@ def read_by_itself(exchange: Exchange, piece: str) -> tuple[Exchange, Exchange]:
     """Return what a detector reads to judge a piece by itself: as an answer to the question, and as a text alone.
 
     Some harm shows in the light of the question alone. Other harm hides behind one: to it a threat is an odd answer.
+    Of a long question both ends are read: the whole of it was read with the whole answer, and would be read anew with
+    each of many pieces.
     """
-    return exchange.model_copy(update={"response": piece}), Exchange(prompt="", response=piece)
+    question = exchange.question()
+    if len(question) > _QUESTION_CHARACTERS:
+        half = _QUESTION_CHARACTERS // 2
+        question = f"{question[:half]}\n{question[-half:]}"
+    return Exchange(prompt=question, response=piece), Exchange(prompt="", response=piece)
 
 
 async def find_doubtful_spans(searches: Sequence[KeptSearch], assess: Assess) -> list[DoubtfulSpans]:

@@ -38,7 +38,7 @@ Metric = Literal[
     # harmful too.
     "weir_rewrites_refused_total",
     # Texts that the detector lets pass in place of a response and that the second opinion read, by `opinion` (agree,
-    # object).
+    # object, none: it could not tell).
     "weir_second_opinions_total",
     # Distinct model outputs found in the cache, by `kind` (image, assessment, rewrite).
     "weir_cache_hits_total",

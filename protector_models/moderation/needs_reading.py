@@ -13,7 +13,7 @@ from protector_models.moderation.verdict import NeedsFinding
 
 NUM_TURNS = 3
 """User turns that are read, the last ones: who said it a moment ago still means it."""
-_MAX_CHARACTERS = 2_000
+_MAX_CHARACTERS = 6_000
 """Of a turn that are read, half of them from its end: what is longer is mostly pasted."""
 
 
@@ -44,18 +44,25 @@ def list_turns(event: ConversationEvent) -> list[Exchange]:
     return [Exchange(prompt="", response=_cut(turn)) for turn in said]
 
 
-def join_turns(read: Sequence[ObtainedOutput[Assessment]]) -> ReadNeeds:
+def has_cut_turns(event: ConversationEvent) -> bool:
+    """Tell whether some turn is so long that its middle is not read."""
+    return any(len(turn) > _MAX_CHARACTERS for turn in event.last_user_turns(NUM_TURNS))
+
+
+def join_turns(read: Sequence[ObtainedOutput[Assessment]], *, is_cut: bool) -> ReadNeeds:
     """Return what the turns of one event say together.
 
     Args:
         read: what the detector made of each turn, at least one.
+        is_cut: whether the middle of some turn was not given to it.
     """
     assessments = [one.output for one in read if isinstance(one.output, Assessment)]
     scores: dict[str, float] = {}
     for assessment in assessments:
         for need, score in assessment.needs.items():
             scores[need] = max(score, scores.get(need, 0.0))
-    is_complete = len(assessments) == len(read) and not any(assessment.truncated for assessment in assessments)
+    is_read = len(assessments) == len(read) and not any(assessment.truncated for assessment in assessments)
+    is_complete = is_read and not is_cut
     status = StageStatus.COMPLETE if is_complete else StageStatus.PARTIAL
     return ReadNeeds(
         scores=scores,

@@ -92,11 +92,10 @@ class SecondOpinion(Protocol):
     def revision(self) -> str:
         """Return "name@revision": equal revisions give equal opinions."""
 
-    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool]:
+    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool | None]:
         """Tell of each response whether it is harmful, whatever its neighbours are; same length and order.
 
-        Raises:
-            DependencyError: the model is gone or late.
+        None where it cannot tell, also because it is gone or late: nothing waits for it.
         """
 
 

@@ -5,8 +5,9 @@ beside them look harmless, and then each sentence by itself, with the question a
 is read as it is. What passes is shown to a second detector of another kind where there is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from protector_models.moderation.cached_detector import CachedDetector
 from protector_models.moderation.cached_outputs import ObtainedOutput
@@ -27,6 +28,12 @@ _HARMFUL_SENTENCE = "HarmfulSentence"
 """It finds nothing in the whole, but some sentence by itself comes near to harm."""
 _SECOND_OPINION = "SecondOpinion"
 """It finds nothing, but the second detector does."""
+_NO_SECOND_OPINION = "NoSecondOpinion"
+"""It finds nothing, and the second detector could not tell."""
+
+Opinion = Literal["agree", "object", "none"]
+"""What a second detector says of a text; "none": it failed on it, is away, or did not read all of it."""
+_OPINIONS: Mapping[bool | None, Opinion] = {False: "agree", True: "object", None: "none"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +90,7 @@ class Checked:
     """Of the text as it would be delivered; None where the detector failed on it."""
     refused_reason: str | None
     """Why it may not be delivered; None where it may."""
-    is_objected: bool | None = None
+    opinion: Opinion | None = None
     """What the second opinion says; None where it was not asked."""
     second_opinion: str | None = None
     """The one that was asked, "name@revision"."""
@@ -123,7 +130,7 @@ class ReleaseCheck:
             return list(checked)
         objections = dict(zip(asked, await opinion.find_objections(list(asked.values())), strict=True))
         return [
-            _with_opinion(one, candidate.rules, opinion.revision, is_objected=objections[place])
+            _with_opinion(one, candidate.rules, opinion.revision, _OPINIONS[objections[place]])
             if place in objections
             else one
             for place, (candidate, one) in enumerate(zip(candidates, checked, strict=True))
@@ -157,11 +164,11 @@ def _check(candidate: Candidate, assessed: Sequence[ObtainedOutput[Assessment]])
     )
 
 
-def _with_opinion(checked: Checked, rules: TenantRules, revision: str, *, is_objected: bool) -> Checked:
-    refuses = is_objected and rules.on_second_opinion == "refuse"
+def _with_opinion(checked: Checked, rules: TenantRules, revision: str, opinion: Opinion) -> Checked:
+    refuses = opinion != "agree" and rules.on_second_opinion == "refuse"
     return replace(
         checked,
-        refused_reason=_SECOND_OPINION if refuses else None,
-        is_objected=is_objected,
+        refused_reason=(_NO_SECOND_OPINION if opinion == "none" else _SECOND_OPINION) if refuses else None,
+        opinion=opinion,
         second_opinion=revision,
     )

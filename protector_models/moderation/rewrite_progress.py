@@ -8,7 +8,7 @@ from protector_models.moderation.model_outputs import Assessment, ItemFailure
 from protector_models.moderation.omission import omit, share_of
 from protector_models.moderation.policy.tenant_rules import TenantRules
 from protector_models.moderation.ports import RewriteRequest, Span
-from protector_models.moderation.release_check import Candidate, Checked
+from protector_models.moderation.release_check import Candidate, Checked, Opinion
 from protector_models.moderation.rewrite_plan import Try, is_editable
 from protector_models.moderation.stages import StageStatus
 from protector_models.moderation.verdict import RewriteMethod
@@ -75,8 +75,8 @@ class RewriteProgress:
     doubtful: tuple[HarmfulSpan, ...] = ()
     """Sentences beside them of which the detector is not sure."""
     refusals: list[tuple[RewriteMethod, str]] = field(default_factory=list)
-    opinions: list[bool] = field(default_factory=list)
-    """What the second opinion said of texts that the detector lets pass: whether it objects."""
+    opinions: list[Opinion] = field(default_factory=list)
+    """What the second opinion said of texts that the detector lets pass."""
     detoxifier: str | None = None
     """The one that was asked last."""
     second_opinion: str | None = None
@@ -130,8 +130,8 @@ class RewriteProgress:
     def conclude(self, trial: Try, text: str, checked: Checked) -> None:
         """Take the text of a try as the rewriting, if it passed the check."""
         self.cached = self.cached and checked.cached
-        if checked.is_objected is not None:
-            self.opinions.append(checked.is_objected)
+        if checked.opinion is not None:
+            self.opinions.append(checked.opinion)
             self.second_opinion = checked.second_opinion
         if checked.refused_reason is not None:
             self.refusals.append((trial.method, checked.refused_reason))

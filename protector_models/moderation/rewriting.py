@@ -151,8 +151,8 @@ class Rewriter:
             if released_method is not None:
                 self._metrics.count("weir_rewrites_total", number, method=released_method.value)
         opinions = Counter(opinion for one in progress for opinion in one.opinions)
-        for is_objected, number in opinions.items():
-            self._metrics.count("weir_second_opinions_total", number, opinion="object" if is_objected else "agree")
+        for said, number in opinions.items():
+            self._metrics.count("weir_second_opinions_total", number, opinion=said)
 
 
 def _key(revision: str, request: RewriteRequest) -> str:

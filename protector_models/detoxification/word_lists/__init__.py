@@ -1,7 +1,16 @@
 """Lists of English words that rules of the edit model look words up in: a text file each, "#" begins a comment."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
+
+
+def digest_lists() -> str:
+    """Returns 12 hexadecimal characters that change with any of the lists."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.txt")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 @cache

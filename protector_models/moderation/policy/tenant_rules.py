@@ -92,8 +92,8 @@ class TenantRules(PolicyModel):
     """The same of the other sentences in a response of at most five, one of which is an insult, a threat or hate; the
     larger one of both holds."""
     on_second_opinion: Literal["refuse", "deliver"] = "refuse"
-    """What becomes of a rewrite that the detector lets pass and a second one of another kind calls harmful. Both are
-    counted."""
+    """What becomes of a rewrite that the detector lets pass, and a second one of another kind calls harmful or cannot
+    judge. Both are counted."""
     omissions: dict[str, PolicyText] = Field(default_factory=dict)
     """What stands for sentences that were left out, by category; "default" must be there if `omit` is a method."""
     safe_completions: dict[str, PolicyText]

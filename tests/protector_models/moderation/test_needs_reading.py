@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protector_models.moderation.conversation import ConversationEvent
 from protector_models.moderation.messages.message import Message
-from protector_models.moderation.needs_reading import NUM_TURNS, list_turns
+from protector_models.moderation.needs_reading import NUM_TURNS, has_cut_turns, list_turns
 from protector_models.moderation.policy.needs import NeedRule
 from protector_models.moderation.policy.policy import Policy, TenantOverrides
 from protector_models.moderation.stages import StageStatus
@@ -151,5 +151,8 @@ def test_equal_and_blank_turns_are_read_once_and_not_at_all() -> None:
 
 
 def test_a_long_turn_is_read_at_both_ends() -> None:
-    (turn,) = list_turns(conversation("a" * 3_000 + "b" * 3_000, response="Yes"))
-    assert (turn.response.count("a"), turn.response.count("b")) == (1_000, 1_000)
+    said = conversation("a" * 5_000 + "b" * 5_000, response="Yes")
+    (turn,) = list_turns(said)
+    assert (turn.response.count("a"), turn.response.count("b")) == (3_000, 3_000)
+    assert has_cut_turns(said)
+    assert not has_cut_turns(conversation("a" * 6_000, response="Yes"))

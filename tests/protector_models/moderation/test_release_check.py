@@ -27,9 +27,16 @@ class Objecting:
         self._word = word
         self.asked: list[str] = []
 
-    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool]:
+    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool | None]:
         self.asked += [exchange.response for exchange in exchanges]
         return [self._word in exchange.response for exchange in exchanges]
+
+
+class Silent(Objecting):
+    """Can tell of nothing."""
+
+    async def find_objections(self, exchanges: Sequence[Exchange]) -> list[bool | None]:
+        return [None] * len(exchanges)
 
 
 def _rules(*methods: str, **fields: Any) -> Policy:
@@ -126,6 +133,21 @@ async def test_a_second_opinion_refuses_what_the_detector_lets_pass_and_is_count
     assert verdict.model_revisions["second_opinion"] == "objecting@1"
     assert opinion.asked == [BREAD]
     assert rig.metrics.counts["weir_second_opinions_total", frozenset({("opinion", "object")})] == 1
+
+
+async def test_a_second_opinion_that_cannot_tell_refuses_too_and_is_counted_apart() -> None:
+    rig = build_rig(policy=_rules("omit"), second_opinion=Silent(""))
+    verdict = await _moderate(rig, INSULT, BREAD)
+    assert (verdict.response, verdict.rewrite_refused_reason) == (SAFE_TEXT, "NoSecondOpinion")
+    assert rig.metrics.counts["weir_second_opinions_total", frozenset({("opinion", "none")})] == 1
+
+
+async def test_beside_a_piece_stand_the_ends_of_a_long_question() -> None:
+    rig = build_rig(policy=_rules("omit"))
+    asked = "a" * 5_000 + "z" * 5_000
+    await rig.moderator.moderate([event(f"{BREAD} {INSULT} {BREAD} Eat.", prompt=asked)])
+    (question,) = {one.prompt for one in rig.detector.assessed if one.response == "Eat."} - {"", asked}
+    assert (question.count("a"), question.count("z")) == (200, 200)
 
 
 async def test_a_second_opinion_that_is_only_counted_delivers() -> None:
