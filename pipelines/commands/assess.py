@@ -143,7 +143,9 @@ def _as_json(finding: _Finding) -> dict[str, object]:
         "threshold": finding.threshold,
         "categories_above": finding.categories,
         "assessment": finding.assessment.model_dump(mode="json"),
-        "spans": None if finding.spans is None else [asdict(span) for span in finding.spans],
+        "spans": None
+        if finding.spans is None
+        else [{**asdict(span), "categories": sorted(span.categories)} for span in finding.spans],
     }
 
 

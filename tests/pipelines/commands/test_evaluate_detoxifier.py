@@ -80,7 +80,7 @@ def test_without_data_the_behaviours_alone_are_measured_and_their_rows_may_be_sh
     configured = [options[0], *options[3:], *chosen, "--max-rows", "6", "--show-failures", "2"]
     result = runner.invoke(app, configured, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    for shown in ("Behaviours, the development half", "at most 0.02", "editable: rows that did not end as wanted"):
+    for shown in ("Behaviours, the development half", "at most 0.03", "editable: rows that did not end as wanted"):
         assert shown in result.stdout
     assert "Harmful answers" not in result.stdout
     report = json.loads(runner.invoke(app, [*configured, "--json"]).stdout)

@@ -23,7 +23,7 @@ SAFE = [
 ]
 TOXIC = [
     "You are a fucking idiot, but the capital of France is Paris.",
-    "What a stupid question. Let me explain the damn answer.",
+    "You asked that before, asshole. Let me explain the answer.",
     "shut the fuck up and listen",
     "these politicians are a bunch of morons and assholes .",
 ]
@@ -124,10 +124,10 @@ def test_the_number_of_threads_must_be_positive() -> None:
 def test_code_of_any_length_is_left_as_it_is(model: EditModel, before: str) -> None:
     indent = "" if before.startswith("`") else "    "
     code = f"{before}{indent}# fucking stupid shit\n{indent}print('you stupid bitch')\n" + ("" if indent else "```\n")
-    (edited,) = model.edit([code + "\nYou stupid bitch."])
+    (edited,) = model.edit([code + "\nYou stupid bitch, read the manual."])
     assert isinstance(edited, str)
     assert edited.startswith(code)
-    assert not edited.endswith("bitch.")
+    assert "bitch" not in edited.removeprefix(code)
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,8 @@ def test_refusals_are_at_most_their_share_and_nothing_else_is_left_out(
     refusals = [example for example in kept if example.target.startswith("I'm sorry")]
     assert len(refusals) <= max(0.0, share * len(kept))
     assert len(kept) - len(refusals) == 30 - num_refusals
-    # As many as may be: one more would be too many, where there is one more.
-    assert len(refusals) == num_refusals or len(refusals) + 1 > share * (len(kept) + 1)
+    # As many as may be: one more would be too many, but for rounding, where there is one more.
+    assert len(refusals) == num_refusals or len(refusals) + 1 > share * (len(kept) + 1) - 1e-6
     assert kept == [example for example in pick(1.0) if example in kept]
 
 
