@@ -37,6 +37,9 @@ from services.stores.verdict_cache import RedisVerdictCache
 _BATCH_TIMEOUT_S = 3_600.0
 """Nobody waits for a batch from a file: this only ends a run that hangs."""
 
+_SECOND_OPINION_TIMEOUT_S = 20.0
+"""The rewrites of a batch wait for it no longer: what it has not said by then, it cannot tell."""
+
 
 @asynccontextmanager
 async def verdict_cache(settings: ModerationSettings, metrics: Metrics) -> AsyncIterator[VerdictCache]:
@@ -80,7 +83,7 @@ async def open_moderator(
             metrics=metrics,
             detoxifier=models.detoxifier,
             generator=models.generator,
-            second_opinion=None if opinion is None else DetectorOpinion(opinion),
+            second_opinion=None if opinion is None else DetectorOpinion(opinion, timeout_s=_SECOND_OPINION_TIMEOUT_S),
             image_source=images,
             image_reader=models.image_reader,
             max_images=settings.images.max_images,

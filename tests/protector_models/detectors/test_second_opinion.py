@@ -1,5 +1,6 @@
 """A detector as a second opinion: what it finds, and what it cannot tell."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -35,20 +36,33 @@ class _Away(_Loaded):
         raise ModelUnavailableError("away")
 
 
+class _Hanging(_Loaded):
+    async def assess(self, exchanges: Sequence[Exchange]) -> list[Assessment | ItemFailure]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+async def test_where_it_hangs_nobody_waits_for_it() -> None:
+    assert await DetectorOpinion(_Hanging(), timeout_s=0.01).find_objections([exchange()]) == [None]
+
+
 async def test_it_objects_from_its_own_threshold_on_and_cannot_tell_of_what_it_failed_on() -> None:
-    opinion = DetectorOpinion(_Loaded())
+    opinion = DetectorOpinion(_Loaded(), timeout_s=60.0)
     asked = [exchange("harm=0.59"), exchange("harm=0.6"), exchange(POISON)]
     assert await opinion.find_objections(asked) == [False, True, None]
     assert opinion.revision == "fake-detector@1"
 
 
 async def test_of_what_it_read_a_part_of_it_can_tell_only_that_it_is_harmful() -> None:
-    opinion = DetectorOpinion(_Loaded(max_characters=5))
+    opinion = DetectorOpinion(_Loaded(max_characters=5), timeout_s=60.0)
     assert await opinion.find_objections([exchange("harm=0.1 and more"), exchange("harm=0.9")]) == [None, True]
 
 
 async def test_where_it_is_away_it_can_tell_of_nothing() -> None:
-    assert await DetectorOpinion(_Away()).find_objections([exchange(), exchange("Other.")]) == [None, None]
+    assert await DetectorOpinion(_Away(), timeout_s=60.0).find_objections([exchange(), exchange("Other.")]) == [
+        None,
+        None,
+    ]
 
 
 @pytest.mark.shipped
